@@ -1,0 +1,308 @@
+//! The configuration as the rest of the program sees it: every value present, checked, in its own unit.
+//!
+//! A [`Config`] cannot be wrong: it is only made by [`load`](file::load) from text (board merged under the file, unknown
+//! keys refused, ranges checked) or by [`Config::default`] plus literal changes in tests. Nobody re-checks it.
+//! The keys, their defaults and their units are listed in `docs/config.md`.
+
+pub mod file;
+
+use crate::time::Span;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    pub device: Device,
+    pub qss: Qss,
+    /// Rooms to join by themselves, most wanted first. One at a time is in audio: there is one sound card.
+    pub rooms: Vec<Room>,
+    pub invites: Invites,
+    pub sip: Sip,
+    pub rtp: Rtp,
+    pub codec: Codec,
+    pub audio: Audio,
+    pub jitter: Jitter,
+    pub status: Status,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Device {
+    /// Stable id of this device, given to QSS as `deviceId` and in each status event.
+    pub id: String,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Qss {
+    /// `ws://` or `wss://` URL; `None`: the device works without a QSS (rooms by `sip_uri` only).
+    pub url: Option<String>,
+    pub username: String,
+    pub token: Secret,
+    /// PEM file of the CA to trust *instead of* the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// Extra header lines of the upgrade request.
+    pub headers: Vec<(String, String)>,
+    /// Send the token as `Authorization: Bearer` in the upgrade request too.
+    pub bearer: bool,
+    pub connect_timeout: Span,
+    pub ping_interval: Span,
+    /// Pings without any frame back after which the link counts as dead.
+    pub ping_misses: u32,
+    pub request_timeout: Span,
+    pub request_resend: Span,
+    pub request_resends: u32,
+    pub reconnect_min: Span,
+    pub reconnect_max: Span,
+    /// How long a session must last before the back-off starts again from `reconnect_min`.
+    pub stable_after: Span,
+    /// Largest message accepted, in bytes; beyond it the connection is dropped.
+    pub max_message: usize,
+    /// How long a call outlives the QSS session that led to it.
+    pub call_grace: Span,
+    pub names: QssNames,
+}
+
+/// The words of the wire that the public pages do not fix (qss-protocol part 7): replaceable without a new build.
+#[derive(Clone, PartialEq, Debug)]
+pub struct QssNames {
+    pub register: String,
+    pub unregister: String,
+    pub create_room: String,
+    /// Empty: no join message is sent, media alone joins.
+    pub join_room: String,
+    pub leave_room: String,
+    pub invite: Vec<String>,
+    /// `eventName` of the device's own status events.
+    pub status_event: String,
+    /// Key under which a room id is written in requests.
+    pub room_key: String,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Room {
+    /// Short name for logs and status; default: the id or the URI.
+    pub name: String,
+    pub target: RoomTarget,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum RoomTarget {
+    /// Joined through QSS; its `sipUri` comes with the answer.
+    Id(String),
+    /// Dialled directly, QSS or not.
+    SipUri(String),
+    /// Ask QSS for a new room at each start and join that one.
+    Create,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Invites {
+    /// User ids whose invites are accepted; `"*"` for everyone. Anyone else is declined with `decline_code`.
+    pub accept: Vec<String>,
+    pub decline_code: u16,
+    pub busy_code: u16,
+    /// An accepted invite ends the present call (true) or is refused with `busy_code` (false).
+    pub replaces_call: bool,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sip {
+    /// Local address of the SIP socket. Port 0: any free one.
+    pub bind: SocketAddr,
+    pub user: String,
+    pub display_name: String,
+    pub auth_user: String,
+    pub password: Secret,
+    /// `host` or `host:port` of a `sipUri` -> `host` or `host:port` to send to; the Request-URI stays as it was.
+    pub host_map: Vec<(String, String)>,
+    /// Send every request here instead (`host[:port]`).
+    pub outbound_proxy: Option<String>,
+    /// RFC 3261 T1, T2 and T4.
+    pub t1: Span,
+    pub t2: Span,
+    pub t4: Span,
+    /// Give up an INVITE that nobody answers (also while it rings).
+    pub invite_timeout: Span,
+    /// Pause before a failed or ended call is dialled again: first value, cap (full jitter between).
+    pub retry_min: Span,
+    pub retry_max: Span,
+    pub user_agent: String,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rtp {
+    /// Address to bind and, unless unspecified, to advertise.
+    pub bind: IpAddr,
+    /// First and last port tried for RTP (even; RTCP on the next). 0..=0: any free pair.
+    pub ports: (u16, u16),
+    /// DSCP of RTP, 46 = EF.
+    pub dscp: u8,
+    /// Nothing arrives for this long: the `receiving` rung is lost.
+    pub silence_timeout: Span,
+    /// Nothing arrives for this long: the call is hung up and dialled again.
+    pub dead_timeout: Span,
+    pub rtcp_interval: Span,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Codec {
+    /// Wanted Opus bitrate in bit/s, payload only; the room's cap may lower it.
+    pub bitrate: u32,
+    /// Cap in kbit/s of everything on the wire when the room gives none; 0: none.
+    pub cap_kbps: u32,
+    /// Wanted packet time; a low cap may lengthen it. One of 10, 20, 40, 60 ms.
+    pub ptime: Span,
+    pub complexity: u8,
+    pub fec: FecMode,
+    pub dtx: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FecMode {
+    Off,
+    On,
+    /// On while the receiver reports loss.
+    Auto,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Audio {
+    /// ALSA PCM names. A bare card index (`hw:1`) is refused: it changes from boot to boot.
+    pub capture: String,
+    pub playback: String,
+    pub rate: u32,
+    pub period: Span,
+    pub periods: u32,
+    /// Channels of the card, and which of them carries the microphone.
+    pub capture_channels: u16,
+    pub capture_channel: u16,
+    pub playback_channels: u16,
+    /// SCHED_FIFO priority of the media thread; 0: leave the scheduler alone.
+    pub realtime_priority: u8,
+    pub lock_memory: bool,
+    /// How often a vanished or busy card is tried again.
+    pub reopen_interval: Span,
+    pub mute_at_start: bool,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Jitter {
+    pub min: Span,
+    pub max: Span,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Status {
+    /// Unix socket that serves `qss-endpoint status`; `None`: no socket.
+    pub socket: Option<PathBuf>,
+    /// Write each event as one JSON line to standard output (journald).
+    pub stdout: bool,
+    /// A full snapshot is sent this often even if nothing changes; zero: never.
+    pub heartbeat: Span,
+    /// Events kept for QSS while it is away; the oldest go first, and are counted.
+    pub backlog: usize,
+}
+
+/// A value that is never printed: its `Debug` is a mask.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "(none)" } else { "(set)" })
+    }
+}
+
+impl Default for Config {
+    /// The defaults of `docs/config.md`; the device id is empty until [`file::load`] fills it.
+    fn default() -> Config {
+        let unspecified = IpAddr::from([0, 0, 0, 0]);
+        Config {
+            device: Device { id: String::new() },
+            qss: Qss {
+                url: None,
+                username: String::new(),
+                token: Secret::default(),
+                ca_file: None,
+                headers: Vec::new(),
+                bearer: false,
+                connect_timeout: Span::from_secs(10),
+                ping_interval: Span::from_secs(25),
+                ping_misses: 2,
+                request_timeout: Span::from_secs(10),
+                request_resend: Span::from_secs(3),
+                request_resends: 3,
+                reconnect_min: Span::from_secs(1),
+                reconnect_max: Span::from_secs(60),
+                stable_after: Span::from_secs(60),
+                max_message: 262_144,
+                call_grace: Span::from_secs(30),
+                names: QssNames::default(),
+            },
+            rooms: Vec::new(),
+            invites: Invites { accept: Vec::new(), decline_code: 603, busy_code: 486, replaces_call: false },
+            sip: Sip {
+                bind: SocketAddr::new(unspecified, 0),
+                user: "endpoint".into(),
+                display_name: String::new(),
+                auth_user: String::new(),
+                password: Secret::default(),
+                host_map: Vec::new(),
+                outbound_proxy: None,
+                t1: Span::from_millis(500),
+                t2: Span::from_secs(4),
+                t4: Span::from_secs(5),
+                invite_timeout: Span::from_secs(60),
+                retry_min: Span::from_millis(500),
+                retry_max: Span::from_secs(30),
+                user_agent: concat!("qss-endpoint/", env!("CARGO_PKG_VERSION")).into(),
+            },
+            rtp: Rtp {
+                bind: unspecified,
+                ports: (0, 0),
+                dscp: 46,
+                silence_timeout: Span::from_secs(2),
+                dead_timeout: Span::from_secs(8),
+                rtcp_interval: Span::from_secs(5),
+            },
+            codec: Codec {
+                bitrate: 32_000,
+                cap_kbps: 0,
+                ptime: Span::from_millis(20),
+                complexity: 5,
+                fec: FecMode::Auto,
+                dtx: false,
+            },
+            audio: Audio {
+                capture: "default".into(),
+                playback: "default".into(),
+                rate: 48_000,
+                period: Span::from_millis(10),
+                periods: 3,
+                capture_channels: 1,
+                capture_channel: 0,
+                playback_channels: 1,
+                realtime_priority: 20,
+                lock_memory: true,
+                reopen_interval: Span::from_millis(500),
+                mute_at_start: false,
+            },
+            jitter: Jitter { min: Span::from_millis(20), max: Span::from_millis(200) },
+            status: Status { socket: None, stdout: true, heartbeat: Span::from_secs(300), backlog: 256 },
+        }
+    }
+}
+
+impl Default for QssNames {
+    fn default() -> QssNames {
+        QssNames {
+            register: "register".into(),
+            unregister: "unregister".into(),
+            create_room: "createRoom".into(),
+            join_room: "joinRoom".into(),
+            leave_room: "leaveRoom".into(),
+            invite: vec!["invite".into(), "invitation".into()],
+            status_event: "endpointStatus".into(),
+            room_key: "room".into(),
+        }
+    }
+}

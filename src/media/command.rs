@@ -1,0 +1,147 @@
+//! What the control thread and the media thread say to each other: small `Copy` values on two bounded queues.
+//!
+//! The media thread owns the sound card, the codec, the jitter buffer and the RTP sockets; it binds the sockets once,
+//! when it starts, and says [`Event::Bound`]. Around a call it is told `Open` (the card is prepared while the INVITE
+//! is on its way), `Start` (the answer is known), perhaps `Update` (re-INVITE), and `Stop`.
+
+use crate::time::Span;
+use std::net::SocketAddr;
+
+/// Everything the media thread needs of an offer/answer exchange (RFC 3264).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamParams {
+    /// Number of the call, so that late events of an earlier call can be told apart.
+    pub call: u32,
+    pub remote_rtp: SocketAddr,
+    pub remote_rtcp: SocketAddr,
+    /// RTCP shares the RTP port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// Opus payload type to send, and to accept.
+    pub send_payload_type: u8,
+    pub receive_payload_type: u8,
+    /// RFC 4733 payload type to send with, when negotiated.
+    pub telephone_event: Option<u8>,
+    pub ssrc: u32,
+    /// Packet time to send, after the cap has been looked at.
+    pub ptime: Span,
+    /// Opus bitrate in bit/s, after the cap has been looked at.
+    pub bitrate: u32,
+    /// Bits per second on the wire (payload + RTP + UDP + IP) never to be exceeded; 0: none.
+    pub cap: u32,
+    /// May we send; may the other side (`a=sendrecv`, `sendonly`, `recvonly`, `inactive`).
+    pub send: bool,
+    pub receive: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// A call is on its way: open the card, start nothing.
+    Open,
+    Start(StreamParams),
+    /// The same call goes on with other parameters (hold, new address); sequence numbers continue.
+    Update(StreamParams),
+    Mute(bool),
+    /// End the stream (RTCP BYE) and close the card.
+    Stop,
+    /// Ask for an [`Event::Stats`].
+    Stats,
+    Shutdown,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Event {
+    /// RTP and RTCP sockets are bound to these local ports. First event of the thread.
+    Bound {
+        rtp_port: u16,
+        rtcp_port: u16,
+    },
+    /// The first packet of the call has left.
+    Sending {
+        call: u32,
+    },
+    /// A valid packet of the peer has arrived after none had for a while.
+    Receiving {
+        call: u32,
+    },
+    /// The decoder produced sound and the card has played it.
+    Playing {
+        call: u32,
+    },
+    /// No packet for [`crate::config::Rtp::silence_timeout`]; repeated for each further such time.
+    Silent {
+        call: u32,
+        since: Span,
+    },
+    /// Playback stopped although packets arrive (card gone or stuck).
+    NotPlaying {
+        call: u32,
+    },
+    /// Packets stopped leaving (mute does not stop them; a dead clock does).
+    NotSending {
+        call: u32,
+    },
+    /// RTCP BYE of the peer.
+    PeerBye {
+        call: u32,
+    },
+    Card(CardEvent),
+    Stats(Stats),
+    /// The thread makes progress; sent about once a second. The watchdog is fed from it.
+    Alive,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CardEvent {
+    Opened { rate: u32, period: u32, buffer: u32 },
+    Xrun { count: u32 },
+    Lost { error: CardError },
+    Returned { away: Span },
+    Closed,
+}
+
+/// Why a card cannot be used, by the system's error number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CardError {
+    /// `ENODEV`, `ENOENT`: not there (unplugged, not yet probed, misspelt).
+    Absent,
+    /// `EBUSY`: another process holds it.
+    Busy,
+    /// `EACCES`, `EPERM`: the user is not in group `audio`.
+    Forbidden,
+    /// The hardware cannot do what the configuration asks.
+    Unsuitable,
+    /// Its clock stands still.
+    Stalled,
+    Other(i32),
+}
+
+/// Counters of the running call; all since its start.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Stats {
+    pub call: u32,
+    pub packets_sent: u64,
+    pub bytes_sent: u64,
+    pub packets_received: u64,
+    pub bytes_received: u64,
+    /// Never arrived, by sequence number.
+    pub packets_lost: u64,
+    pub packets_late: u64,
+    pub packets_duplicate: u64,
+    /// Not RTP, wrong source, wrong payload type, undecodable.
+    pub packets_invalid: u64,
+    pub frames_concealed: u64,
+    pub frames_fec: u64,
+    pub xruns: u32,
+    /// Largest number of wire bits sent in any one second.
+    pub wire_bits_max_second: u32,
+    pub wire_bits_last_second: u32,
+    pub jitter_us: u32,
+    pub buffer_us: u32,
+    pub round_trip_us: u32,
+    /// Fraction lost that the peer last reported, in 1/256 (RFC 3550 6.4.1).
+    pub peer_fraction_lost: u8,
+    pub muted: bool,
+    /// Peak of the last second, in dBFS * 10.
+    pub capture_level: i16,
+    pub playback_level: i16,
+}

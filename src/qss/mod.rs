@@ -1,0 +1,1 @@
+//! The session to the QSS: messages, requests by `requestID`, reconnect. Sans IO.

@@ -1,0 +1,35 @@
+//! SDP offer/answer (RFC 3264, RFC 8866) for one Opus stream, on `sdp-types`.
+
+use crate::time::Span;
+use std::net::SocketAddr;
+
+/// What a completed offer/answer exchange says about the audio stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Negotiated {
+    pub remote_rtp: SocketAddr,
+    pub remote_rtcp: SocketAddr,
+    pub rtcp_mux: bool,
+    /// Payload type the peer wants for Opus, and the one we announced.
+    pub send_payload_type: u8,
+    pub receive_payload_type: u8,
+    pub telephone_event: Option<u8>,
+    /// The peer's `a=ptime`, a wish (RFC 8866 6.4).
+    pub ptime: Option<Span>,
+    /// The peer's `maxaveragebitrate` in bit/s (RFC 7587 6.1): we must not send more.
+    pub max_average_bitrate: Option<u32>,
+    pub send: bool,
+    pub receive: bool,
+}
+
+/// What we offer. Times and rates are after the room's cap has been looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Local {
+    pub rtp_port: u16,
+    pub rtcp_port: u16,
+    pub ptime: Span,
+    pub max_average_bitrate: u32,
+    pub fec: bool,
+    pub dtx: bool,
+    /// `false`: hold (`a=inactive`).
+    pub active: bool,
+}
