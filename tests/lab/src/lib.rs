@@ -1,1 +1,4 @@
 //! The laboratory around the endpoint.
+
+pub mod asterisk;
+pub mod baresip;

@@ -1,0 +1,61 @@
+# Everything starts here, on a Debian machine with git, make, curl and cargo. Each target sets up what it needs; what is
+# there already is not fetched again. Everything lands in ./target.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+.PHONY: help demo test bench cross check fuzz clean packages-%
+
+# The mixer of the demo: `lab` (built in) or `asterisk` (a real ConfBridge, 20 MB).
+MIXER ?= lab
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+
+help:
+	@echo 'make demo    two endpoints in one room on virtual sound cards: the status ladder, a table, heard.wav'
+	@echo '             MIXER=asterisk does it through a real ConfBridge'
+	@echo 'make test    everything that can pass or fail'
+	@echo 'make bench   measures the endpoint and baresip side by side: target/bench/report.json'
+	@echo 'make cross   aarch64 and armv7 binaries, each tried in a call under an emulator (root or Docker)'
+	@echo 'make check   fmt, clippy, the pure core by itself'
+	@echo 'make fuzz    lets every fuzz target search for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make clean   removes ./target'
+
+packages-%:
+	@command -v cargo > /dev/null || { echo 'cargo is needed: https://rustup.rs' >&2; exit 1; }
+	@tests/lab/setup/packages.sh $*
+
+demo: packages-demo
+	@if [ '$(MIXER)' = asterisk ]; then tests/lab/asterisk/install.sh; fi
+	cargo build --locked --release --bin qss-endpoint
+	cargo build --locked --package lab --package vsnd
+	target/debug/lab-demo --endpoint target/release/qss-endpoint --mixer $(MIXER)
+
+test: packages-test
+	@tests/lab/asterisk/install.sh
+	cargo check --locked --quiet --lib --no-default-features
+	cargo build --locked --workspace
+	@mkdir -p target/lab
+	@cargo test --locked --workspace --no-fail-fast 2>&1 | tee target/lab/test.log && rc=0 || rc=$$?; \
+	  awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "%d passed, %d failed\n", passed, failed }' target/lab/test.log; \
+	  exit $$rc
+
+bench: packages-bench
+	@tests/lab/asterisk/install.sh
+	cargo build --locked --release --bin qss-endpoint
+	cargo build --locked --package lab --package vsnd
+	target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json
+
+cross: packages-cross
+	tests/lab/cross/cross.sh
+
+check: packages-build
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --lib --no-default-features -- -D warnings
+
+fuzz: packages-fuzz
+	fuzz/run.sh $(FUZZ_SECONDS)
+
+clean:
+	rm -rf --one-file-system target fuzz/target

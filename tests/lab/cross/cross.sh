@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Builds qss-endpoint for every target of cross.toml and runs it under an emulator.
+#
+#   cross.sh [TARGET...]
+#
+#   CROSS=chroot|cross   how: a Debian chroot (the default for root), or the `cross` tool (the default for others)
+#   LAB_DIR              the chroot is $LAB_DIR/cross-root, 2.4 GB (default target/lab)
+#
+# The chroot holds a stable Debian's rustc-web with the standard library of each target, its C compilers, the packages
+# cross.toml names, and qemu-user. Crates are fetched by this machine's cargo; inside there is no network. Binaries end
+# up where `cross` puts them: target/<TARGET>/release/qss-endpoint.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/../../.." && pwd)
+. "$here/../setup/apt.sh"
+config=$repo/cross.toml
+lab=${LAB_DIR:-$repo/target/lab}
+root=$lab/cross-root
+suite=trixie
+
+say() { echo "[cross +${SECONDS}s] $*"; }
+die() { echo "cross.sh: $*" >&2; exit 1; }
+
+main() {
+  local targets=("$@")
+  [ $# -gt 0 ] || mapfile -t targets < <(sed -n 's/^\[target\.\([a-z0-9_-]*\)\]$/\1/p' "$config")
+  [ ${#targets[@]} -gt 0 ] || die "no target in cross.toml"
+  local target how=${CROSS:-}
+  if [ -z "$how" ]; then
+    if [ "$(id -u)" = 0 ]; then how=chroot
+    elif command -v cross > /dev/null && docker info > /dev/null 2>&1; then how=cross
+    else die "needs root for a chroot, or the cross tool with a usable Docker"; fi
+  fi
+  case $how in
+    cross)
+      for target in "${targets[@]}"; do
+        (cd "$repo" && CROSS_CONFIG=$config cross build --locked --release --target "$target")
+        (cd "$repo" && CROSS_CONFIG=$config cross run --locked --release --target "$target" -- version)
+      done
+      ;;
+    chroot)
+      "$here/../setup/packages.sh" cross
+      make_root "${targets[@]}"
+      (cd "$repo" && cargo fetch --locked --quiet)
+      for target in "${targets[@]}"; do
+        build "$target"
+        try "$target"
+      done
+      ;;
+    *) die "CROSS is chroot or cross" ;;
+  esac
+}
+
+# ------------------------------------------------------------ what cross.toml says
+
+# The strings of an array that stands one item per line: toml_array SECTION KEY
+toml_array() {
+  awk -v section="[$1]" -v key="$2" '
+    /^\[/ { here = ($0 == section); inside = 0 }
+    here && $1 == key && $2 == "=" && $3 == "[" { inside = 1; next }
+    inside && /^\]/ { inside = 0 }
+    inside && match($0, /".*"/) { print substr($0, RSTART + 1, RLENGTH - 2) }' "$config"
+}
+
+packages_of() {
+  toml_array "target.$1" pre-build | sed "s/\$CROSS_DEB_ARCH/$(debian_architecture "$1")/g" |
+    sed -n 's/.* install //p' | tr ' ' '\n' | sed '/^-/d; /^$/d'
+}
+
+debian_architecture() {
+  case $1 in
+    aarch64-*-gnu) echo arm64 ;;
+    arm*-gnueabihf) echo armhf ;;
+    riscv64*-gnu) echo riscv64 ;;
+    *) die "no Debian architecture known for $1" ;;
+  esac
+}
+gnu_triple() {
+  case $1 in
+    arm*-gnueabihf) echo arm-linux-gnueabihf ;;
+    *) echo "${1%%-*}-linux-gnu" | sed 's/riscv64gc/riscv64/' ;;
+  esac
+}
+emulator() {
+  case $1 in
+    arm*) echo qemu-arm ;;
+    *) echo "qemu-${1%%-*}" | sed 's/riscv64gc/riscv64/' ;;
+  esac
+}
+
+# ------------------------------------------------------------ the chroot
+
+make_root() {
+  local target arch include architectures archive options=() line
+  include=ca-certificates,rustc-web,cargo-web,gcc,libc6-dev,qemu-user
+  architectures=$(dpkg --print-architecture)
+  for target in "$@"; do
+    arch=$(debian_architecture "$target")
+    architectures+=,$arch
+    include+=,libstd-rust-web-dev:$arch,gcc-$(gnu_triple "$target"),libc6-dev:$arch
+    include+=,$(packages_of "$target" | paste -sd, -)
+  done
+  # Made again when it was cut short, or when it lacks a target or a package.
+  [ "$(cat "$root/complete" 2>/dev/null)" != "$include" ] || return 0
+  [ ! -d "$root" ] || rm -rf --one-file-system "$root"
+  mkdir -p "$lab"
+  archive=$(debian_archive)
+  while read -r line; do options+=(--aptopt="$line"); done < <(apt_transport_settings)
+  say "making the chroot: some minutes, 2.4 GB"
+  mmdebstrap --quiet --variant=apt --architectures="$architectures" --include="$include" \
+    --keyring="$(debian_keyring)" \
+    --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "3"' --aptopt='Acquire::Languages "none"' \
+    ${options[@]+"${options[@]}"} \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    "$suite" "$root" "deb $archive $suite main"
+  mkdir -p "$root"/{src,cargo/registry,lab}
+  echo "$include" > "$root/complete"
+  say "chroot ready: $(chroot "$root" rustc --version), $(du -sm "$root" | cut -f1) MB"
+}
+
+# Runs a command in the chroot, with the sources at /src and the crates at hand. The mounts live in a name space of
+# their own and vanish with the command.
+inside() {
+  local target=$1 env upper under gnu setting
+  shift
+  under=${target//-/_} upper=${target//-/_} gnu=$(gnu_triple "$target")
+  upper=${upper^^}
+  env=(PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CARGO_HOME=/cargo CARGO_NET_OFFLINE=true
+    CARGO_TARGET_DIR=/src/target/cross "CARGO_TARGET_${upper}_LINKER=$gnu-gcc" "CARGO_TARGET_${upper}_RUNNER=$(emulator "$target")"
+    "PKG_CONFIG_PATH_$under=/usr/lib/$gnu/pkgconfig")
+  [ -z "${CARGO_BUILD_JOBS:-}" ] || env+=("CARGO_BUILD_JOBS=$CARGO_BUILD_JOBS")
+  while read -r setting; do env+=("$setting"); done < <(toml_array "target.$target.env" passthrough)
+  ROOT=$root SRC=$repo REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry unshare --mount --propagation private bash -euc '
+    mount --bind "$SRC" "$ROOT/src"
+    mount --bind "$REGISTRY" "$ROOT/cargo/registry"
+    mount -t proc proc "$ROOT/proc"
+    mount --rbind /dev "$ROOT/dev"
+    exec chroot "$ROOT" /usr/bin/env -i "$@"' _ "${env[@]}" bash -euc 'cd /src; exec "$@"' _ "$@"
+}
+
+build() {
+  mkdir -p "$repo/target/cross" "$repo/target/$1/release"
+  inside "$1" cargo build --locked --release --target "$1" --bin qss-endpoint
+  cp "$repo/target/cross/$1/release/qss-endpoint" "$repo/target/$1/release/"
+  say "$1 built: $(stat -c %s "$repo/target/$1/release/qss-endpoint") bytes"
+}
+
+try() {
+  inside "$1" "$(emulator "$1")" "target/$1/release/qss-endpoint" version
+  say "$1 ran under $(emulator "$1")"
+}
+
+main "$@"

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a task needs and this machine has not: packages.sh build|test|demo|bench|cross|fuzz...
+# When nothing is missing, nothing is done and no right is needed; otherwise it wants root, or sudo without a password.
+set -euo pipefail
+
+# What links the product: Opus is built from source (cmake, C compiler), ALSA is the system's.
+build="gcc libc6-dev make cmake pkg-config libasound2-dev"
+# A third-party endpoint for the end-to-end tests; certificates for the mixer's TLS ports.
+test="$build baresip-core openssl"
+# A voice to say something.
+demo="$test espeak-ng"
+bench="$test"
+# A foreign root file system with compilers and emulators in it.
+cross="mmdebstrap"
+# libFuzzer is C++.
+fuzz="$build g++"
+
+die() { echo "packages.sh: $*" >&2; exit 1; }
+
+declare -A sets=([build]=$build [test]=$test [demo]=$demo [bench]=$bench [cross]=$cross [fuzz]=$fuzz)
+wanted=()
+for name in "$@"; do
+  [ -n "${sets[$name]:-}" ] || die "no set '$name', there are: ${!sets[*]}"
+  wanted+=(${sets[$name]})
+done
+[ ${#wanted[@]} -gt 0 ] || die "which set? ${!sets[*]}"
+command -v dpkg-query > /dev/null || die "this is no Debian; install the counterparts of: ${wanted[*]}"
+
+missing=()
+for package in $(printf '%s\n' "${wanted[@]}" | sort -u); do
+  [[ $(dpkg-query -W -f '${db:Status-Status} ' "$package" 2>/dev/null) =~ (^| )installed ]] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  sudo -n true 2>/dev/null || die "neither root nor sudo; please have installed: ${missing[*]}"
+  as_root=(sudo -n)
+fi
+echo "installing: ${missing[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt() { ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@"; }
+{ apt update && apt install --no-install-recommends "${missing[@]}"; } > "$log" 2>&1 < /dev/null || { cat "$log" >&2; die "apt failed"; }
