@@ -1,1 +1,142 @@
-fn main() {}
+//! Arguments -> configuration -> [`qss_endpoint::io`] -> exit code.
+
+use lexopt::Arg::{Long, Short, Value};
+use qss_endpoint::config::describe::effective;
+use qss_endpoint::config::file::{Loaded, load, status_socket};
+use qss_endpoint::io::disk::Disk;
+use qss_endpoint::io::status_socket as socket;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+A headless conference endpoint: QSS session, SIP call to the audiomixer, Opus, ALSA.
+
+usage: qss-endpoint run --config FILE [--boards DIR]
+       qss-endpoint check FILE [--boards DIR] [--quiet]
+       qss-endpoint status [--socket PATH | --config FILE] [--follow]
+       qss-endpoint version | help
+
+  run       join the rooms of FILE and stay there until SIGTERM
+  check     say whether FILE is right, and print what is in effect (secrets masked);
+            --quiet prints errors and warnings only
+  status    print the status of the running endpoint; --follow: and every event after it
+  --boards  directory of board files, instead of `boards` beside FILE and the system's
+
+exit code: 0 fine, 64 wrong usage, 69 no endpoint answers, 70 internal error, 78 wrong configuration
+";
+
+/// Exit codes of sysexits.h.
+const USAGE: u8 = 64;
+const UNAVAILABLE: u8 = 69;
+const INTERNAL: u8 = 70;
+const CONFIG: u8 = 78;
+
+#[derive(Default)]
+struct Options {
+    command: Option<String>,
+    config: Option<PathBuf>,
+    boards: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    follow: bool,
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match parse(std::env::args_os().skip(1)) {
+        Ok(options) => options,
+        Err(error) => return fail(USAGE, &format!("{error}\ntry: qss-endpoint help")),
+    };
+    let command = options.command.as_deref().unwrap_or_default();
+    match (command, &options.config) {
+        ("run", Some(_)) => run(&options),
+        ("check", Some(_)) => check(&options),
+        ("run", None) => fail(USAGE, "run needs --config FILE"),
+        ("check", None) => fail(USAGE, "check needs a FILE"),
+        ("status", _) => status(&options),
+        ("version", _) => print(concat!("qss-endpoint ", env!("CARGO_PKG_VERSION"), "\n")),
+        ("help", _) => print(HELP),
+        _ => fail(USAGE, HELP),
+    }
+}
+
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options, lexopt::Error> {
+    let mut options = Options::default();
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("config") => options.config = Some(parser.value()?.into()),
+            Long("boards") => options.boards = Some(parser.value()?.into()),
+            Long("socket") => options.socket = Some(parser.value()?.into()),
+            Long("follow") | Short('f') => options.follow = true,
+            Long("quiet") | Short('q') => options.quiet = true,
+            Long("help") | Short('h') => options.command = Some("help".into()),
+            Long("version") | Short('V') => options.command = Some("version".into()),
+            Value(word) if options.command.is_none() => options.command = Some(word.to_string_lossy().into()),
+            Value(file) if options.command.as_deref() == Some("check") && options.config.is_none() => {
+                options.config = Some(file.into());
+            }
+            Long(_) | Short(_) | Value(_) => return Err(argument.unexpected()),
+        }
+    }
+    Ok(options)
+}
+
+fn run(options: &Options) -> ExitCode {
+    let loaded = match read(options) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    match start(loaded.config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(INTERNAL, error),
+    }
+}
+
+/// Stands in for `io::run::run` until the event loop is there.
+fn start(_: qss_endpoint::config::Config) -> Result<(), &'static str> {
+    Err("this build has no event loop yet")
+}
+
+fn check(options: &Options) -> ExitCode {
+    match read(options) {
+        Ok(_) if options.quiet => ExitCode::SUCCESS,
+        Ok(loaded) => print(&effective(&loaded)),
+        Err(code) => code,
+    }
+}
+
+fn status(options: &Options) -> ExitCode {
+    let configured = || options.config.as_ref().and_then(|file| status_socket(file, options.boards.as_deref(), &Disk));
+    let path = options.socket.clone().or_else(configured).unwrap_or_else(|| socket::DEFAULT_PATH.into());
+    let answer = socket::ask(&path, options.follow, |line| writeln!(std::io::stdout(), "{line}"));
+    match answer {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(e) => {
+            fail(UNAVAILABLE, &format!("{}: {e}\nis the endpoint running, with status.socket set?", path.display()))
+        }
+        Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+/// The configuration; warnings and errors go to standard error.
+fn read(options: &Options) -> Result<Loaded, ExitCode> {
+    let file = options.config.as_deref().unwrap_or("".as_ref());
+    let loaded = load(file, options.boards.as_deref(), &Disk).map_err(|errors| fail(CONFIG, &errors.to_string()))?;
+    for warning in &loaded.warnings {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+    Ok(loaded)
+}
+
+fn print(text: &str) -> ExitCode {
+    // A reader that went away (`| head`) is no failure of ours.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{}", message.trim_end());
+    ExitCode::from(code)
+}

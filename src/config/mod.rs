@@ -3,8 +3,18 @@
 //! A [`Config`] cannot be wrong: it is only made by [`load`](file::load) from text (board merged under the file, unknown
 //! keys refused, ranges checked) or by [`Config::default`] plus literal changes in tests. Nobody re-checks it.
 //! The keys, their defaults and their units are listed in `docs/config.md`.
+//!
+//! [`file`] reads and merges, [`board`] finds the hardware's defaults, `keys` is the one table of all keys, `value` and
+//! `shape` say what each may hold, `check` compares them, [`error`] says what is wrong, [`describe`] explains.
 
+pub mod board;
+mod check;
+pub mod describe;
+pub mod error;
 pub mod file;
+mod keys;
+mod shape;
+mod value;
 
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};

@@ -1,0 +1,324 @@
+//! From a draft to a [`Config`]: secrets read, what was left out filled in, keys compared with each other.
+
+use super::error::{Fault, Problem};
+use super::file::{Draft, Origins, Place, Problems, RoomDraft, Source};
+use super::{Config, Room, RoomTarget, Secret};
+use md5::{Digest, Md5};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub(super) struct Check<'a> {
+    pub(super) file: &'a Path,
+    pub(super) source: &'a dyn Source,
+    pub(super) origins: &'a Origins,
+    pub(super) problems: &'a mut Problems,
+    pub(super) warnings: Vec<String>,
+}
+
+/// `sun_path` of Linux holds 108 bytes, the last of them zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+impl Check<'_> {
+    /// The configuration; only to be used if `problems` stayed empty.
+    pub(super) fn finish(&mut self, mut draft: Draft, world_readable: bool) -> Config {
+        if world_readable {
+            self.secrets_in_the_open(&draft.config);
+        }
+        let (token_file, password_file) = (draft.token_file.take(), draft.password_file.take());
+        self.secret("qss.token", &mut draft.config.qss.token, token_file);
+        self.secret("sip.password", &mut draft.config.sip.password, password_file);
+        self.socket(&mut draft);
+        self.device_id(&mut draft.config);
+        let rooms = std::mem::take(&mut draft.rooms);
+        draft.config.rooms = self.rooms(rooms);
+        self.qss(&mut draft.config);
+        self.order(&draft.config);
+        self.rtp_ports(draft.config.rtp.ports);
+        self.purpose(&draft.config);
+        draft.config
+    }
+
+    /// The path of the status socket: as given, or in systemd's runtime directory.
+    pub(super) fn socket(&mut self, draft: &mut Draft) {
+        let socket = &mut draft.config.status.socket;
+        match socket.take() {
+            Some(path) => *socket = self.path("status.socket", &path),
+            None if !self.origins.contains_key("status.socket") => {
+                *socket = self.source.variable("RUNTIME_DIRECTORY").map(|dirs| {
+                    let first = dirs.split(':').next().unwrap_or_default();
+                    PathBuf::from(first).join("status.sock")
+                });
+            }
+            None => {}
+        }
+        if let Some(path) = socket
+            && path.as_os_str().len() > LONGEST_SOCKET_PATH
+        {
+            let fault = Fault::not_allowed(&path.to_string_lossy(), "the path of a socket has at most 107 bytes");
+            self.at("status.socket", fault);
+        }
+    }
+
+    fn secrets_in_the_open(&mut self, config: &Config) {
+        let secrets = [("qss.token", &config.qss.token), ("sip.password", &config.sip.password)];
+        for (key, _) in secrets.iter().filter(|(_, secret)| !secret.0.is_empty()) {
+            let file = self.file.display();
+            self.warnings.push(format!("{file}: everybody may read this file, and it holds {key}: chmod 640 {file}"));
+        }
+    }
+
+    /// Fills `secret` from `file`, if one is given.
+    fn secret(&mut self, key: &str, secret: &mut Secret, file: Option<PathBuf>) {
+        let file_key = format!("{key}_file");
+        let Some(file) = file else { return };
+        if !secret.0.is_empty() {
+            return self.at(&file_key, Fault::Conflict(format!("{key} is given too: one of the two must go")));
+        }
+        let Some(path) = self.path(&file_key, &file) else { return };
+        let read = match self.source.read(&path) {
+            Ok(read) => read,
+            Err(why) => return self.at(&file_key, Fault::Unreadable { path, why }),
+        };
+        let line = read.text.strip_suffix('\n').unwrap_or(&read.text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let why = match () {
+            () if line.is_empty() => Some("is empty"),
+            () if line.contains('\n') => Some("has more than one line"),
+            () if line.chars().any(char::is_control) => Some("has a control character in it"),
+            () => None,
+        };
+        if let Some(why) = why {
+            return self.at(&file_key, Fault::BadContent { path, why });
+        }
+        if read.world_readable {
+            let path = path.display();
+            self.warnings.push(format!("{path}: everybody may read this secret: chmod 640 {path}"));
+        }
+        *secret = Secret(line.to_owned());
+    }
+
+    fn device_id(&mut self, config: &mut Config) {
+        if !config.device.id.is_empty() || self.origins.contains_key("device.id") {
+            return;
+        }
+        match self.machine_id().or_else(|| self.host_name()) {
+            Some(id) => config.device.id = id,
+            None => {
+                let why = "missing: this machine has neither /etc/machine-id nor a host name to make one from";
+                self.at("device.id", Fault::Missing(why.into()));
+            }
+        }
+    }
+
+    /// machine-id(5) asks not to show the id itself to the network but a keyed hash of it.
+    fn machine_id(&self) -> Option<String> {
+        let id = self.source.read(Path::new("/etc/machine-id")).ok()?.text;
+        let id = id.trim();
+        if id.len() != 32 || !id.chars().all(|c| c.is_ascii_hexdigit()) || id.chars().all(|c| c == '0') {
+            return None;
+        }
+        let digest = Md5::new().chain_update("qss-endpoint device id\0").chain_update(id).finalize();
+        Some(digest.iter().take(8).fold("ep-".to_owned(), |text, byte| format!("{text}{byte:02x}")))
+    }
+
+    fn host_name(&self) -> Option<String> {
+        let name = self.source.read(Path::new("/proc/sys/kernel/hostname")).ok()?.text;
+        let name = name.trim();
+        // Names that half of a fleet has.
+        let common = ["localhost", "(none)", "debian", "raspberrypi"].contains(&name);
+        (!common && super::shape::device_id(name).is_ok()).then(|| name.to_owned())
+    }
+
+    fn rooms(&mut self, drafts: Vec<RoomDraft>) -> Vec<Room> {
+        let have_qss = self.origins.contains_key("qss.url");
+        let mut rooms = Vec::new();
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        for RoomDraft { name, id, sip_uri, create, number, place } in drafts {
+            let label = format!("[[room]] {number}");
+            let targets =
+                [id.map(RoomTarget::Id), sip_uri.map(RoomTarget::SipUri), create.then_some(RoomTarget::Create)];
+            let mut targets = targets.into_iter().flatten();
+            let target = match (targets.next(), targets.next()) {
+                (Some(target), None) => target,
+                (None, _) => {
+                    let what = "says no room; needed: one of id, sip_uri or create = true";
+                    self.push(place.as_ref(), &label, Fault::Missing(what.into()));
+                    continue;
+                }
+                (Some(_), Some(_)) => {
+                    let what = "says more than one room; allowed: only one of id, sip_uri or create = true";
+                    self.push(place.as_ref(), &label, Fault::Conflict(what.into()));
+                    continue;
+                }
+            };
+            let (default_name, needs_qss) = match &target {
+                RoomTarget::Id(id) => (id.clone(), true),
+                RoomTarget::SipUri(uri) => (uri.clone(), false),
+                RoomTarget::Create => ("new".to_owned(), true),
+            };
+            if needs_qss && !have_qss {
+                let what = "only a QSS can give this room: set qss.url, or dial a sip_uri";
+                self.push(place.as_ref(), &label, Fault::Missing(what.into()));
+            }
+            let name = if name.is_empty() { default_name } else { name };
+            if let Some(first) = names.insert(name.clone(), number) {
+                let what = format!("{} is the name of room {first} already", super::error::excerpt(&name));
+                self.push(place.as_ref(), &label, Fault::Duplicate(what));
+            } else if let Some(first) = rooms.iter().find(|room: &&Room| room.target == target) {
+                let what = format!("room {} is the same one", super::error::excerpt(&first.name));
+                self.push(place.as_ref(), &label, Fault::Duplicate(what));
+            }
+            rooms.push(Room { name, target });
+        }
+        rooms
+    }
+
+    fn qss(&mut self, config: &mut Config) {
+        let qss = &mut config.qss;
+        if let Some(ca_file) = qss.ca_file.take() {
+            qss.ca_file = self.ca_file(&ca_file);
+        }
+        if qss.names.invite.is_empty() {
+            self.at("qss.names.invite", Fault::Missing("must name at least one word".into()));
+        }
+        let Some(url) = qss.url.as_deref() else { return };
+        if qss.username.is_empty() {
+            self.at("qss.username", Fault::Missing("missing: the QSS registers a user".into()));
+        }
+        if qss.token.0.is_empty() {
+            self.warn("qss.token", "no token: most QSS refuse to register without one");
+        }
+        if qss.bearer && super::shape::header_value(&qss.token.0).is_err() {
+            self.at("qss.bearer", Fault::Conflict("the token has characters that no HTTP header may have".into()));
+        }
+        if qss.bearer && qss.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            self.at("qss.bearer", Fault::Conflict("qss.headers has an Authorization already".into()));
+        }
+        if let Some(rest) = url.strip_prefix("ws://") {
+            let local = ["localhost", "127.", "[::1]"].iter().any(|local| rest.starts_with(local));
+            if !local && !qss.token.0.is_empty() {
+                self.warn("qss.url", "ws:// sends the token in clear over the network; wss:// does not");
+            }
+            if qss.ca_file.is_some() {
+                self.warn("qss.ca_file", "has no effect with ws://");
+            }
+        }
+    }
+
+    fn ca_file(&mut self, given: &Path) -> Option<PathBuf> {
+        let path = self.path("qss.ca_file", given)?;
+        match self.source.read(&path) {
+            Ok(read) if read.text.contains("-----BEGIN CERTIFICATE-----") => Some(path),
+            Ok(_) => {
+                self.at("qss.ca_file", Fault::BadContent { path, why: "holds no PEM certificate" });
+                None
+            }
+            Err(why) => {
+                self.at("qss.ca_file", Fault::Unreadable { path, why });
+                None
+            }
+        }
+    }
+
+    /// Pairs of keys of which the first must not exceed the second.
+    fn order(&mut self, config: &Config) {
+        let Config { qss, sip, rtp, audio, jitter, .. } = config;
+        let pairs = [
+            ("qss.reconnect_min_ms", qss.reconnect_min, "qss.reconnect_max_ms", qss.reconnect_max),
+            ("sip.retry_min_ms", sip.retry_min, "sip.retry_max_ms", sip.retry_max),
+            ("sip.t1_ms", sip.t1, "sip.t2_ms", sip.t2),
+            ("rtp.silence_timeout_ms", rtp.silence_timeout, "rtp.dead_timeout_ms", rtp.dead_timeout),
+            ("jitter.min_ms", jitter.min, "jitter.max_ms", jitter.max),
+        ];
+        for (low, low_value, high, high_value) in pairs {
+            let known = !self.problems.has(&heading(low)) && !self.problems.has(&heading(high));
+            if known && low_value > high_value {
+                let (low_value, high_value) = (low_value.as_millis(), high_value.as_millis());
+                let key = if self.origins.contains_key(low) { low } else { high };
+                self.at(key, Fault::Conflict(format!("{low} ({low_value}) is more than {high} ({high_value})")));
+            }
+        }
+        let known = !self.problems.has(&heading("audio.capture_channels"));
+        if known && audio.capture_channel >= audio.capture_channels {
+            let what = format!("there are {} channels, counted from 0", audio.capture_channels);
+            self.at("audio.capture_channel", Fault::not_allowed(&audio.capture_channel.to_string(), what));
+        }
+    }
+
+    fn rtp_ports(&mut self, (min, max): (u16, u16)) {
+        if self.problems.has("[rtp] port_min") || self.problems.has("[rtp] port_max") {
+            return;
+        }
+        let what = match () {
+            () if (min == 0) != (max == 0) => "port_min and port_max must both be 0 or both be given",
+            () if min > max => "port_min is more than port_max",
+            () if min % 2 == 1 || max % 2 == 1 => "RTP ports are even: RTCP takes the odd port above (RFC 3550 11)",
+            () => return,
+        };
+        let key = if self.origins.contains_key("rtp.port_min") { "rtp.port_min" } else { "rtp.port_max" };
+        self.at(key, Fault::Conflict(what.into()));
+    }
+
+    fn purpose(&mut self, config: &Config) {
+        if config.rooms.is_empty() && (config.qss.url.is_none() || config.invites.accept.is_empty()) {
+            let file = self.file.display();
+            let hint = "neither a [[room]] to join nor invites.accept: this device will never be in a call";
+            self.warnings.push(format!("{file}: {hint}"));
+        }
+        if config.invites.accept.iter().any(|who| who == "*") && config.invites.accept.len() > 1 {
+            self.warn("invites.accept", "\"*\" stands for everyone: the other entries have no effect");
+        }
+    }
+
+    /// `${NAME}` put in, and relative to the directory of the configuration file.
+    fn path(&mut self, key: &str, given: &Path) -> Option<PathBuf> {
+        let given = given.to_string_lossy();
+        let (mut full, mut rest) = (String::new(), given.as_ref());
+        while let Some((before, after)) = rest.split_once("${") {
+            full.push_str(before);
+            let Some((name, after)) = after.split_once('}') else {
+                self.at(key, Fault::not_allowed(&given, "the } after ${ is missing"));
+                return None;
+            };
+            let Some(value) = self.source.variable(name) else {
+                let hint = if name == "CREDENTIALS_DIRECTORY" { " (systemd sets it with LoadCredential=)" } else { "" };
+                let why = format!("the environment has no variable {}{hint}", super::error::excerpt(name));
+                self.at(key, Fault::not_allowed(&given, why));
+                return None;
+            };
+            full.push_str(&value);
+            rest = after;
+        }
+        full.push_str(rest);
+        Some(self.file.parent().unwrap_or(Path::new("")).join(full))
+    }
+
+    /// Reports at the place where `key` is set; if it is not, for the file. One complaint about a key is enough.
+    fn at(&mut self, key: &str, fault: Fault) {
+        let label = heading(key);
+        if !self.problems.has(&label) {
+            self.push(self.origins.get(key), &label, fault);
+        }
+    }
+
+    fn push(&mut self, place: Option<&Place>, key: &str, fault: Fault) {
+        let (file, at) = match place {
+            Some(place) => (place.file.clone(), Some(place.at)),
+            None => (self.file.to_owned(), None),
+        };
+        self.problems.push(Problem { file, at, key: key.to_owned(), fault });
+    }
+
+    fn warn(&mut self, key: &str, what: &str) {
+        let place = match self.origins.get(key) {
+            Some(Place { file, at: (line, column) }) => format!("{}:{line}:{column}", file.display()),
+            None => self.file.display().to_string(),
+        };
+        self.warnings.push(format!("{place}: {}: {what}", heading(key)));
+    }
+}
+
+/// `qss.names.invite` as `[qss.names] invite`.
+fn heading(key: &str) -> String {
+    key.rsplit_once('.').map_or_else(|| key.to_owned(), |(section, name)| format!("[{section}] {name}"))
+}

@@ -1,0 +1,174 @@
+//! The configuration explained: as reference, as example, and as it is in effect. All from the one table of keys.
+
+use super::file::{Draft, Loaded, Origins, RoomDraft};
+use super::keys::{Key, ROOM, SECTIONS, TOP};
+use super::{Config, RoomTarget};
+use std::fmt::Write;
+
+/// `docs/config.md`.
+pub fn reference() -> String {
+    let mut page = String::from(REFERENCE_HEAD);
+    let _ = writeln!(page, "## Outside the sections\n\n{TABLE_HEAD}");
+    for (name, doc) in TOP {
+        let _ = writeln!(page, "| `{name}` | a string | – | {doc} |");
+    }
+    let mut draft = Draft::default();
+    for section in SECTIONS {
+        let also = if section.board { " May stand in a board, too." } else { "" };
+        let _ = writeln!(page, "\n## [{}]\n\n{}{also}\n\n{TABLE_HEAD}", section.name, section.doc);
+        for key in section.keys {
+            page.push_str(&row(key, &mut draft));
+        }
+        if section.name == "qss.names" {
+            let _ = writeln!(page, "\n## [[room]]\n\n{ROOM_DOC}\n\n{TABLE_HEAD}");
+            let mut room = RoomDraft::default();
+            for key in ROOM {
+                page.push_str(&row(key, &mut room));
+            }
+        }
+    }
+    page
+}
+
+/// `docs/endpoint.toml`: what most devices need, and every other key, commented out, at its default.
+pub fn example() -> String {
+    let mut page = String::from(EXAMPLE_HEAD);
+    let mut draft = Draft::default();
+    for section in SECTIONS {
+        let _ = write!(page, "\n\n# {}\n[{}]\n", section.doc, section.name);
+        for key in section.keys {
+            let path = format!("{}.{}", section.name, key.name);
+            for line in wrapped(key.doc, 110) {
+                let _ = writeln!(page, "# {line}");
+            }
+            let _ = match EXAMPLE_VALUES.iter().find(|(example, _)| *example == path) {
+                Some((_, value)) => writeln!(page, "{} = {value}", key.name),
+                None => {
+                    let shown = (key.field)(&mut draft).show().unwrap_or_else(|| "\"\"".to_owned());
+                    writeln!(page, "#{} = {shown}", key.name)
+                }
+            };
+        }
+        if section.name == "qss.names" {
+            page.push_str(EXAMPLE_ROOM);
+        }
+    }
+    page
+}
+
+/// The whole configuration as the program sees it: TOML, secrets masked, each line that differs from the default with
+/// the place it comes from.
+pub fn effective(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    let mut draft = Draft { config: loaded.config.clone(), ..Draft::default() };
+    if let Some(place) = loaded.origins.get("board") {
+        let _ = writeln!(text, "# board: see {}:{}", place.file.display(), place.at.0);
+    }
+    for section in SECTIONS {
+        let _ = writeln!(text, "[{}]", section.name);
+        for key in section.keys {
+            if let Some(shown) = (key.field)(&mut draft).show() {
+                let _ = writeln!(text, "{} = {shown}{}", key.name, origin(&loaded.origins, section.name, key.name));
+            }
+        }
+        text.push('\n');
+    }
+    rooms(&loaded.config, &mut text);
+    text
+}
+
+fn rooms(config: &Config, text: &mut String) {
+    for room in &config.rooms {
+        let target = match &room.target {
+            RoomTarget::Id(id) => format!("id = {}", super::value::quoted(id)),
+            RoomTarget::SipUri(uri) => format!("sip_uri = {}", super::value::quoted(uri)),
+            RoomTarget::Create => "create = true".to_owned(),
+        };
+        let _ = writeln!(text, "[[room]]\nname = {}\n{target}\n", super::value::quoted(&room.name));
+    }
+}
+
+fn origin(origins: &Origins, section: &str, key: &str) -> String {
+    let of = |name: &str| origins.get(&format!("{section}.{name}"));
+    let place = of(key).or_else(|| of(&format!("{key}_file")));
+    place.map_or_else(String::new, |place| format!("  # {}:{}", place.file.display(), place.at.0))
+}
+
+fn row<T>(key: &Key<T>, owner: &mut T) -> String {
+    let field = (key.field)(owner);
+    let kind = match key.rule.in_words() {
+        words if words.is_empty() => field.kind().to_owned(),
+        words => format!("{}: {words}", field.kind()),
+    };
+    let default = match field.show() {
+        Some(shown) if shown != "\"\"" => format!("`{shown}`"),
+        Some(_) | None => "–".to_owned(),
+    };
+    format!("| `{}` | {kind} | {default} | {} |\n", key.name, key.doc)
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("starts with one line and only grows");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            line.push_str(if line.is_empty() { "" } else { " " });
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+const TABLE_HEAD: &str = "| key | value | default | meaning |\n|---|---|---|---|";
+
+const ROOM_DOC: &str = "Rooms to join without being asked, most wanted first; one at a time is in audio. Each has \
+exactly one of `id`, `sip_uri` and `create`.";
+
+const REFERENCE_HEAD: &str = "\
+# Configuration
+
+One TOML file. `qss-endpoint check FILE` says whether it is right, and prints what is in effect; `endpoint.toml` beside
+this page has every key with its default. An unknown key, a wrong type or a value out of range is an error (exit code
+78), and all errors are reported at once, with file, line and column.
+
+* Times are whole milliseconds, in keys that end in `_ms`.
+* Paths are relative to the directory of the file; `${NAME}` in a path is replaced from the environment.
+* `–` as default: not set.
+* A value in the file wins over its board, a board over the board it inherits, that over the default.
+* This page is made from the table in `src/config/keys.rs`: `REWRITE=1 cargo test --test config_docs`.
+
+";
+
+const EXAMPLE_HEAD: &str = "\
+# A configuration of qss-endpoint: what most devices need, and every other key, commented out, with its default.
+# `qss-endpoint check FILE` tells what is wrong with a file; docs/config.md has the ranges.
+# This file is made from the table in src/config/keys.rs: REWRITE=1 cargo test --test config_docs
+
+# Defaults for this hardware. Known: imx-wm8904, lab, raspberry-pi-usb, and your own files (see docs/config.md).
+board = \"raspberry-pi-usb\"
+";
+
+/// The values of the example that are not defaults.
+const EXAMPLE_VALUES: &[(&str, &str)] = &[
+    ("qss.url", "\"wss://qss.example.com/\""),
+    ("qss.username", "\"door-3\""),
+    ("qss.token", "\"replace me, or better: use token_file\""),
+    ("audio.capture", "\"plughw:CARD=UC03\""),
+    ("audio.playback", "\"plughw:CARD=UC03\""),
+];
+
+const EXAMPLE_ROOM: &str = "
+
+# A room to join without being asked; more may follow, most wanted first. Exactly one of id, sip_uri and create.
+[[room]]
+# Short name for logs and status.
+name = \"reception\"
+# Join the room with this id through the QSS.
+id = \"b7f0c1de-reception\"
+# Dial this address directly, with or without a QSS.
+#sip_uri = \"sip:b7f0c1de@audiomixer-0.audiomixer\"
+# Ask the QSS for a new room at each start, and join that one.
+#create = true
+";

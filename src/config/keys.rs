@@ -1,0 +1,515 @@
+//! Every key there is: one row each, with its place in [`Config`](super::Config), what it allows and what it means.
+//!
+//! Parsing, error messages, `check`, `docs/config.md` and `docs/endpoint.toml` are all made from these rows. Defaults
+//! are those of `Config::default()`; only what is worked out at load time (a device id, a socket) says so in its text.
+
+use super::file::{Draft, RoomDraft};
+use super::shape;
+use super::value::{Field, Rule};
+
+/// A row: the key's name in its section, where its value goes, what it allows, what it means.
+pub(super) struct Key<T: 'static> {
+    pub(super) name: &'static str,
+    pub(super) field: fn(&mut T) -> &mut dyn Field,
+    pub(super) rule: Rule,
+    pub(super) doc: &'static str,
+}
+
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) doc: &'static str,
+    /// A board may set it: it depends on the hardware, not on the site.
+    pub(super) board: bool,
+    pub(super) keys: &'static [Key<Draft>],
+}
+
+const fn key<T>(name: &'static str, field: fn(&mut T) -> &mut dyn Field, rule: Rule, doc: &'static str) -> Key<T> {
+    Key { name, field, rule, doc }
+}
+
+const URL: Rule = Rule::Text("ws://host[:port][/path] or wss://…", shape::qss_url);
+const HOST: Rule = Rule::Text("host or host:port", shape::host_port);
+const HOSTS: Rule = Rule::Pairs("host or host:port on both sides", shape::host_port, shape::host_port);
+const HEADERS: Rule = Rule::Pairs("header names and their values", shape::header_name, shape::header_value);
+const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
+const WORD: Rule = Rule::Text("not empty", shape::word);
+const WORDS: Rule = Rule::Text("none of them empty", shape::word);
+
+pub(super) static SECTIONS: &[Section] = &[
+    Section {
+        name: "device",
+        doc: "Who this device is.",
+        board: false,
+        keys: &[key(
+            "id",
+            |d| &mut d.config.device.id,
+            Rule::Text("1 to 64 letters, digits or . - _ :", shape::device_id),
+            "Stable id, given to the QSS as `deviceId` and in each status event. If not given: a hash of \
+             `/etc/machine-id` (not the machine id itself), or else the host name.",
+        )],
+    },
+    Section {
+        name: "qss",
+        doc: "The session to the QSS.",
+        board: false,
+        keys: &[
+            key(
+                "url",
+                |d| &mut d.config.qss.url,
+                URL,
+                "Where the QSS listens. Without it the device works alone, and only rooms by `sip_uri` can be joined.",
+            ),
+            key("username", |d| &mut d.config.qss.username, Rule::Any, "User name to register with."),
+            key(
+                "token",
+                |d| &mut d.config.qss.token,
+                Rule::Any,
+                "Token to register with. Prefer `token_file`, so that this file holds no secret.",
+            ),
+            key(
+                "token_file",
+                |d| &mut d.token_file,
+                Rule::Any,
+                "File with the token on its only line. `${CREDENTIALS_DIRECTORY}/qss-token` reads a systemd credential.",
+            ),
+            key(
+                "ca_file",
+                |d| &mut d.config.qss.ca_file,
+                Rule::Any,
+                "PEM file with the CA to trust for `wss`, instead of the system's roots.",
+            ),
+            key("headers", |d| &mut d.config.qss.headers, HEADERS, "Extra header lines of the upgrade request."),
+            key(
+                "bearer",
+                |d| &mut d.config.qss.bearer,
+                Rule::Any,
+                "Send the token as `Authorization: Bearer` in the upgrade request, too.",
+            ),
+            key(
+                "connect_timeout_ms",
+                |d| &mut d.config.qss.connect_timeout,
+                Rule::Range(100, 120_000),
+                "Longest time for name lookup, TCP, TLS and upgrade together.",
+            ),
+            key(
+                "ping_interval_ms",
+                |d| &mut d.config.qss.ping_interval,
+                Rule::Range(100, 3_600_000),
+                "A WebSocket ping is sent this often.",
+            ),
+            key(
+                "ping_misses",
+                |d| &mut d.config.qss.ping_misses,
+                Rule::Range(1, 20),
+                "After so many pings without any frame back the link counts as dead.",
+            ),
+            key(
+                "request_timeout_ms",
+                |d| &mut d.config.qss.request_timeout,
+                Rule::Range(100, 600_000),
+                "A request without an answer has failed after this time.",
+            ),
+            key(
+                "request_resend_ms",
+                |d| &mut d.config.qss.request_resend,
+                Rule::Range(50, 600_000),
+                "Until then it is sent again, under the same id, this often ...",
+            ),
+            key(
+                "request_resends",
+                |d| &mut d.config.qss.request_resends,
+                Rule::Range(0, 20),
+                "... at most so many times.",
+            ),
+            key(
+                "reconnect_min_ms",
+                |d| &mut d.config.qss.reconnect_min,
+                Rule::Range(10, 600_000),
+                "The first pause before connecting again is random, up to this; it doubles with each failure ...",
+            ),
+            key("reconnect_max_ms", |d| &mut d.config.qss.reconnect_max, Rule::Range(10, 3_600_000), "... up to this."),
+            key(
+                "stable_after_ms",
+                |d| &mut d.config.qss.stable_after,
+                Rule::Range(0, 3_600_000),
+                "A session that lasted this long lets the pauses begin anew.",
+            ),
+            key(
+                "max_message_bytes",
+                |d| &mut d.config.qss.max_message,
+                Rule::Range(1_024, 16_777_216),
+                "A longer message of the QSS ends the connection.",
+            ),
+            key(
+                "call_grace_ms",
+                |d| &mut d.config.qss.call_grace,
+                Rule::Range(0, 86_400_000),
+                "How long a call outlives the session that led to it.",
+            ),
+        ],
+    },
+    Section {
+        name: "qss.names",
+        doc: "The words of the wire that differ between QSS versions. Change them only if the log shows that the QSS uses others.",
+        board: false,
+        keys: &[
+            key("register", |d| &mut d.config.qss.names.register, WORD, "Request that opens the session."),
+            key("unregister", |d| &mut d.config.qss.names.unregister, WORD, "Request that ends it."),
+            key("create_room", |d| &mut d.config.qss.names.create_room, WORD, "Request for a new room."),
+            key(
+                "join_room",
+                |d| &mut d.config.qss.names.join_room,
+                Rule::Any,
+                "Request to join; empty: none is sent, the call alone joins.",
+            ),
+            key("leave_room", |d| &mut d.config.qss.names.leave_room, WORD, "Request to leave."),
+            key("invite", |d| &mut d.config.qss.names.invite, WORDS, "What an incoming invite may be called."),
+            key(
+                "status_event",
+                |d| &mut d.config.qss.names.status_event,
+                WORD,
+                "`eventName` of the device's own events.",
+            ),
+            key("room_key", |d| &mut d.config.qss.names.room_key, WORD, "Key of the room id in requests."),
+        ],
+    },
+    Section {
+        name: "invites",
+        doc: "What happens when somebody invites the device into a room.",
+        board: false,
+        keys: &[
+            key(
+                "accept",
+                |d| &mut d.config.invites.accept,
+                WORDS,
+                "User ids whose invites are accepted; `\"*\"` stands for everyone. All others are declined.",
+            ),
+            key(
+                "decline_code",
+                |d| &mut d.config.invites.decline_code,
+                Rule::Range(400, 699),
+                "Code of the refusal to those who are not on the list.",
+            ),
+            key(
+                "busy_code",
+                |d| &mut d.config.invites.busy_code,
+                Rule::Range(400, 699),
+                "Code of the refusal while the device is in a call.",
+            ),
+            key(
+                "replaces_call",
+                |d| &mut d.config.invites.replaces_call,
+                Rule::Any,
+                "An accepted invite ends the present call (true), or is refused as busy (false).",
+            ),
+        ],
+    },
+    Section {
+        name: "sip",
+        doc: "The call to the audiomixer.",
+        board: false,
+        keys: &[
+            key(
+                "bind",
+                |d| &mut d.config.sip.bind,
+                Rule::Any,
+                "Local address of the SIP socket; port 0: any free one.",
+            ),
+            key(
+                "user",
+                |d| &mut d.config.sip.user,
+                Rule::Text("the user part of a SIP URI", shape::sip_user),
+                "User part of the own SIP address.",
+            ),
+            key("display_name", |d| &mut d.config.sip.display_name, Rule::Any, "Name shown to the others."),
+            key("auth_user", |d| &mut d.config.sip.auth_user, Rule::Any, "User name for digest; empty: `user`."),
+            key("password", |d| &mut d.config.sip.password, Rule::Any, "Password for digest. Prefer `password_file`."),
+            key("password_file", |d| &mut d.password_file, Rule::Any, "File with the password on its only line."),
+            key(
+                "host_map",
+                |d| &mut d.config.sip.host_map,
+                HOSTS,
+                "Where requests for a host of a `sipUri` really go, since that name is often internal to a cluster. \
+                 The request itself keeps the name.",
+            ),
+            key("outbound_proxy", |d| &mut d.config.sip.outbound_proxy, HOST, "Send every request here instead."),
+            key(
+                "t1_ms",
+                |d| &mut d.config.sip.t1,
+                Rule::Range(10, 10_000),
+                "Timer T1 of RFC 3261: the round trip assumed.",
+            ),
+            key(
+                "t2_ms",
+                |d| &mut d.config.sip.t2,
+                Rule::Range(10, 60_000),
+                "Timer T2: longest pause between repetitions.",
+            ),
+            key(
+                "t4_ms",
+                |d| &mut d.config.sip.t4,
+                Rule::Range(10, 60_000),
+                "Timer T4: how long a message lives in the network.",
+            ),
+            key(
+                "invite_timeout_ms",
+                |d| &mut d.config.sip.invite_timeout,
+                Rule::Range(1_000, 600_000),
+                "A call that is not answered is given up, also while it rings.",
+            ),
+            key(
+                "retry_min_ms",
+                |d| &mut d.config.sip.retry_min,
+                Rule::Range(10, 600_000),
+                "The first pause before a lost call is dialled again is random, up to this; it doubles ...",
+            ),
+            key("retry_max_ms", |d| &mut d.config.sip.retry_max, Rule::Range(10, 3_600_000), "... up to this."),
+            key("user_agent", |d| &mut d.config.sip.user_agent, WORD, "The `User-Agent` header."),
+        ],
+    },
+    Section {
+        name: "rtp",
+        doc: "Audio on the network.",
+        board: true,
+        keys: &[
+            key("bind", |d| &mut d.config.rtp.bind, Rule::Any, "Local address of the RTP sockets."),
+            key(
+                "port_min",
+                |d| &mut d.config.rtp.ports.0,
+                Rule::ZeroOr(1_024, 65_534),
+                "First port for RTP, even; 0: any.",
+            ),
+            key(
+                "port_max",
+                |d| &mut d.config.rtp.ports.1,
+                Rule::ZeroOr(1_024, 65_534),
+                "Last port for RTP, even; RTCP takes the next. 0: any.",
+            ),
+            key("dscp", |d| &mut d.config.rtp.dscp, Rule::Range(0, 63), "DSCP of RTP packets; 46 is EF (RFC 3246)."),
+            key(
+                "silence_timeout_ms",
+                |d| &mut d.config.rtp.silence_timeout,
+                Rule::Range(100, 600_000),
+                "Nothing arrives for this long: the status falls below `receiving`.",
+            ),
+            key(
+                "dead_timeout_ms",
+                |d| &mut d.config.rtp.dead_timeout,
+                Rule::Range(500, 3_600_000),
+                "Nothing arrives for this long: the call is hung up and dialled again.",
+            ),
+            key(
+                "rtcp_interval_ms",
+                |d| &mut d.config.rtp.rtcp_interval,
+                Rule::Range(100, 60_000),
+                "RTCP is sent this often.",
+            ),
+        ],
+    },
+    Section {
+        name: "codec",
+        doc: "Opus.",
+        board: true,
+        keys: &[
+            key(
+                "bitrate",
+                |d| &mut d.config.codec.bitrate,
+                Rule::Range(6_000, 510_000),
+                "Wanted bit/s of the payload; the room's cap may lower it.",
+            ),
+            key(
+                "cap_kbps",
+                |d| &mut d.config.codec.cap_kbps,
+                Rule::ZeroOr(12, 100_000),
+                "Cap in kbit/s of everything on the wire, headers included, when the room gives none. 0: none.",
+            ),
+            key(
+                "ptime_ms",
+                |d| &mut d.config.codec.ptime,
+                Rule::OneOf(&[10, 20, 40, 60]),
+                "Wanted length of a packet; a low cap may lengthen it.",
+            ),
+            key(
+                "complexity",
+                |d| &mut d.config.codec.complexity,
+                Rule::Range(0, 10),
+                "Effort of the encoder: 0 is cheapest, 10 sounds best.",
+            ),
+            key(
+                "fec",
+                |d| &mut d.config.codec.fec,
+                Rule::Any,
+                "In-band forward error correction; `auto`: while the other side reports loss.",
+            ),
+            key("dtx", |d| &mut d.config.codec.dtx, Rule::Any, "Send nearly nothing while nobody speaks."),
+        ],
+    },
+    Section {
+        name: "audio",
+        doc: "The sound card.",
+        board: true,
+        keys: &[
+            key(
+                "capture",
+                |d| &mut d.config.audio.capture,
+                PCM,
+                "ALSA PCM of the microphone, such as `plughw:CARD=<id>`; ids stand in `/proc/asound/cards` in [].",
+            ),
+            key("playback", |d| &mut d.config.audio.playback, PCM, "ALSA PCM of the loudspeaker."),
+            key(
+                "rate",
+                |d| &mut d.config.audio.rate,
+                Rule::OneOf(&[8_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000]),
+                "Samples per second of the card. Anything but 48000 costs a conversion.",
+            ),
+            key(
+                "period_ms",
+                |d| &mut d.config.audio.period,
+                Rule::Range(1, 100),
+                "Wanted time between two interrupts of the card. Short: less delay, more load.",
+            ),
+            key(
+                "periods",
+                |d| &mut d.config.audio.periods,
+                Rule::Range(2, 32),
+                "Wanted size of the card's buffer, in periods.",
+            ),
+            key(
+                "capture_channels",
+                |d| &mut d.config.audio.capture_channels,
+                Rule::Range(1, 32),
+                "Channels the card captures.",
+            ),
+            key(
+                "capture_channel",
+                |d| &mut d.config.audio.capture_channel,
+                Rule::Range(0, 31),
+                "Which of them carries the microphone, from 0. The others are ignored, not mixed in.",
+            ),
+            key(
+                "playback_channels",
+                |d| &mut d.config.audio.playback_channels,
+                Rule::Range(1, 32),
+                "Channels the card plays; all get the same.",
+            ),
+            key(
+                "realtime_priority",
+                |d| &mut d.config.audio.realtime_priority,
+                Rule::Range(0, 99),
+                "`SCHED_FIFO` priority of the audio thread; 0: an ordinary thread.",
+            ),
+            key(
+                "lock_memory",
+                |d| &mut d.config.audio.lock_memory,
+                Rule::Any,
+                "Keep the process in memory, so that audio never waits for a disk.",
+            ),
+            key(
+                "reopen_interval_ms",
+                |d| &mut d.config.audio.reopen_interval,
+                Rule::Range(50, 60_000),
+                "A card that is gone or busy is tried again this often.",
+            ),
+            key("mute_at_start", |d| &mut d.config.audio.mute_at_start, Rule::Any, "Start with the microphone muted."),
+        ],
+    },
+    Section {
+        name: "jitter",
+        doc: "The buffer between network and loudspeaker. It adapts by itself between these two.",
+        board: true,
+        keys: &[
+            key("min_ms", |d| &mut d.config.jitter.min, Rule::Range(0, 500), "Least delay it aims at."),
+            key("max_ms", |d| &mut d.config.jitter.max, Rule::Range(20, 2_000), "Most delay it may add."),
+        ],
+    },
+    Section {
+        name: "status",
+        doc: "What the device says about itself.",
+        board: true,
+        keys: &[
+            key(
+                "socket",
+                |d| &mut d.config.status.socket,
+                Rule::Any,
+                "Unix socket that serves `qss-endpoint status`. If not given: `status.sock` in systemd's \
+                 `RuntimeDirectory`, or none.",
+            ),
+            key(
+                "stdout",
+                |d| &mut d.config.status.stdout,
+                Rule::Any,
+                "Write each event as a JSON line to standard output.",
+            ),
+            key(
+                "heartbeat_ms",
+                |d| &mut d.config.status.heartbeat,
+                Rule::ZeroOr(1_000, 86_400_000),
+                "A full snapshot is sent this often, even if nothing changes; 0: never.",
+            ),
+            key(
+                "backlog",
+                |d| &mut d.config.status.backlog,
+                Rule::Range(1, 100_000),
+                "Events kept for the QSS while it is away; beyond it the oldest are dropped, and counted.",
+            ),
+        ],
+    },
+];
+
+/// A `[[room]]`, repeatable. Most wanted first; one at a time is in audio.
+pub(super) static ROOM: &[Key<RoomDraft>] = &[
+    key("name", |r| &mut r.name, Rule::Any, "Short name for logs and status. If not given: the id, the URI, or `new`."),
+    key("id", |r| &mut r.id, WORD, "Join the room with this id through the QSS."),
+    key(
+        "sip_uri",
+        |r| &mut r.sip_uri,
+        Rule::Text("sip:user@host[:port]", shape::sip_uri),
+        "Dial this address directly, with or without a QSS.",
+    ),
+    key("create", |r| &mut r.create, Rule::Any, "Ask the QSS for a new room at each start, and join that one."),
+];
+
+/// Keys outside every section, with their meaning.
+pub(super) const TOP: &[(&str, &str)] = &[(
+    "board",
+    "Name of a board: a file of defaults for this hardware, below this file's own values. Looked for in the directory \
+     given by `--boards` or `QSS_ENDPOINT_BOARDS`, in `boards` beside this file, in `/usr/share/qss-endpoint/boards`, \
+     and among those built in.",
+)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_stands_twice() {
+        for section in SECTIONS {
+            for (i, key) in section.keys.iter().enumerate() {
+                assert!(section.keys[..i].iter().all(|k| k.name != key.name), "[{}] {}", section.name, key.name);
+            }
+        }
+    }
+
+    /// A default outside its own range could not be written into a file.
+    #[test]
+    fn each_default_passes_its_own_rule() {
+        use crate::config::file::{Draft, RoomDraft};
+        let mut draft = Draft::default();
+        for section in SECTIONS {
+            for key in section.keys {
+                let field = (key.field)(&mut draft);
+                let Some(shown) = field.show() else { continue };
+                if key.name == "id" {
+                    continue;
+                }
+                let value = toml::de::DeValue::parse(&shown).expect("show writes TOML");
+                let mut wrong = Vec::new();
+                field.set(&value, &key.rule, &mut wrong);
+                assert!(wrong.is_empty(), "[{}] {} = {shown}: {}", section.name, key.name, wrong[0].fault);
+                assert_eq!(field.show(), Some(shown));
+            }
+        }
+        assert_eq!(draft.config, crate::config::Config::default());
+        let _ = RoomDraft::default();
+    }
+}

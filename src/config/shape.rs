@@ -1,0 +1,184 @@
+//! The shapes texts must have: each check answers what is wrong, in words that complete "... is not allowed: ...".
+
+/// `ws://host[:port][/path]` or the same with `wss` (RFC 6455 section 3).
+pub(super) fn qss_url(text: &str) -> Result<(), &'static str> {
+    let Some(rest) = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://")) else {
+        return Err("must begin with ws:// or wss://");
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("a user or password in the URL would end up in logs: use qss.username and qss.token");
+    }
+    if text.contains('#') {
+        return Err("a WebSocket URL has no fragment (#)");
+    }
+    if !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err("only visible ASCII characters may stand in a URL: write others as %XX, hosts in punycode");
+    }
+    host_port(authority)
+}
+
+/// `sip:[user@]host[:port][;parameters]` (RFC 3261 19.1.1).
+pub(super) fn sip_uri(text: &str) -> Result<(), &'static str> {
+    let Some(rest) = text.strip_prefix("sip:") else {
+        return Err("must begin with sip: (sips: would need TLS, which is not supported)");
+    };
+    let rest = rest.split([';', '?']).next().unwrap_or_default();
+    if !text.chars().all(|c| c.is_ascii_graphic() && !"<>\"".contains(c)) {
+        return Err("must be the bare URI: no spaces, quotes, <> or non-ASCII characters");
+    }
+    match rest.rsplit_once('@') {
+        Some(("", _)) => Err("nothing stands before the @"),
+        Some((_, host)) => host_port(host),
+        None => host_port(rest),
+    }
+}
+
+/// `host` or `host:port`; an IPv6 address stands in brackets.
+pub(super) fn host_port(text: &str) -> Result<(), &'static str> {
+    let (host, port) = if text.starts_with('[') {
+        let Some((address, rest)) = text.trim_start_matches('[').split_once(']') else {
+            return Err("the ] after the IPv6 address is missing");
+        };
+        if address.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err("what stands in [] must be an IPv6 address");
+        }
+        match rest.strip_prefix(':') {
+            Some(port) => ("ipv6", Some(port)),
+            None if rest.is_empty() => ("ipv6", None),
+            None => return Err("after ] only :port may follow"),
+        }
+    } else {
+        match text.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err("an IPv6 address must stand in []: [2001:db8::1]:5060");
+            }
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    if host.is_empty() {
+        return Err("the host is missing");
+    }
+    if !host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
+        return Err("a host is made of letters, digits, - and . only");
+    }
+    match port.map(str::parse::<u16>) {
+        None => Ok(()),
+        Some(Ok(port)) if port > 0 => Ok(()),
+        Some(_) => Err("after : a port from 1 to 65535 must follow"),
+    }
+}
+
+/// An ALSA PCM name that means the same card after the next boot.
+pub(super) fn pcm(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("must be the name of an ALSA PCM, such as default or plughw:CARD=Speakerphone");
+    }
+    // `hw:1,0`, `plughw:CARD=1`, `plug:'hw:1'`: whatever the plug-in, its first argument is the card.
+    let first_arguments = text.split(':').skip(1).map(|arguments| {
+        let first = arguments.split(',').next().unwrap_or_default();
+        first.trim_matches(['\'', '"', ' ']).trim_start_matches("CARD=")
+    });
+    for card in first_arguments {
+        if !card.is_empty() && card.chars().all(|c| c.is_ascii_digit()) {
+            return Err("a card's number changes from boot to boot; write hw:CARD=<id>, the ids stand in \
+                        /proc/asound/cards in []");
+        }
+    }
+    Ok(())
+}
+
+/// The id goes to the QSS, into logs and file names.
+pub(super) fn device_id(text: &str) -> Result<(), &'static str> {
+    let good = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:".contains(c));
+    if good { Ok(()) } else { Err("must be 1 to 64 letters, digits or . - _ :") }
+}
+
+/// A word of the QSS wire that must not be empty.
+pub(super) fn word(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() { Err("must not be empty") } else { Ok(()) }
+}
+
+/// `user` of RFC 3261 25.1.
+pub(super) fn sip_user(text: &str) -> Result<(), &'static str> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()%&=+$,;?/".contains(c);
+    if !text.is_empty() && text.chars().all(good) {
+        Ok(())
+    } else {
+        Err("must be what stands before the @ of a SIP URI: letters, digits and - _ . ! ~ * ' ( ) % & = + $ , ; ? /")
+    }
+}
+
+/// A header name (RFC 9110 5.1) that is ours to give: the handshake's own are not (RFC 6455 4.1).
+pub(super) fn header_name(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)) {
+        return Err("must be a header name: letters, digits and -");
+    }
+    let lower = text.to_ascii_lowercase();
+    if ["host", "upgrade", "connection", "content-length", "transfer-encoding"].contains(&lower.as_str())
+        || lower.starts_with("sec-websocket-")
+    {
+        return Err("is written by the WebSocket handshake itself");
+    }
+    Ok(())
+}
+
+pub(super) fn header_value(text: &str) -> Result<(), &'static str> {
+    if text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err("must be visible ASCII characters")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_card_number_is_refused_however_it_is_dressed() {
+        for name in ["hw:1", "plughw:0", "hw:0,0", "hw:CARD=1", "plughw:CARD=1,DEV=0", "sysdefault:2", "plug:'hw:1'"] {
+            assert!(pcm(name).is_err_and(|why| why.contains("hw:CARD=<id>")), "{name}");
+        }
+        assert!(pcm("plug:SLAVE=\"hw:1,0\"").is_err());
+        for name in ["default", "hw:CARD=UC03,DEV=0", "plughw:wm8904audio", "sysdefault:CARD=USB2", "a", "plug:mic0"] {
+            assert_eq!(pcm(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for good in ["mixer", "mixer:5060", "192.0.2.1", "192.0.2.1:5062", "[2001:db8::1]", "[::1]:5060", "a_b.c-d"] {
+            assert_eq!(host_port(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["", ":5060", "mixer:", "mixer:0", "mixer:65536", "2001:db8::1", "[::1", "[x]:1", "[::1]5", "a b", "a/b"]
+        {
+            assert!(host_port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn uris() {
+        for good in ["ws://qss", "wss://qss.example.com:8443/ws?x=1", "ws://[::1]:8080/"] {
+            assert_eq!(qss_url(good), Ok(()), "{good}");
+        }
+        for bad in ["http://qss", "qss.example.com", "ws://", "wss:///x", "ws://u:p@h/", "ws://h/#f", "ws://h/ä"] {
+            assert!(qss_url(bad).is_err(), "{bad}");
+        }
+        for good in ["sip:room@mixer", "sip:mixer:5080", "sip:a@[::1]:5060;transport=udp", "sip:1000@10.0.0.1"] {
+            assert_eq!(sip_uri(good), Ok(()), "{good}");
+        }
+        for bad in ["sips:a@b", "a@b", "sip:", "sip:@b", "sip:a@", "<sip:a@b>", "sip:a b@c"] {
+            assert!(sip_uri(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_handshake_are_not_ours() {
+        assert!(header_name("Sec-WebSocket-Key").is_err());
+        assert!(header_name("X Foo").is_err());
+        assert_eq!(header_name("X-Site"), Ok(()));
+    }
+}

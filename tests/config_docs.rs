@@ -1,0 +1,72 @@
+//! The pages of `docs/` that are made from the table of keys are up to date, the example works, every board is right.
+//!
+//! `REWRITE=1 cargo test --test config_docs` writes the pages anew.
+
+mod memory;
+
+use memory::{Memory, minimal};
+use qss_endpoint::config::{Config, board, describe};
+
+fn must_be_current(name: &str, text: &str) {
+    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("REWRITE").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == text, "docs/{name} is stale: REWRITE=1 cargo test --test config_docs");
+}
+
+#[test]
+fn the_reference_is_current() {
+    must_be_current("config.md", &describe::reference());
+}
+
+#[test]
+fn the_example_is_current_and_right() {
+    must_be_current("endpoint.toml", &describe::example());
+    let loaded = Memory::with(&describe::example()).load().unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.warnings, [""; 0]);
+    assert_eq!(loaded.config.rooms.len(), 1);
+}
+
+/// Every key that is commented out can be uncommented, and is the default.
+#[test]
+fn the_example_shows_the_defaults() {
+    let not_defaults = ["url", "username", "token", "board", "capture", "playback"];
+    // Empty is how "not set" is written; a device id cannot be empty.
+    let skip = |line: &str| not_defaults.iter().any(|key| line.starts_with(&format!("{key} ="))) || line == "id = \"\"";
+    let text: String = describe::example()
+        .lines()
+        .take_while(|line| !line.starts_with("[[room]]"))
+        .chain(describe::example().lines().skip_while(|line| !line.starts_with("# Ask the QSS for a new room")).skip(2))
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .filter(|line| !skip(line))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let mut config = Memory::with(&text).load().unwrap_or_else(|errors| panic!("{errors}\n{text}")).config;
+    config.device.id.clear();
+    assert_eq!(config, Config::default());
+    assert!(text.lines().filter(|line| line.contains(" = ")).count() > 70, "{text}");
+}
+
+#[test]
+fn every_board_is_built_in_and_passes() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/boards");
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = files.filter_map(|name| Some(name.strip_suffix(".toml")?.to_owned())).collect();
+    names.sort();
+    assert_eq!(names, board::BUILT_IN.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>());
+    for name in names {
+        let text = format!("board = '{name}'\n{}", minimal());
+        let loaded = Memory::with(&text).load().unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.warnings, [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn boards_differ_where_they_say_they_do() {
+    let audio = |board: &str| Memory::with(&format!("board = '{board}'\n{}", minimal())).load().unwrap().config.audio;
+    assert!(!audio("lab").lock_memory);
+    assert_eq!(audio("imx-wm8904").capture_channels, 2);
+    assert!(audio("raspberry-pi-usb").capture.starts_with("plughw:CARD="));
+}
