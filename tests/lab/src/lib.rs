@@ -1,5 +1,18 @@
-//! The laboratory around the endpoint.
+//! What the tests and the demo need around the endpoint. Nothing here is ever linked into the product, and nothing here
+//! uses the product's parsers: a mistake must not be made on both sides of the wire.
+//!
+//! * [`qss`]: a signalling server that speaks the documented shapes, slips included, and misbehaves on command.
+//! * [`mixer`]: a small Opus conference bridge behind SIP, for a machine with nothing installed.
+//! * [`measure`]: tones, levels, silence, latency, bitrate: the numbers the tests assert on.
+//! * [`phone`]: a caller without sound card, to sit in a room and listen.
+//! * [`asterisk`], [`baresip`]: the real ones, from Debian's packages.
+//! * [`clock`]: the one time axis that recordings, packets and frames share.
 #![allow(clippy::disallowed_types)]
 
 pub mod asterisk;
 pub mod baresip;
+pub mod clock;
+pub mod measure;
+pub mod mixer;
+pub mod phone;
+pub mod qss;
