@@ -359,8 +359,8 @@ pub(super) static SECTIONS: &[Section] = &[
             key(
                 "rate",
                 |d| &mut d.config.audio.rate,
-                Rule::OneOf(&[8_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000]),
-                "Samples per second of the card. Anything but 48000 costs a conversion.",
+                Rule::OneOf(&[48_000]),
+                "Samples per second: those of Opus. For a card of another rate take its `plughw:` name, and ALSA converts.",
             ),
             key(
                 "period_ms",
