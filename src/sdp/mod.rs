@@ -1,4 +1,13 @@
 //! SDP offer/answer (RFC 3264, RFC 8866) for one Opus stream, on `sdp-types`.
+//!
+//! * `description`: bytes to the few facts we act on ([`parse`]), and our own facts to bytes.
+//! * `negotiation`: who offered what: [`Negotiation`] writes our offers and answers and reads the peer's.
+
+mod description;
+mod negotiation;
+
+pub use description::{Description, Direction, parse};
+pub use negotiation::Negotiation;
 
 use crate::time::Span;
 use std::net::SocketAddr;
@@ -32,4 +41,17 @@ pub struct Local {
     pub dtx: bool,
     /// `false`: hold (`a=inactive`).
     pub active: bool,
+}
+
+/// Why a description cannot be used. In an answer each ends the call; to an offer each is a 488 (RFC 3261 21.4.26).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// Not SDP: sender's fault.
+    Malformed,
+    /// No audio stream over plain RTP, or port 0: the stream was refused.
+    NoAudio,
+    /// Audio without Opus.
+    NoOpus,
+    /// No connection address, or one that is no unicast IP address.
+    NoAddress,
 }

@@ -1,10 +1,24 @@
 //! The way into the SIP core: place a call, hang it up, feed datagrams and time.
+//!
+//! ```text
+//!   datagram -> message::parse -> Transactions --Notice--> Call (invite, cancel, bye, modify) -> Outbox
+//!                                     '-- new request --> its call, or an answer at once
+//! ```
 
+use super::bye;
+use super::call::{Call, acknowledge};
+use super::core::{Core, Incoming};
+use super::dialog::Dialog;
+use super::invite::{self, media_type_is};
+use super::message::uri::Uri;
+use super::message::{self, Message, Method, Name, Request};
+use super::transaction::{Answer, Notice, Purpose, User};
+use super::{cancel, options};
 use crate::config;
 use crate::random::Rng;
 use crate::sdp::{Local, Negotiated};
-use crate::time::{Time, Wakeup};
-use std::collections::VecDeque;
+use crate::time::{Time, Wakeup, soonest};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 /// Number of a call; never reused within a process.
@@ -100,49 +114,240 @@ pub enum CallError {
     BadUri(String),
 }
 
-pub struct Endpoint {}
+/// The SIP user agent of the device: its calls and its transactions.
+pub struct Endpoint {
+    core: Core,
+    calls: BTreeMap<CallId, Call>,
+    next_call: u32,
+}
 
 impl Endpoint {
-    pub fn new(_config: &config::Sip, _rng: Rng) -> Endpoint {
-        unimplemented!()
+    pub fn new(config: &config::Sip, rng: Rng) -> Endpoint {
+        Endpoint { core: Core::new(config, rng), calls: BTreeMap::new(), next_call: 1 }
     }
+
     /// The port of the SIP socket, once it is bound.
-    pub fn set_local_port(&mut self, _port: u16) {
-        unimplemented!()
+    pub fn set_local_port(&mut self, port: u16) {
+        self.core.port = port;
     }
+
     /// Dials `target`, a `sip:` URI as the room gives it; host map and outbound proxy are applied here.
-    pub fn call(&mut self, _now: Time, _target: &str, _local: Local, _out: &mut Outbox) -> Result<CallId, CallError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// [`CallError::BadUri`]: nothing was started.
+    pub fn call(&mut self, now: Time, target: &str, local: Local, out: &mut Outbox) -> Result<CallId, CallError> {
+        let id = CallId(self.next_call);
+        let call = Call::place(&mut self.core, now, id, target, local, out)?;
+        self.next_call += 1;
+        self.calls.insert(id, call);
+        Ok(id)
     }
-    /// Ends a call in whatever state it is: nothing, CANCEL or BYE. [`Event::Ended`] follows, at once or later.
-    pub fn hang_up(&mut self, _now: Time, _call: CallId, _reason: Option<&str>, _out: &mut Outbox) {
-        unimplemented!()
+
+    /// Ends a call in whatever state it is: nothing, CANCEL or BYE. [`Event::Ended`] follows, at once or later: at the
+    /// latest 64 T1 after the last request went out (Timers B and F).
+    pub fn hang_up(&mut self, now: Time, call: CallId, reason: Option<&str>, out: &mut Outbox) {
+        self.with_call(call, |call, core| call.hang_up(core, now, reason, out));
     }
-    /// Offers other media by re-INVITE (hold, unhold).
-    pub fn modify(&mut self, _now: Time, _call: CallId, _local: Local, _out: &mut Outbox) {
-        unimplemented!()
+
+    /// Offers other media by re-INVITE (hold, unhold). [`Event::Modified`] follows if the peer accepts; if it refuses,
+    /// nothing changes and nothing is said (RFC 3261 14.1).
+    pub fn modify(&mut self, now: Time, call: CallId, local: Local, out: &mut Outbox) {
+        self.with_call(call, |call, core| call.modify(core, now, local, out));
     }
-    pub fn handle_datagram(&mut self, _now: Time, _from: SocketAddr, _bytes: &[u8], _out: &mut Outbox) {
-        unimplemented!()
+
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
+        // Keep-alives: line ends (RFC 5626 4.4.1), or zeros, as some NAT helpers send.
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return;
+        }
+        match message::parse(bytes) {
+            Ok(Message::Response { response, identity }) => {
+                let notice = self.core.transactions.handle_response(now, response, identity, out);
+                if let Some(notice) = notice {
+                    self.deliver(now, notice, out);
+                }
+            }
+            Ok(Message::Request { request, identity }) => {
+                let incoming = Incoming { now, from, request: &request, identity: &identity };
+                self.handle_request(&incoming, out);
+            }
+            Err(malformed) => {
+                out.push_back(Output::Event(Event::Malformed { from, what: malformed.what }));
+                if let Some(refusal) = malformed.answer {
+                    let message::Refusal { status, request, via } = *refusal;
+                    self.core.refuse_malformed(from, &request, &via, status, out);
+                }
+            }
+        }
+        self.sweep();
     }
+
+    /// The answer to [`Output::Resolve`], good for every call that waits for that host.
     pub fn handle_route(
         &mut self,
-        _now: Time,
-        _host: &str,
-        _port: u16,
-        _route: Result<Route, RouteError>,
-        _out: &mut Outbox,
+        now: Time,
+        host: &str,
+        port: u16,
+        route: Result<Route, RouteError>,
+        out: &mut Outbox,
     ) {
-        unimplemented!()
+        for call in self.calls.values_mut() {
+            call.on_route(&mut self.core, now, host, port, &route, out);
+        }
+        self.sweep();
     }
+
     pub fn poll_timeout(&self) -> Option<Wakeup> {
-        unimplemented!()
+        self.calls.values().map(Call::poll_timeout).fold(self.core.transactions.poll_timeout(), soonest)
     }
-    pub fn handle_timeout(&mut self, _now: Time, _out: &mut Outbox) {
-        unimplemented!()
+
+    pub fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
+        for notice in self.core.transactions.handle_timeout(now, out) {
+            self.deliver(now, notice, out);
+        }
+        for call in self.calls.values_mut() {
+            call.handle_timeout(&mut self.core, now, out);
+        }
+        self.sweep();
+        debug_assert!(self.poll_timeout().is_none_or(|next| next.at > now), "a fired timer is still set");
     }
-    /// No call, no transaction left: the process may exit.
+
+    /// No call left, and no request of ours that waits for an answer: the process may exit. Transactions that only
+    /// listen for repetitions (Timers D, I, J, K, L, M) do not count.
     pub fn is_idle(&self) -> bool {
-        unimplemented!()
+        self.calls.is_empty() && self.core.transactions.is_idle()
+    }
+
+    fn with_call(&mut self, id: CallId, act: impl FnOnce(&mut Call, &mut Core)) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            act(call, &mut self.core);
+        }
+        self.sweep();
+    }
+
+    fn sweep(&mut self) {
+        self.calls.retain(|_, call| !call.is_over());
+    }
+
+    fn deliver(&mut self, now: Time, notice: Notice, out: &mut Outbox) {
+        let id = match &notice {
+            Notice::Answered { user, .. } | Notice::TimedOut { user } => user.call,
+            Notice::Unacknowledged { call } => *call,
+        };
+        match (self.calls.get_mut(&id), notice) {
+            (Some(call), notice) => call.on_notice(&mut self.core, now, notice, out),
+            (None, Notice::Answered { user, answer }) if answer.response.status / 100 == 2 => {
+                self.acknowledge_late(now, user, &answer, out);
+            }
+            (None, Notice::Answered { .. } | Notice::TimedOut { .. } | Notice::Unacknowledged { .. }) => {}
+        }
+    }
+
+    /// A 2xx for a call that is over: a fork of its INVITE is hung up, a re-INVITE only wants its ACK.
+    fn acknowledge_late(&mut self, now: Time, user: User, answer: &Answer, out: &mut Outbox) {
+        match user.purpose {
+            Purpose::Invite => bye::drop_fork(&mut self.core, now, user.call, answer, out),
+            Purpose::Reinvite => {
+                let dialog = Dialog::of_answer(answer);
+                acknowledge(&mut self.core, &dialog, answer.route(), answer, out);
+            }
+            Purpose::Bye | Purpose::Cancel | Purpose::DropFork => {}
+        }
+    }
+
+    /// RFC 3261 8.2: repetitions first, then the dialog, then method, headers and body, each with its own refusal.
+    fn handle_request(&mut self, incoming: &Incoming<'_>, out: &mut Outbox) {
+        let Incoming { now, request, identity, .. } = *incoming;
+        if self.core.transactions.absorb(now, request, identity, out) {
+            return;
+        }
+        let call = self.calls.values_mut().find(|call| call.matches(identity));
+        if request.method == Method::Ack {
+            // One that fits nothing is a stray; nothing answers an ACK.
+            if let Some(call) = call {
+                call.on_ack(&mut self.core, now, request, identity.cseq.number, out);
+            }
+            return;
+        }
+        if request.method == Method::Cancel {
+            return cancel::answer(&mut self.core, incoming, out);
+        }
+        if let Some(status) = unacceptable(request) {
+            return self.refuse(incoming, status, out);
+        }
+        if let Some(call) = call {
+            return call.on_request(&mut self.core, incoming, out);
+        }
+        if identity.to.tag().is_some() {
+            return self.core.refuse(incoming, 481, out);
+        }
+        match request.method {
+            Method::Options => options::answer(&mut self.core, incoming, out),
+            Method::Invite => {
+                let busy = !self.calls.is_empty();
+                invite::turn_down(&mut self.core, incoming, busy, out);
+            }
+            // These make sense in a dialog only (RFC 3261 15.1.2, RFC 3311 5.2, RFC 6086 4.2.2, RFC 6665, RFC 3262).
+            Method::Bye | Method::Update | Method::Info | Method::Notify | Method::Prack => {
+                self.core.refuse(incoming, 481, out);
+            }
+            Method::Ack
+            | Method::Cancel
+            | Method::Message
+            | Method::Publish
+            | Method::Refer
+            | Method::Register
+            | Method::Subscribe
+            | Method::Other(_) => self.core.refuse(incoming, 405, out),
+        }
+    }
+
+    fn refuse(&mut self, incoming: &Incoming<'_>, status: u16, out: &mut Outbox) {
+        if status != 420 {
+            return self.core.refuse(incoming, status, out);
+        }
+        let mut response = self.core.response(incoming, 420);
+        let required: Vec<&str> = incoming.request.headers.elements(&Name::Require).collect();
+        response.headers.push(Name::Unsupported, required.join(", "));
+        self.core.respond(incoming, &response, None, out);
+    }
+}
+
+/// Method, header and body inspection of RFC 3261 8.2.1 to 8.2.3: the status to refuse with, if any.
+fn unacceptable(request: &Request) -> Option<u16> {
+    if !is_known(&request.method) {
+        return Some(405);
+    }
+    let headers = &request.headers;
+    if Uri::parse(&request.uri).is_err() {
+        return Some(416);
+    }
+    if headers.elements(&Name::Require).next().is_some() {
+        return Some(420);
+    }
+    let carries_sdp = matches!(request.method, Method::Invite | Method::Update) && !request.body.is_empty();
+    let is_sdp = headers.first(&Name::ContentType).is_none_or(|value| media_type_is(value, "application/sdp"));
+    let is_plain = headers.elements(&Name::ContentEncoding).all(|encoding| encoding.eq_ignore_ascii_case("identity"));
+    if carries_sdp && !(is_sdp && is_plain) {
+        return Some(415);
+    }
+    None
+}
+
+/// What is not in `Allow` but has an answer of its own is known too.
+fn is_known(method: &Method) -> bool {
+    match method {
+        Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Info
+        | Method::Invite
+        | Method::Notify
+        | Method::Options
+        | Method::Prack
+        | Method::Update => true,
+        Method::Message | Method::Publish | Method::Refer | Method::Register | Method::Subscribe | Method::Other(_) => {
+            false
+        }
     }
 }

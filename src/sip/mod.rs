@@ -1,2 +1,21 @@
-//! SIP user agent of one device (RFC 3261), sans IO. See `endpoint` for the way in.
+//! SIP user agent of one device (RFC 3261), sans IO, for the calls this device makes.
+//!
+//! A packet trace names the file to open: [`endpoint`] sorts what arrives, `transaction` repeats and absorbs, `call`
+//! holds the states of one call, and each verb has its file for both directions: `invite`, `cancel`, `bye`, `modify`
+//! (re-INVITE, UPDATE), `options`. `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and
+//! writes.
+
+mod auth;
+mod bye;
+mod call;
+mod cancel;
+mod core;
+mod dialog;
 pub mod endpoint;
+mod invite;
+pub mod message;
+mod modify;
+mod options;
+#[cfg(test)]
+mod tests;
+mod transaction;

@@ -1,0 +1,134 @@
+//! BYE (RFC 3261 15): hanging up, and being hung up on.
+
+use super::call::{Call, Leg, Session, State, acknowledge};
+use super::core::{Core, Incoming};
+use super::dialog::Dialog;
+use super::endpoint::{CallId, EndCause, Outbox};
+use super::message::name_addr::{quote, unquote};
+use super::message::params::Params;
+use super::message::{Headers, Method, Name, Response};
+use super::transaction::{Answer, Purpose, User};
+use crate::time::Time;
+use std::mem;
+
+impl Call {
+    /// Ends the call from our side, whatever its state.
+    pub(super) fn hang_up(&mut self, core: &mut Core, now: Time, reason: Option<&str>, out: &mut Outbox) {
+        let reason = reason.map(reason_value);
+        match mem::replace(&mut self.state, State::Over) {
+            State::Routing { .. } => self.end(EndCause::Local, out),
+            State::Confirmed(Session { leg, dialog, .. }) => {
+                self.leave(core, now, leg, dialog, EndCause::Local, reason, out);
+            }
+            state @ (State::Calling(_) | State::Proceeding(_)) => {
+                self.state = state;
+                self.give_up(core, now, EndCause::Local, reason, out);
+            }
+            state @ (State::Abandoning { .. } | State::Cancelling { .. } | State::Leaving { .. } | State::Over) => {
+                self.state = state;
+            }
+        }
+    }
+
+    /// Sends BYE; the call ends with `cause` when it is answered or times out.
+    #[allow(clippy::too_many_arguments)] // the parts of the state that is left
+    pub(super) fn leave(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        leg: Leg,
+        dialog: Dialog,
+        cause: EndCause,
+        reason: Option<String>,
+        out: &mut Outbox,
+    ) {
+        self.send_bye(core, now, (leg, dialog, cause, 0), reason, out);
+    }
+
+    fn send_bye(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        (mut leg, mut dialog, cause, attempts): (Leg, Dialog, EndCause, u8),
+        reason: Option<String>,
+        out: &mut Outbox,
+    ) {
+        let mut bye = dialog.request(Method::Bye);
+        if let Some(reason) = reason {
+            bye.headers.push(Name::Reason, reason);
+        }
+        leg.credentials.authorize(&mut bye, &mut core.rng);
+        core.send(now, bye, leg.route, User { call: self.id, purpose: Purpose::Bye }, out);
+        self.state = State::Leaving { leg, dialog, cause, attempts };
+    }
+
+    /// Any final response ends the call (RFC 3261 15.1.1), but a challenge may be met.
+    pub(super) fn on_bye_response(&mut self, core: &mut Core, now: Time, response: &Response, out: &mut Outbox) {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Leaving { leg, dialog, cause, attempts } if response.status < 200 => {
+                self.state = State::Leaving { leg, dialog, cause, attempts };
+            }
+            State::Leaving { mut leg, dialog, cause, attempts } => {
+                let challenged = matches!(response.status, 401 | 407);
+                if challenged && leg.credentials.learn(response, attempts).is_ok() {
+                    self.send_bye(core, now, (leg, dialog, cause, attempts + 1), None, out);
+                } else {
+                    self.end(cause, out);
+                }
+            }
+            state @ (State::Routing { .. }
+            | State::Calling(_)
+            | State::Proceeding(_)
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Confirmed(_)
+            | State::Over) => self.state = state,
+        }
+    }
+
+    pub(super) fn on_bye_timeout(&mut self, out: &mut Outbox) {
+        if let State::Leaving { cause, .. } = &self.state {
+            let cause = cause.clone();
+            self.end(cause, out);
+        }
+    }
+
+    /// The peer hangs up. When the two BYEs cross, ours was first.
+    pub(super) fn on_bye(&mut self, core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
+        core.refuse(incoming, 200, out);
+        match mem::replace(&mut self.state, State::Over) {
+            State::Confirmed(session) => {
+                session.exchange.abandon(core);
+                self.end(EndCause::Remote { reason: reason_of(&incoming.request.headers) }, out);
+            }
+            State::Leaving { cause, .. } => self.end(cause, out),
+            state @ (State::Routing { .. }
+            | State::Calling(_)
+            | State::Proceeding(_)
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Over) => self.state = state,
+        }
+    }
+}
+
+/// A 2xx nobody wants, of another fork or for a call that is over: ACK, then BYE (RFC 3261 13.2.2.4).
+pub(super) fn drop_fork(core: &mut Core, now: Time, call: CallId, answer: &Answer, out: &mut Outbox) {
+    let mut dialog = Dialog::of_answer(answer);
+    let route = answer.route();
+    acknowledge(core, &dialog, route, answer, out);
+    let bye = dialog.request(Method::Bye);
+    core.send(now, bye, route, User { call, purpose: Purpose::DropFork }, out);
+}
+
+/// Our Reason header (RFC 3326): a normal clearing, in words for people.
+fn reason_value(text: &str) -> String {
+    format!("Q.850;cause=16;text={}", quote(text))
+}
+
+/// The text of the peer's Reason, or the header as it stands when it has none.
+fn reason_of(headers: &Headers) -> Option<String> {
+    let value = headers.elements(&Name::Reason).next()?;
+    let params = value.split_once(';').and_then(|(_, params)| Params::parse(params).ok());
+    Some(params.and_then(|params| params.value("text").map(unquote)).unwrap_or_else(|| value.into()))
+}

@@ -1,0 +1,269 @@
+//! One call from dialling to its end (RFC 3261 13, 15): the states, and which verb's file handles what.
+//!
+//! ```text
+//!             route          1xx               2xx
+//!   Routing --------> Calling ---> Proceeding ------> Confirmed --BYE of the peer--> Over
+//!      | hung up        | hung up      | hung up, rang too long  | hung up
+//!      v                v              v                         v
+//!     Over          Abandoning -1xx-> Cancelling ---2xx-----> Leaving ---answered, timed out--> Over
+//!                       '--2xx-----------------------------------'
+//! ```
+//!
+//! * `invite`: Routing, Calling, Proceeding and what an INVITE brings, forks and late 2xx included.
+//! * `cancel`: Abandoning, Cancelling.  * `bye`: hanging up, Leaving, the peer's BYE.
+//! * `modify`: re-INVITE and UPDATE of either side while Confirmed.
+
+use super::auth::Credentials;
+use super::core::{Core, Hop, Incoming};
+use super::dialog::Dialog;
+use super::endpoint::{CallId, EndCause, Event, Outbox, Output, Route, RouteError};
+use super::message::uri::Uri;
+use super::message::{Identity, Method, Name};
+use super::modify::Exchange;
+use super::transaction::{Answer, Notice, Purpose};
+use crate::sdp::{Local, Negotiated, Negotiation};
+use crate::time::{Time, Wakeup};
+use std::net::{IpAddr, SocketAddr};
+
+pub(super) struct Call {
+    pub(super) id: CallId,
+    pub(super) plan: Plan,
+    pub(super) state: State,
+}
+
+/// What identifies the call and its far end, from the first INVITE on.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Request-URI and To.
+    pub(super) target: String,
+    pub(super) hop: Hop,
+    pub(super) call_id: String,
+    pub(super) tag: String,
+}
+
+pub(super) enum State {
+    /// The shell looks for a way to the host.
+    Routing {
+        local: Local,
+        give_up_at: Time,
+    },
+    /// INVITE sent, nothing heard.
+    Calling(Attempt),
+    /// Answered provisionally.
+    Proceeding(Attempt),
+    /// To be cancelled, but before a provisional response no CANCEL may go out (RFC 3261 9.1).
+    Abandoning {
+        attempt: Attempt,
+        cause: EndCause,
+        reason: Option<String>,
+    },
+    /// CANCEL sent; the INVITE's final response is awaited.
+    Cancelling {
+        attempt: Attempt,
+        cause: EndCause,
+        give_up_at: Time,
+    },
+    Confirmed(Session),
+    /// BYE sent.
+    Leaving {
+        leg: Leg,
+        dialog: Dialog,
+        cause: EndCause,
+        attempts: u8,
+    },
+    Over,
+}
+
+/// How we reach the peer and what we told it.
+pub(super) struct Leg {
+    pub(super) route: Route,
+    /// The name of a Contact that is being looked up; until then `route` serves.
+    pub(super) moving: Option<(String, u16)>,
+    pub(super) media: Negotiation,
+    pub(super) credentials: Credentials,
+}
+
+/// An INVITE without a final response.
+pub(super) struct Attempt {
+    pub(super) leg: Leg,
+    pub(super) branch: String,
+    pub(super) cseq: u32,
+    /// How often this INVITE was refused with a challenge.
+    pub(super) refusals: u8,
+    /// `invite_timeout`.
+    pub(super) give_up_at: Time,
+    /// Media asked for while the offer was on its way.
+    pub(super) next: Option<Local>,
+}
+
+/// A confirmed dialog with media.
+pub(super) struct Session {
+    pub(super) leg: Leg,
+    pub(super) dialog: Dialog,
+    pub(super) media: Negotiated,
+    pub(super) exchange: Exchange,
+}
+
+impl Call {
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// Whether a request of the peer belongs to this call.
+    pub(super) fn matches(&self, identity: &Identity) -> bool {
+        match &self.state {
+            State::Confirmed(Session { dialog, .. }) | State::Leaving { dialog, .. } => dialog.matches(identity),
+            State::Routing { .. }
+            | State::Calling(_)
+            | State::Proceeding(_)
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Over => false,
+        }
+    }
+
+    pub(super) fn on_notice(&mut self, core: &mut Core, now: Time, notice: Notice, out: &mut Outbox) {
+        match notice {
+            Notice::Answered { user, answer } => match user.purpose {
+                Purpose::Invite => self.on_invite_response(core, now, &answer, out),
+                Purpose::Reinvite => self.on_reinvite_response(core, now, &answer, out),
+                Purpose::Bye => self.on_bye_response(core, now, &answer.response, out),
+                Purpose::Cancel | Purpose::DropFork => {}
+            },
+            Notice::TimedOut { user } => match user.purpose {
+                Purpose::Invite => self.on_invite_timeout(out),
+                Purpose::Reinvite => self.on_reinvite_timeout(core, now, out),
+                Purpose::Bye => self.on_bye_timeout(out),
+                Purpose::Cancel | Purpose::DropFork => {}
+            },
+            Notice::Unacknowledged { .. } => self.on_unacknowledged(core, now, out),
+        }
+    }
+
+    /// A request within the dialog, other than ACK. Repetitions never come here.
+    pub(super) fn on_request(&mut self, core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
+        let dialog = match &mut self.state {
+            State::Confirmed(Session { dialog, .. }) | State::Leaving { dialog, .. } => dialog,
+            State::Routing { .. }
+            | State::Calling(_)
+            | State::Proceeding(_)
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Over => return core.refuse(incoming, 481, out),
+        };
+        if dialog.note_remote_seq(&incoming.identity.cseq).is_err() {
+            return core.refuse(incoming, 500, out);
+        }
+        match incoming.request.method {
+            Method::Invite => self.on_reinvite(core, incoming, out),
+            Method::Update => self.on_update(core, incoming, out),
+            Method::Bye => self.on_bye(core, incoming, out),
+            Method::Options => super::options::answer(core, incoming, out),
+            Method::Info => core.refuse(incoming, 200, out),
+            // Neither a subscription (RFC 6665 4.1.3) nor a reliable provisional response (RFC 3262 3) is ours.
+            Method::Notify | Method::Prack => core.refuse(incoming, 481, out),
+            Method::Ack
+            | Method::Cancel
+            | Method::Message
+            | Method::Publish
+            | Method::Refer
+            | Method::Register
+            | Method::Subscribe
+            | Method::Other(_) => core.refuse(incoming, 405, out),
+        }
+    }
+
+    /// A way to `host` was found, or not: for the INVITE, or for a Contact given as a name.
+    pub(super) fn on_route(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        host: &str,
+        port: u16,
+        route: &Result<Route, RouteError>,
+        out: &mut Outbox,
+    ) {
+        let leg = match &mut self.state {
+            State::Routing { .. } => {
+                if self.plan.hop.host_port() == (host, port) {
+                    self.on_first_route(core, now, route, out);
+                }
+                return;
+            }
+            State::Confirmed(Session { leg, .. }) | State::Leaving { leg, .. } => leg,
+            State::Calling(_)
+            | State::Proceeding(_)
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Over => return,
+        };
+        if let (Some(_), Ok(route)) = (leg.moving.take_if(|(name, of)| name == host && *of == port), route) {
+            leg.route.remote = route.remote;
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
+        match &self.state {
+            State::Routing { give_up_at, .. } => Some(Wakeup::new(*give_up_at, "sip: no route")),
+            State::Calling(attempt) | State::Proceeding(attempt) => {
+                Some(Wakeup::new(attempt.give_up_at, "sip: invite_timeout"))
+            }
+            State::Cancelling { give_up_at, .. } => Some(Wakeup::new(*give_up_at, "sip: CANCEL led to nothing")),
+            State::Confirmed(session) => session.exchange.poll_timeout(),
+            State::Abandoning { .. } | State::Leaving { .. } | State::Over => None,
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
+        if self.poll_timeout().is_none_or(|wakeup| wakeup.at > now) {
+            return;
+        }
+        match &mut self.state {
+            State::Routing { .. } => self.end(EndCause::Unroutable(RouteError::UnknownHost), out),
+            State::Calling(_) | State::Proceeding(_) => self.give_up(core, now, EndCause::NoAnswer, None, out),
+            State::Cancelling { .. } => self.on_cancel_timeout(core, out),
+            State::Confirmed(_) => self.offer_again(core, now, out),
+            State::Abandoning { .. } | State::Leaving { .. } | State::Over => {}
+        }
+    }
+
+    pub(super) fn end(&mut self, cause: EndCause, out: &mut Outbox) {
+        self.state = State::Over;
+        out.push_back(Output::Event(Event::Ended { call: self.id, cause }));
+    }
+}
+
+impl Leg {
+    /// Turns to where the dialog's requests go now (RFC 3261 12.2.1.1).
+    pub(super) fn follow(&mut self, core: &Core, first: &Hop, dialog: &Dialog, out: &mut Outbox) {
+        self.moving = None;
+        let Ok(uri) = Uri::parse(&dialog.next_hop()) else { return };
+        match (first, core.hop(&uri)) {
+            (_, Hop::Proxy(..)) => {}
+            // Deviation from 12.2.1.1: a host map stands for a network we are not in, and addresses of that network
+            // which the map does not name cannot be reached. The element that answered can.
+            (Hop::Mapped(..), Hop::Direct(..)) => {}
+            (first, hop) if *first == hop => {}
+            (_, Hop::Mapped(host, port) | Hop::Direct(host, port)) => match host.parse::<IpAddr>() {
+                Ok(ip) => self.route.remote = SocketAddr::new(ip, port),
+                Err(_) => {
+                    out.push_back(Output::Resolve { host: host.clone(), port });
+                    self.moving = Some((host, port));
+                }
+            },
+        }
+    }
+}
+
+/// Sends the ACK of a 2xx, with the credentials of its INVITE (RFC 3261 13.2.2.4, 22.1).
+pub(super) fn acknowledge(core: &mut Core, dialog: &Dialog, route: Route, answer: &Answer, out: &mut Outbox) {
+    let mut ack = dialog.ack(answer.identity.cseq.number);
+    for name in [Name::Authorization, Name::ProxyAuthorization] {
+        for value in answer.request.headers.all(&name) {
+            ack.headers.push(name.clone(), value);
+        }
+    }
+    core.stamp(&mut ack, route.local);
+    let branch = answer.identity.via.branch().unwrap_or_default();
+    core.transactions.acknowledge(branch, dialog.remote_tag(), ack.to_bytes(), route.remote, out);
+}

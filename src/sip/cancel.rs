@@ -1,0 +1,58 @@
+//! CANCEL (RFC 3261 9): giving up an INVITE of ours, and answering the CANCELs of others.
+
+use super::call::{Attempt, Call, State};
+use super::core::{Core, Incoming};
+use super::endpoint::{EndCause, Outbox};
+use crate::time::Time;
+use std::mem;
+
+impl Call {
+    /// Ends an INVITE that has no final response: by CANCEL once a provisional one has come.
+    pub(super) fn give_up(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        cause: EndCause,
+        reason: Option<String>,
+        out: &mut Outbox,
+    ) {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Calling(attempt) => self.state = State::Abandoning { attempt, cause, reason },
+            State::Proceeding(attempt) => self.send_cancel(core, now, attempt, cause, reason, out),
+            state @ (State::Routing { .. }
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Confirmed(_)
+            | State::Leaving { .. }
+            | State::Over) => self.state = state,
+        }
+    }
+
+    pub(super) fn send_cancel(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        attempt: Attempt,
+        cause: EndCause,
+        reason: Option<String>,
+        out: &mut Outbox,
+    ) {
+        core.transactions.cancel(now, &attempt.branch, reason, out);
+        let give_up_at = now + core.transactions.timing().timeout();
+        self.state = State::Cancelling { attempt, cause, give_up_at };
+    }
+
+    /// RFC 3261 9.1: 64 T1 after the CANCEL the INVITE counts as cancelled, whatever the peer says.
+    pub(super) fn on_cancel_timeout(&mut self, core: &mut Core, out: &mut Outbox) {
+        if let State::Cancelling { attempt, cause, .. } = mem::replace(&mut self.state, State::Over) {
+            core.transactions.abandon(&attempt.branch);
+            self.end(cause, out);
+        }
+    }
+}
+
+/// We answer every INVITE at once, so a CANCEL comes too late to change anything (RFC 3261 9.2).
+pub(super) fn answer(core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
+    let known = core.transactions.knows_cancelled(incoming.request, incoming.identity);
+    core.refuse(incoming, if known { 200 } else { 481 }, out);
+}

@@ -1,0 +1,188 @@
+//! What every verb needs besides its call: configuration, chance, our own address, and the transactions.
+
+use super::endpoint::{CallId, Outbox, Output, Route};
+use super::message::name_addr::quote;
+use super::message::uri::{DEFAULT_PORT, Uri, bracketed_ip, escape_user, parse_host_port};
+use super::message::via::{MAGIC_COOKIE, Via};
+use super::message::{Identity, Method, Name, Request, Response};
+use super::transaction::{Timing, Transactions, User};
+use crate::config;
+use crate::random::Rng;
+use crate::time::{Span, Time};
+use std::net::{IpAddr, SocketAddr};
+
+pub(super) struct Core {
+    pub(super) config: config::Sip,
+    pub(super) rng: Rng,
+    pub(super) transactions: Transactions,
+    /// Port of our socket.
+    pub(super) port: u16,
+}
+
+/// Methods we answer with more than 405.
+pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO";
+pub(super) const ACCEPT: &str = "application/sdp";
+
+/// A request as it arrived.
+pub(super) struct Incoming<'a> {
+    pub(super) now: Time,
+    pub(super) from: SocketAddr,
+    pub(super) request: &'a Request,
+    pub(super) identity: &'a Identity,
+}
+
+/// Where requests for a URI go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Hop {
+    /// The outbound proxy, whatever the URI says.
+    Proxy(String, u16),
+    /// Named by the host map.
+    Mapped(String, u16),
+    /// The URI's own host.
+    Direct(String, u16),
+}
+
+impl Hop {
+    pub(super) fn host_port(&self) -> (&str, u16) {
+        match self {
+            Hop::Proxy(host, port) | Hop::Mapped(host, port) | Hop::Direct(host, port) => (host, *port),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn new(config: &config::Sip, rng: Rng) -> Core {
+        let some = |span: Span| if span == Span::ZERO { Span::from_millis(1) } else { span };
+        let timing = Timing { t1: some(config.t1), t2: some(config.t2), t4: config.t4 };
+        Core { config: config.clone(), rng, transactions: Transactions::new(timing), port: config.bind.port() }
+    }
+
+    /// Proxy first, then the host map by `host:port` and by `host`, then the host itself. The Request-URI is not changed.
+    pub(super) fn hop(&self, uri: &Uri) -> Hop {
+        let port = uri.port_or_default();
+        if let Some((host, proxy_port)) = self.config.outbound_proxy.as_deref().and_then(host_port) {
+            return Hop::Proxy(host, proxy_port.unwrap_or(DEFAULT_PORT));
+        }
+        let entry = |wanted: Option<u16>| {
+            self.config.host_map.iter().find_map(|(from, to)| {
+                let (host, from_port) = host_port(from)?;
+                (host.eq_ignore_ascii_case(&uri.host) && from_port == wanted).then(|| host_port(to))?
+            })
+        };
+        match entry(Some(port)).or_else(|| entry(None)) {
+            Some((host, mapped_port)) => Hop::Mapped(host, mapped_port.unwrap_or(port)),
+            None => Hop::Direct(uri.host.clone(), port),
+        }
+    }
+
+    /// Our From value for a new call.
+    pub(super) fn identity_value(&self, local: IpAddr, tag: &str) -> String {
+        let address = format!("<sip:{}@{}>;tag={tag}", escape_user(&self.config.user), bracketed_ip(local));
+        match self.config.display_name.as_str() {
+            "" => address,
+            name => format!("{} {address}", quote(name)),
+        }
+    }
+
+    pub(super) fn contact(&self, local: IpAddr) -> String {
+        format!("<sip:{}@{}:{}>", escape_user(&self.config.user), bracketed_ip(local), self.port)
+    }
+
+    /// Completes a request of ours: Via with a new branch, which is returned, and who we are.
+    pub(super) fn stamp(&mut self, request: &mut Request, local: IpAddr) -> String {
+        let branch = format!("{MAGIC_COOKIE}{}", self.rng.hex(12));
+        let via = format!("SIP/2.0/UDP {}:{};branch={branch};rport", bracketed_ip(local), self.port);
+        request.headers.push_front(Name::Via, via);
+        if request.method == Method::Invite {
+            request.headers.push(Name::Contact, self.contact(local));
+            request.headers.push(Name::Allow, ALLOW);
+        }
+        request.headers.push(Name::UserAgent, self.config.user_agent.clone());
+        branch
+    }
+
+    /// [`stamp`](Core::stamp), then a transaction of its own.
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        mut request: Request,
+        route: Route,
+        user: User,
+        out: &mut Outbox,
+    ) -> String {
+        let branch = self.stamp(&mut request, route.local);
+        self.transactions.start(now, request, &branch, route.remote, user, out);
+        branch
+    }
+
+    /// A response to `incoming` with what RFC 3261 8.2.6.2 wants copied.
+    pub(super) fn response(&mut self, incoming: &Incoming<'_>, status: u16) -> Response {
+        self.response_to(incoming.request, &incoming.identity.via, incoming.from, status)
+    }
+
+    pub(super) fn response_to(&mut self, request: &Request, via: &Via, from: SocketAddr, status: u16) -> Response {
+        let mut response = Response::new(status);
+        let headers = &mut response.headers;
+        let mut top = via.clone();
+        top.note_source(from);
+        let mut vias = request.headers.all(&Name::Via);
+        let first = vias.next().and_then(|value| Via::first_of(value).ok());
+        let rest: Option<String> = first.and_then(|(_, rest)| rest);
+        headers.push(Name::Via, top.to_string());
+        for value in rest.into_iter().chain(vias.map(String::from)) {
+            headers.push(Name::Via, value);
+        }
+        for name in [Name::From, Name::To, Name::CallId, Name::CSeq, Name::Timestamp] {
+            let Some(value) = request.headers.first(&name) else { continue };
+            let untagged = name == Name::To && !value.to_ascii_lowercase().contains(";tag=");
+            let tag = if untagged { format!(";tag={}", self.rng.hex(8)) } else { String::new() };
+            headers.push(name, format!("{value}{tag}"));
+        }
+        headers.push(Name::Server, self.config.user_agent.clone());
+        response
+    }
+
+    /// Sends a final response where RFC 3261 18.2.2 and RFC 3581 want it.
+    pub(super) fn respond(
+        &mut self,
+        incoming: &Incoming<'_>,
+        response: &Response,
+        call: Option<CallId>,
+        out: &mut Outbox,
+    ) {
+        let to = incoming.identity.via.reply_to(incoming.from);
+        self.transactions.respond(incoming.now, incoming.request, incoming.identity, response, to, call, out);
+    }
+
+    /// [`respond`](Core::respond) with nothing but a status.
+    pub(super) fn refuse(&mut self, incoming: &Incoming<'_>, status: u16, out: &mut Outbox) {
+        let mut response = self.response(incoming, status);
+        match status {
+            405 | 501 => response.headers.push(Name::Allow, ALLOW),
+            406 | 415 => response.headers.push(Name::Accept, ACCEPT),
+            _ => {}
+        }
+        self.respond(incoming, &response, None, out);
+    }
+
+    /// Answers a request outside every transaction, once.
+    pub(super) fn refuse_malformed(
+        &mut self,
+        from: SocketAddr,
+        request: &Request,
+        via: &Via,
+        status: u16,
+        out: &mut Outbox,
+    ) {
+        let bytes = self.response_to(request, via, from, status).to_bytes();
+        out.push_back(Output::Send { to: via.reply_to(from), bytes });
+    }
+}
+
+/// Entries were checked when the configuration was read; one that is wrong all the same maps nothing.
+fn host_port(text: &str) -> Option<(String, Option<u16>)> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Some((address.to_string(), None)),
+        Err(_) => parse_host_port(text).ok(),
+    }
+}

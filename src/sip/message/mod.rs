@@ -1,0 +1,190 @@
+//! SIP messages: bytes to values and back (RFC 3261 sections 7, 20 and 25).
+//!
+//! ```text
+//!   datagram --frame--> lines, body --wire (rsip)--> start line, headers --identity--> Message
+//! ```
+//!
+//! * `frame`: cuts head from body and makes the head regular (folding, compact names, odd white space, odd bytes).
+//! * `wire`: the only file that knows the `rsip` package: tokens of a regular head, and the printing of one.
+//! * [`headers`], [`method`]: names and values as text, in order; bodies are bytes and stay byte-exact.
+//! * [`uri`], [`name_addr`], [`via`], [`challenge`], [`params`]: what a value means, read only where it matters.
+//! * [`identity`]: the five headers by which a message finds its transaction and its dialog.
+
+pub mod challenge;
+mod frame;
+pub mod headers;
+pub mod identity;
+pub mod method;
+pub mod name_addr;
+pub mod params;
+pub mod uri;
+pub mod via;
+mod wire;
+
+pub use headers::{Headers, Name};
+pub use identity::{CSeq, Identity};
+pub use method::Method;
+
+use std::fmt::Write as _;
+
+/// A message that may be acted on: start line, headers and the identity all parsed, the body cut to its length.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    Request { request: Request, identity: Identity },
+    Response { response: Response, identity: Identity },
+}
+
+/// A request, received or to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub method: Method,
+    /// The Request-URI as it stands on the wire.
+    pub uri: String,
+    pub headers: Headers,
+    pub body: Vec<u8>,
+}
+
+/// A response, received or to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Response {
+    /// 100..=699.
+    pub status: u16,
+    /// The reason phrase as it stands on the wire; may be empty.
+    pub reason: String,
+    pub headers: Headers,
+    pub body: Vec<u8>,
+}
+
+/// Bytes that are no SIP message, or break a rule that makes them useless.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Malformed {
+    pub what: &'static str,
+    /// Set when the bytes are a request which can be told so (RFC 3261 8.2, 16.3).
+    pub answer: Option<Box<Refusal>>,
+}
+
+/// A request that is answered with an error because of its form.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// 400, or 505 for another version.
+    pub status: u16,
+    pub request: Request,
+    pub via: via::Via,
+}
+
+/// Reads one datagram.
+///
+/// # Errors
+/// [`Malformed`] names the first broken rule; it carries what is needed for a 400 or 505 if the sender can be told.
+pub fn parse(datagram: &[u8]) -> Result<Message, Malformed> {
+    let frame = frame::cut(datagram)?;
+    let headers = frame.lines.iter().map(|line| wire::header(line)).collect::<Result<Headers, Malformed>>();
+    match wire::start_line(&frame.start)? {
+        wire::Start::Request { method, uri, version } => {
+            let mut request = Request { method, uri, headers: headers?, body: Vec::new() };
+            let checked = version
+                .map_err(|what| (505, what))
+                .and_then(|()| check_request(&mut request, frame.body).map_err(|what| (400, what)));
+            match checked {
+                Ok(identity) => Ok(Message::Request { request, identity }),
+                Err((status, what)) => Err(refuse(status, what, request)),
+            }
+        }
+        wire::Start::Response { status, reason } => {
+            let headers = headers?;
+            let body = frame::body(&headers, frame.body)?.to_vec();
+            let identity = Identity::of(&headers)?;
+            Ok(Message::Response { response: Response { status, reason, headers, body }, identity })
+        }
+    }
+}
+
+fn check_request(request: &mut Request, body: &[u8]) -> Result<Identity, &'static str> {
+    wire::request_uri(&request.uri)?;
+    request.body = frame::body(&request.headers, body)?.to_vec();
+    if let Some(hops) = request.headers.first(&Name::MaxForwards) {
+        // RFC 3261 20.22: 0..=255.
+        hops.parse::<u8>().map_err(|_| "Max-Forwards is no number")?;
+    }
+    let identity = Identity::of(&request.headers)?;
+    if identity.cseq.method != request.method {
+        return Err("CSeq names another method");
+    }
+    Ok(identity)
+}
+
+/// An ACK is never answered (RFC 3261 17.1.1.3), and without a Via there is nobody to answer.
+fn refuse(status: u16, what: &'static str, request: Request) -> Malformed {
+    let via = request.headers.first(&Name::Via).and_then(|value| via::Via::first_of(value).ok());
+    let answer = match (&request.method, via) {
+        (Method::Ack, _) | (_, None) => None,
+        (_, Some((via, _))) => Some(Box::new(Refusal { status, request, via })),
+    };
+    Malformed { what, answer }
+}
+
+impl Request {
+    pub fn new(method: Method, uri: impl Into<String>) -> Request {
+        Request { method, uri: uri.into(), headers: Headers::default(), body: Vec::new() }
+    }
+
+    /// The bytes to send; `Content-Length` is added.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let start = format!("{} {} SIP/2.0", self.method, self.uri);
+        wire::write(&start, &self.headers, &self.body)
+    }
+}
+
+impl Response {
+    /// A response with the usual phrase for `status` and no headers.
+    pub fn new(status: u16) -> Response {
+        Response { status, reason: phrase(status).into(), headers: Headers::default(), body: Vec::new() }
+    }
+
+    /// The bytes to send; `Content-Length` is added.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut start = format!("SIP/2.0 {} ", self.status);
+        let _ = start.write_str(&self.reason);
+        wire::write(&start, &self.headers, &self.body)
+    }
+}
+
+impl Message {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Message::Request { request, .. } => request.to_bytes(),
+            Message::Response { response, .. } => response.to_bytes(),
+        }
+    }
+}
+
+impl From<&'static str> for Malformed {
+    fn from(what: &'static str) -> Malformed {
+        Malformed { what, answer: None }
+    }
+}
+
+/// Reason phrases of the statuses this agent sends (RFC 3261 21).
+fn phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Trying",
+        200 => "OK",
+        400 => "Bad Request",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        486 => "Busy Here",
+        487 => "Request Terminated",
+        488 => "Not Acceptable Here",
+        491 => "Request Pending",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        505 => "Version Not Supported",
+        603 => "Decline",
+        _ => "",
+    }
+}

@@ -1,0 +1,180 @@
+//! INVITE client transaction (RFC 3261 17.1.1, with the Accepted state of RFC 6026 7.2).
+//!
+//! ```text
+//!               A: send again
+//!   Calling ----1xx----> Proceeding
+//!     | B: timed out       |
+//!     |--2xx----------- 2xx|------> Accepted   M: over; 2xx again: its ACK again, another To tag: to the user
+//!     '--3xx-6xx--- 3xx-6xx'------> Completed  D: over; the failure again: its ACK again
+//! ```
+//!
+//! The ACK of a failure belongs to the transaction (same branch, 17.1.1.3). The ACK of a 2xx is made by the user, but
+//! kept here, because this is where repetitions of the 2xx arrive.
+
+use super::{Answer, Fired, Notice, Timing, User, due};
+use crate::sip::endpoint::{Outbox, Output};
+use crate::sip::message::{Headers, Identity, Method, Name, Request, Response};
+use crate::time::{Span, Time, Wakeup, soonest};
+use std::net::SocketAddr;
+
+pub(super) struct ClientInvite {
+    request: Request,
+    to: SocketAddr,
+    user: User,
+    state: State,
+}
+
+enum State {
+    Calling { repeat_at: Time, pause: Span, give_up_at: Time },
+    Proceeding,
+    Accepted { acks: Vec<Ack>, over_at: Time },
+    Completed { ack: Vec<u8>, over_at: Time },
+}
+
+struct Ack {
+    tag: String,
+    bytes: Vec<u8>,
+    to: SocketAddr,
+}
+
+/// Timer D (RFC 3261 17.1.1.2): at least 32 s, because the server's T1 is unknown.
+const TIMER_D: Span = Span::from_secs(32);
+/// 2xx from more branches than this are not even acknowledged.
+const MAX_FORKS: usize = 16;
+
+impl ClientInvite {
+    pub(super) fn start(
+        now: Time,
+        request: Request,
+        to: SocketAddr,
+        user: User,
+        timing: Timing,
+        out: &mut Outbox,
+    ) -> ClientInvite {
+        out.push_back(Output::Send { to, bytes: request.to_bytes() });
+        let state = State::Calling { repeat_at: now + timing.t1, pause: timing.t1, give_up_at: now + timing.timeout() };
+        ClientInvite { request, to, user, state }
+    }
+
+    pub(super) fn user(&self) -> User {
+        self.user
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        match self.state {
+            State::Calling { .. } | State::Proceeding => true,
+            State::Accepted { .. } | State::Completed { .. } => false,
+        }
+    }
+
+    pub(super) fn keep_ack(&mut self, tag: &str, bytes: Vec<u8>, to: SocketAddr) {
+        match &mut self.state {
+            State::Accepted { acks, .. } => acks.push(Ack { tag: tag.into(), bytes, to }),
+            State::Calling { .. } | State::Proceeding | State::Completed { .. } => {}
+        }
+    }
+
+    pub(super) fn handle_response(
+        &mut self,
+        now: Time,
+        response: Response,
+        identity: Identity,
+        timing: Timing,
+        out: &mut Outbox,
+    ) -> Option<Notice> {
+        match (&mut self.state, response.status) {
+            (State::Calling { .. } | State::Proceeding, ..=199) => self.state = State::Proceeding,
+            (State::Calling { .. } | State::Proceeding, 200..=299) => {
+                self.state = State::Accepted { acks: Vec::new(), over_at: now + timing.timeout() };
+            }
+            (State::Calling { .. } | State::Proceeding, 300..) => {
+                let ack = self.ack_of_failure(&response).to_bytes();
+                out.push_back(Output::Send { to: self.to, bytes: ack.clone() });
+                self.state = State::Completed { ack, over_at: now + TIMER_D };
+            }
+            (State::Accepted { acks, .. }, 200..=299) => {
+                let tag = identity.to.tag().unwrap_or("");
+                if let Some(ack) = acks.iter().find(|ack| ack.tag == tag) {
+                    out.push_back(Output::Send { to: ack.to, bytes: ack.bytes.clone() });
+                    return None;
+                }
+                if acks.len() >= MAX_FORKS {
+                    return None;
+                }
+            }
+            (State::Completed { ack, .. }, 300..) => {
+                out.push_back(Output::Send { to: self.to, bytes: ack.clone() });
+                return None;
+            }
+            (State::Accepted { .. } | State::Completed { .. }, _) => return None,
+        }
+        let (request, remote) = (self.request.clone(), self.to);
+        let answer = Box::new(Answer { request, response, identity, remote });
+        Some(Notice::Answered { user: self.user, answer })
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
+        match &self.state {
+            State::Calling { repeat_at, give_up_at, .. } => soonest(
+                Some(Wakeup::new(*repeat_at, "sip timer A (INVITE again)")),
+                Some(Wakeup::new(*give_up_at, "sip timer B (INVITE timed out)")),
+            ),
+            State::Proceeding => None,
+            State::Accepted { over_at, .. } => Some(Wakeup::new(*over_at, "sip timer M")),
+            State::Completed { over_at, .. } => Some(Wakeup::new(*over_at, "sip timer D")),
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time, _timing: Timing, out: &mut Outbox) -> Fired {
+        match &mut self.state {
+            State::Calling { give_up_at, .. } if due(*give_up_at, now) => Fired::TimedOut,
+            State::Calling { repeat_at, pause, .. } if due(*repeat_at, now) => {
+                // Timer A doubles without bound, unlike E (17.1.1.2).
+                *pause = pause.times(2);
+                *repeat_at = now + *pause;
+                out.push_back(Output::Send { to: self.to, bytes: self.request.to_bytes() });
+                Fired::Nothing
+            }
+            State::Accepted { over_at, .. } | State::Completed { over_at, .. } if due(*over_at, now) => Fired::Done,
+            State::Calling { .. } | State::Proceeding | State::Accepted { .. } | State::Completed { .. } => {
+                Fired::Nothing
+            }
+        }
+    }
+
+    /// The CANCEL of this INVITE, where it goes, and for whom (RFC 3261 9.1).
+    pub(super) fn cancel(&self, reason: Option<String>) -> (Request, SocketAddr, User) {
+        let mut cancel = self.same_branch(Method::Cancel, self.request.headers.first(&Name::To));
+        if let Some(reason) = reason {
+            cancel.headers.push(Name::Reason, reason);
+        }
+        (cancel, self.to, self.user)
+    }
+
+    /// RFC 3261 17.1.1.3: the To of the response, everything else of the INVITE.
+    fn ack_of_failure(&self, response: &Response) -> Request {
+        self.same_branch(Method::Ack, response.headers.first(&Name::To))
+    }
+
+    fn same_branch(&self, method: Method, to: Option<&str>) -> Request {
+        let mut headers = Headers::default();
+        let of_invite = &self.request.headers;
+        let mut copy = |name: Name, value: Option<&str>| {
+            if let Some(value) = value {
+                headers.push(name, value);
+            }
+        };
+        copy(Name::Via, of_invite.first(&Name::Via));
+        copy(Name::MaxForwards, Some("70"));
+        for route in of_invite.all(&Name::Route) {
+            copy(Name::Route, Some(route));
+        }
+        copy(Name::From, of_invite.first(&Name::From));
+        copy(Name::To, to);
+        copy(Name::CallId, of_invite.first(&Name::CallId));
+        let number = of_invite.first(&Name::CSeq).and_then(|cseq| cseq.split(' ').next()).unwrap_or("1");
+        copy(Name::CSeq, Some(&format!("{number} {method}")));
+        copy(Name::UserAgent, of_invite.first(&Name::UserAgent));
+        Request { method, uri: self.request.uri.clone(), headers, body: Vec::new() }
+    }
+}

@@ -1,0 +1,310 @@
+//! Transactions over an unreliable transport (RFC 3261 17, RFC 6026): who repeats what until when.
+//!
+//! ```text
+//!              requests we send               requests we get
+//!   INVITE     client_invite (A B D M)        server_invite (G H I L)
+//!   others     client        (E F K)          server        (J)
+//! ```
+//!
+//! [`Transactions`] owns them all, matches messages to them (17.1.3, 17.2.3) and tells the user of a transaction what
+//! came of it by a [`Notice`]. A response without a transaction is a stray and ignored.
+
+mod client;
+mod client_invite;
+mod server;
+mod server_invite;
+
+use self::client::Client;
+use self::client_invite::ClientInvite;
+use self::server::Server;
+use self::server_invite::ServerInvite;
+use super::endpoint::{CallId, Outbox, Output, Route};
+use super::message::{Identity, Method, Request, Response};
+use crate::time::{Span, Time, Wakeup, soonest};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+/// T1, T2, T4 of RFC 3261 17.1.1.1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    pub(super) t1: Span,
+    pub(super) t2: Span,
+    pub(super) t4: Span,
+}
+
+impl Timing {
+    /// Timers B, F, H, J, L and M.
+    pub(super) fn timeout(self) -> Span {
+        self.t1.times(64)
+    }
+
+    /// The pause after one of `pause` (Timers E and G).
+    fn longer(self, pause: Span) -> Span {
+        pause.times(2).min(self.t2)
+    }
+}
+
+/// For whom a client transaction runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct User {
+    pub(super) call: CallId,
+    pub(super) purpose: Purpose,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    Invite,
+    Reinvite,
+    Bye,
+    /// Its outcome says nothing: the INVITE's own final response decides (RFC 3261 9.1).
+    Cancel,
+    /// BYE in a dialog nobody wants: a further fork of an INVITE, or one whose call is gone.
+    DropFork,
+}
+
+/// What a transaction tells its user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Notice {
+    Answered {
+        user: User,
+        answer: Box<Answer>,
+    },
+    /// Timer B or F.
+    TimedOut {
+        user: User,
+    },
+    /// Our 2xx to an INVITE was never acknowledged (RFC 3261 13.3.1.4).
+    Unacknowledged {
+        call: CallId,
+    },
+}
+
+/// A response together with the request it answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Answer {
+    pub(super) request: Request,
+    pub(super) response: Response,
+    /// Of the response.
+    pub(super) identity: Identity,
+    /// Where the request was sent.
+    pub(super) remote: SocketAddr,
+}
+
+impl Answer {
+    /// The way the request took; the local address is the one its Via names.
+    pub(super) fn route(&self) -> Route {
+        let host = self.identity.via.host.parse::<IpAddr>();
+        Route { remote: self.remote, local: host.unwrap_or(IpAddr::from([0, 0, 0, 0])) }
+    }
+}
+
+/// What a timer did to a transaction.
+enum Fired {
+    Nothing,
+    /// The transaction is over, nothing to tell.
+    Done,
+    TimedOut,
+}
+
+/// A request beyond this many kept answers is answered, but not remembered.
+const MAX_SERVERS: usize = 256;
+
+pub(super) struct Transactions {
+    timing: Timing,
+    client_invites: BTreeMap<String, ClientInvite>,
+    clients: BTreeMap<(String, Method), Client>,
+    server_invites: BTreeMap<String, ServerInvite>,
+    servers: BTreeMap<String, Server>,
+}
+
+impl Transactions {
+    pub(super) fn new(timing: Timing) -> Transactions {
+        Transactions {
+            timing,
+            client_invites: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            server_invites: BTreeMap::new(),
+            servers: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Sends `request`, whose topmost Via has `branch`, and repeats it until it is answered.
+    pub(super) fn start(
+        &mut self,
+        now: Time,
+        request: Request,
+        branch: &str,
+        to: SocketAddr,
+        user: User,
+        out: &mut Outbox,
+    ) {
+        if request.method == Method::Invite {
+            let transaction = ClientInvite::start(now, request, to, user, self.timing, out);
+            self.client_invites.insert(branch.into(), transaction);
+        } else {
+            let key = (branch.to_string(), request.method.clone());
+            self.clients.insert(key, Client::start(now, request, to, user, self.timing, out));
+        }
+    }
+
+    /// Keeps the ACK of a 2xx with To tag `tag`: each repetition of that 2xx is answered with it (RFC 3261 13.2.2.4).
+    pub(super) fn acknowledge(&mut self, branch: &str, tag: &str, ack: Vec<u8>, to: SocketAddr, out: &mut Outbox) {
+        out.push_back(Output::Send { to, bytes: ack.clone() });
+        if let Some(transaction) = self.client_invites.get_mut(branch) {
+            transaction.keep_ack(tag, ack, to);
+        }
+    }
+
+    /// Sends the CANCEL of an INVITE that was answered provisionally (RFC 3261 9.1).
+    pub(super) fn cancel(&mut self, now: Time, branch: &str, reason: Option<String>, out: &mut Outbox) {
+        let Some(invite) = self.client_invites.get(branch) else { return };
+        let (request, to, user) = invite.cancel(reason);
+        let user = User { purpose: Purpose::Cancel, ..user };
+        self.start(now, request, branch, to, user, out);
+    }
+
+    /// Forgets an INVITE whose CANCEL led to nothing (RFC 3261 9.1).
+    pub(super) fn abandon(&mut self, branch: &str) {
+        self.client_invites.remove(branch);
+    }
+
+    /// Matches a response by branch and CSeq method (RFC 3261 17.1.3).
+    pub(super) fn handle_response(
+        &mut self,
+        now: Time,
+        response: Response,
+        identity: Identity,
+        out: &mut Outbox,
+    ) -> Option<Notice> {
+        let branch = identity.via.branch()?;
+        if identity.cseq.method == Method::Invite {
+            let transaction = self.client_invites.get_mut(branch)?;
+            return transaction.handle_response(now, response, identity, self.timing, out);
+        }
+        let key = (branch.to_string(), identity.cseq.method.clone());
+        self.clients.get_mut(&key)?.handle_response(now, response, identity, self.timing)
+    }
+
+    /// `true`: the request repeats one that was answered; the answer was sent again if one is due.
+    pub(super) fn absorb(&mut self, now: Time, request: &Request, identity: &Identity, out: &mut Outbox) -> bool {
+        if request.method == Method::Ack {
+            let key = server_key(request, identity, Method::Invite.as_str());
+            return self.server_invites.get_mut(&key).is_some_and(|invite| invite.handle_ack(now, self.timing));
+        }
+        let key = server_key(request, identity, request.method.as_str());
+        if request.method == Method::Invite {
+            return self.server_invites.get(&key).map(|invite| invite.repeat(out)).is_some();
+        }
+        self.servers.get(&key).map(|server| server.repeat(out)).is_some()
+    }
+
+    /// `true`: `cancel` names an INVITE that is here, if long answered (RFC 3261 9.2).
+    pub(super) fn knows_cancelled(&self, cancel: &Request, identity: &Identity) -> bool {
+        self.server_invites.contains_key(&server_key(cancel, identity, Method::Invite.as_str()))
+    }
+
+    /// Sends the final `response` to `request` and keeps it for repetitions. `call` hears of a 2xx to INVITE that is
+    /// never acknowledged.
+    #[allow(clippy::too_many_arguments)] // one call of a plain table; a struct for it would only be taken apart again
+    pub(super) fn respond(
+        &mut self,
+        now: Time,
+        request: &Request,
+        identity: &Identity,
+        response: &Response,
+        to: SocketAddr,
+        call: Option<CallId>,
+        out: &mut Outbox,
+    ) {
+        let bytes = response.to_bytes();
+        out.push_back(Output::Send { to, bytes: bytes.clone() });
+        if self.servers.len() + self.server_invites.len() >= MAX_SERVERS {
+            return;
+        }
+        let key = server_key(request, identity, request.method.as_str());
+        if request.method == Method::Invite {
+            let number = identity.cseq.number;
+            let success = response.status < 300;
+            let invite = ServerInvite::answered(now, bytes, to, success, number, call, self.timing);
+            self.server_invites.insert(key, invite);
+        } else {
+            self.servers.insert(key, Server::answered(now, bytes, to, self.timing));
+        }
+    }
+
+    /// The ACK of a 2xx we gave to `call`'s re-INVITE with that CSeq arrived.
+    pub(super) fn acknowledged(&mut self, call: CallId, cseq: u32) {
+        self.server_invites.values_mut().filter(|invite| invite.is_of(call, cseq)).for_each(ServerInvite::acknowledged);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
+        let client_invites = self.client_invites.values().map(ClientInvite::poll_timeout);
+        let clients = self.clients.values().map(Client::poll_timeout);
+        let server_invites = self.server_invites.values().map(ServerInvite::poll_timeout);
+        let servers = self.servers.values().map(Server::poll_timeout);
+        client_invites.chain(clients).chain(server_invites).chain(servers).fold(None, soonest)
+    }
+
+    /// Repeats what is due, forgets what is over, and returns what has failed.
+    pub(super) fn handle_timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<Notice> {
+        let timing = self.timing;
+        let mut notices = Vec::new();
+        self.client_invites.retain(|_, t| {
+            let user = t.user();
+            keep(t.handle_timeout(now, timing, out), || notices.push(Notice::TimedOut { user }))
+        });
+        self.clients.retain(|_, t| {
+            let user = t.user();
+            keep(t.handle_timeout(now, timing, out), || notices.push(Notice::TimedOut { user }))
+        });
+        self.server_invites.retain(|_, t| {
+            let call = t.call();
+            keep(t.handle_timeout(now, timing, out), || {
+                notices.extend(call.map(|call| Notice::Unacknowledged { call }));
+            })
+        });
+        self.servers.retain(|_, t| !t.is_over(now));
+        notices
+    }
+
+    /// No request of ours waits for an answer that matters; what is left only listens for repetitions.
+    pub(super) fn is_idle(&self) -> bool {
+        let bye = |t: &Client| t.is_waiting() && t.user().purpose != Purpose::Cancel;
+        !self.client_invites.values().any(ClientInvite::is_waiting) && !self.clients.values().any(bye)
+    }
+}
+
+fn keep(fired: Fired, timed_out: impl FnOnce()) -> bool {
+    match fired {
+        Fired::Nothing => true,
+        Fired::Done => false,
+        Fired::TimedOut => {
+            timed_out();
+            false
+        }
+    }
+}
+
+/// RFC 3261 17.2.3: branch, sent-by and method; for RFC 2543 peers what that RFC compared, less the To tag, which an
+/// ACK has and its INVITE has not.
+fn server_key(request: &Request, identity: &Identity, method: &str) -> String {
+    let via = &identity.via;
+    match via.branch() {
+        Some(branch) => format!("{branch} {}:{} {method}", via.host.to_ascii_lowercase(), via.port.unwrap_or(0)),
+        None => format!(
+            "{} {} {} {} {via} {method}",
+            identity.call_id,
+            identity.from.tag().unwrap_or(""),
+            identity.cseq.number,
+            request.uri
+        ),
+    }
+}
+
+fn due(at: Time, now: Time) -> bool {
+    at <= now
+}

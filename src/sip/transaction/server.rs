@@ -1,0 +1,31 @@
+//! Server transaction of every other method (RFC 3261 17.2.2), from its final response on: repeat it until Timer J.
+
+use super::Timing;
+use crate::sip::endpoint::{Outbox, Output};
+use crate::time::{Time, Wakeup};
+use std::net::SocketAddr;
+
+pub(super) struct Server {
+    response: Vec<u8>,
+    to: SocketAddr,
+    over_at: Time,
+}
+
+impl Server {
+    pub(super) fn answered(now: Time, response: Vec<u8>, to: SocketAddr, timing: Timing) -> Server {
+        Server { response, to, over_at: now + timing.timeout() }
+    }
+
+    /// The request came again.
+    pub(super) fn repeat(&self, out: &mut Outbox) {
+        out.push_back(Output::Send { to: self.to, bytes: self.response.clone() });
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
+        Some(Wakeup::new(self.over_at, "sip timer J"))
+    }
+
+    pub(super) fn is_over(&self, now: Time) -> bool {
+        self.over_at <= now
+    }
+}

@@ -1,0 +1,137 @@
+//! INVITE server transaction (RFC 3261 17.2.1, RFC 6026 7.1), from its final response on: we decide at once.
+//!
+//! ```text
+//!   2xx -> Accepted   repeated (T1 ... T2) until acknowledged;  L: over, told if never acknowledged
+//!   3xx-6xx -> Completed   G: repeated until ACK;  H: over
+//!                 '--ACK--> Confirmed   I: over
+//! ```
+//!
+//! RFC 3261 13.3.1.4 gives the repetition of a 2xx to the user of the transaction; it stands here beside the other one.
+
+use super::{Fired, Timing, due};
+use crate::sip::endpoint::{CallId, Outbox, Output};
+use crate::time::{Span, Time, Wakeup, soonest};
+use std::net::SocketAddr;
+
+pub(super) struct ServerInvite {
+    response: Vec<u8>,
+    to: SocketAddr,
+    cseq: u32,
+    call: Option<CallId>,
+    state: State,
+}
+
+enum State {
+    /// 2xx sent, no ACK yet.
+    Accepted {
+        repeat_at: Time,
+        pause: Span,
+        over_at: Time,
+    },
+    /// 2xx acknowledged; late copies of the INVITE are still absorbed.
+    Acknowledged {
+        over_at: Time,
+    },
+    Completed {
+        repeat_at: Time,
+        pause: Span,
+        over_at: Time,
+    },
+    Confirmed {
+        over_at: Time,
+    },
+}
+
+impl ServerInvite {
+    pub(super) fn answered(
+        now: Time,
+        response: Vec<u8>,
+        to: SocketAddr,
+        success: bool,
+        cseq: u32,
+        call: Option<CallId>,
+        timing: Timing,
+    ) -> ServerInvite {
+        let (repeat_at, pause, over_at) = (now + timing.t1, timing.t1, now + timing.timeout());
+        let state = match success {
+            true => State::Accepted { repeat_at, pause, over_at },
+            false => State::Completed { repeat_at, pause, over_at },
+        };
+        ServerInvite { response, to, cseq, call, state }
+    }
+
+    pub(super) fn call(&self) -> Option<CallId> {
+        self.call
+    }
+
+    pub(super) fn is_of(&self, call: CallId, cseq: u32) -> bool {
+        self.call == Some(call) && self.cseq == cseq
+    }
+
+    /// The INVITE came again.
+    pub(super) fn repeat(&self, out: &mut Outbox) {
+        match self.state {
+            State::Accepted { .. } | State::Completed { .. } => {
+                out.push_back(Output::Send { to: self.to, bytes: self.response.clone() });
+            }
+            State::Acknowledged { .. } | State::Confirmed { .. } => {}
+        }
+    }
+
+    /// An ACK with the branch of the INVITE: it ends a failure. `false`: it is the ACK of a 2xx sent by a peer that
+    /// takes the old branch again; then the dialog has to see it.
+    pub(super) fn handle_ack(&mut self, now: Time, timing: Timing) -> bool {
+        match self.state {
+            State::Completed { .. } => {
+                self.state = State::Confirmed { over_at: now + timing.t4 };
+                true
+            }
+            State::Confirmed { .. } => true,
+            State::Accepted { .. } | State::Acknowledged { .. } => false,
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self) {
+        match self.state {
+            State::Accepted { over_at, .. } => self.state = State::Acknowledged { over_at },
+            State::Acknowledged { .. } | State::Completed { .. } | State::Confirmed { .. } => {}
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
+        match &self.state {
+            State::Accepted { repeat_at, over_at, .. } => soonest(
+                Some(Wakeup::new(*repeat_at, "sip 2xx again")),
+                Some(Wakeup::new(*over_at, "sip timer L (no ACK)")),
+            ),
+            State::Acknowledged { over_at } => Some(Wakeup::new(*over_at, "sip timer L")),
+            State::Completed { repeat_at, over_at, .. } => soonest(
+                Some(Wakeup::new(*repeat_at, "sip timer G (failure again)")),
+                Some(Wakeup::new(*over_at, "sip timer H (no ACK)")),
+            ),
+            State::Confirmed { over_at } => Some(Wakeup::new(*over_at, "sip timer I")),
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time, timing: Timing, out: &mut Outbox) -> Fired {
+        match &mut self.state {
+            State::Accepted { over_at, .. } if due(*over_at, now) => Fired::TimedOut,
+            State::Acknowledged { over_at } | State::Completed { over_at, .. } | State::Confirmed { over_at }
+                if due(*over_at, now) =>
+            {
+                Fired::Done
+            }
+            State::Accepted { repeat_at, pause, .. } | State::Completed { repeat_at, pause, .. }
+                if due(*repeat_at, now) =>
+            {
+                *pause = timing.longer(*pause);
+                *repeat_at = now + *pause;
+                out.push_back(Output::Send { to: self.to, bytes: self.response.clone() });
+                Fired::Nothing
+            }
+            State::Accepted { .. } | State::Acknowledged { .. } | State::Completed { .. } | State::Confirmed { .. } => {
+                Fired::Nothing
+            }
+        }
+    }
+}
