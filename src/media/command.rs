@@ -121,6 +121,8 @@ pub struct Stats {
     pub call: u32,
     pub packets_sent: u64,
     pub bytes_sent: u64,
+    /// Frames that were not sent because the cap left no room for them.
+    pub packets_withheld: u64,
     pub packets_received: u64,
     pub bytes_received: u64,
     /// Never arrived, by sequence number.

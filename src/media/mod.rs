@@ -1,8 +1,21 @@
 //! The voice path, as values: what the media thread does with frames and packets, without waiting for either.
 //!
-//! [`command`] is the border between the control thread and the media thread.
+//! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]), [`budget`] (the cap). Down:
+//! [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
+//! that wait) and [`stretch`] (time without clicks). [`liveness`] turns what happens into events. [`command`] is the
+//! border between the control thread and the media thread, [`plan`] what fits under a cap.
 
+pub mod budget;
 pub mod codec;
 pub mod command;
+pub mod delay;
+pub mod gain;
+pub mod jitter;
+pub mod liveness;
 pub mod plan;
+pub mod playout;
+pub mod protection;
 pub mod stream;
+pub mod stretch;
+pub mod timeline;
+pub mod toc;

@@ -1,10 +1,32 @@
 //! The bitrate cap: which packet time and which codec bitrate fit under it, headers counted.
+//!
+//! A packet costs 40 bytes of headers whatever it carries, so a low cap forces longer packets:
+//!
+//! | cap kbit/s | packet | headers bit/s | left for Opus | asked of the mixer |
+//! |---|---|---|---|---|
+//! | 16 | 60 ms | 5 333 | 9 400 | 6 000 (see below) |
+//! | 24 | 40 ms | 8 000 | 14 100 | 6 400 |
+//! | 32 | 20 ms | 16 000 | 14 400 | 14 000 |
+//! | 64 | 20 ms | 16 000 | 45 800 | 44 400 |
+//!
+//! The mixer always sends 20 ms packets, and Opus does not go below 6 kbit/s: what it sends us takes at least 22 kbit/s
+//! with its headers. Under a cap of about 24 kbit/s its direction cannot keep the cap; ours does.
+//!
+//! This is a plan, made once; [`budget`](super::budget) holds every packet to the cap.
 
 use crate::config::Codec;
+use crate::media::budget::{packets_per_window, rtcp_reserve_bits};
 use crate::time::Span;
 
 /// Bytes of IPv4 (20), UDP (8) and RTP (12) headers on each packet; IPv6 has 20 more.
 pub const HEADER_BYTES: u32 = 40;
+/// RFC 7587 6.1: the least `maxaveragebitrate`.
+const MIN_BITRATE: u32 = 6_000;
+/// Below it speech suffers more than a longer packet costs in delay.
+const SENSIBLE_BITRATE: u32 = 12_000;
+/// The packet times that we send, shortest first.
+const PTIMES: [Span; 4] = [Span::from_millis(10), Span::from_millis(20), Span::from_millis(40), Span::from_millis(60)];
+const MIXER_PTIME: Span = Span::from_millis(20);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
@@ -16,6 +38,73 @@ pub struct Plan {
 }
 
 /// `cap` in bit/s on the wire, RTCP included; 0: none.
-pub fn plan(_codec: &Codec, _cap: u32) -> Plan {
-    unimplemented!()
+///
+/// The wanted packet time stays if a sensible bitrate fits beside its headers; else the shortest longer one that leaves
+/// it; else the longest.
+pub fn plan(codec: &Codec, cap: u32) -> Plan {
+    let wanted = codec.bitrate;
+    let enough = wanted.min(SENSIBLE_BITRATE);
+    let candidates = || PTIMES.into_iter().filter(|ptime| *ptime >= codec.ptime);
+    let longest = PTIMES[PTIMES.len() - 1];
+    let ptime = candidates().find(|ptime| payload_room(cap, *ptime, HEADER_BYTES) >= enough).unwrap_or(longest);
+    Plan {
+        ptime,
+        bitrate: wanted.min(payload_room(cap, ptime, HEADER_BYTES)).max(MIN_BITRATE),
+        max_average_bitrate: wanted.min(mixer_room(cap)).max(MIN_BITRATE),
+    }
+}
+
+/// Payload bit/s that fit under `cap` beside the headers of packets `ptime` long and a report.
+pub fn payload_room(cap: u32, ptime: Span, header_bytes: u32) -> u32 {
+    if cap == 0 {
+        return u32::MAX;
+    }
+    let reserve = rtcp_reserve_bits(header_bytes > HEADER_BYTES);
+    let per_packet = cap.saturating_sub(reserve) / packets_per_window(ptime);
+    let payload = per_packet.saturating_sub(header_bytes * 8);
+    (u64::from(payload) * 1_000_000 / ptime.as_micros().max(1)) as u32
+}
+
+/// The mixer keeps to `maxaveragebitrate` within 3 %.
+fn mixer_room(cap: u32) -> u32 {
+    (u64::from(payload_room(cap, MIXER_PTIME, HEADER_BYTES)) * 100 / 103) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn planned(bitrate: u32, ptime: u64, cap_kbps: u32) -> (u64, u32, u32) {
+        let codec = Codec { bitrate, ptime: Span::from_millis(ptime), ..Config::default().codec };
+        let Plan { ptime, bitrate, max_average_bitrate } = plan(&codec, cap_kbps * 1_000);
+        (ptime.as_millis(), bitrate / 100, max_average_bitrate / 100)
+    }
+
+    #[test]
+    fn the_table() {
+        assert_eq!(planned(32_000, 20, 0), (20, 320, 320));
+        assert_eq!(planned(32_000, 20, 1024), (20, 320, 320));
+        assert_eq!(planned(32_000, 20, 64), (20, 320, 320));
+        assert_eq!(planned(64_000, 20, 64), (20, 458, 444));
+        assert_eq!(planned(32_000, 20, 32), (20, 144, 140));
+        assert_eq!(planned(32_000, 20, 24), (40, 141, 64));
+        assert_eq!(planned(32_000, 20, 16), (60, 94, 60));
+        assert_eq!(planned(32_000, 10, 64), (10, 304, 320), "the wanted packet time is kept while it leaves speech");
+        assert_eq!(planned(32_000, 10, 32), (20, 144, 140));
+        assert_eq!(planned(6_000, 20, 24), (20, 60, 60), "who wants little need not wait for more");
+        assert_eq!(planned(32_000, 60, 0), (60, 320, 320));
+        assert_eq!(planned(32_000, 20, 1), (60, 60, 60), "nothing fits: the budget refuses what is too much");
+    }
+
+    #[test]
+    fn a_plan_keeps_its_cap_in_every_second() {
+        for cap in (14_000..200_000).step_by(500) {
+            let codec = Codec { bitrate: 510_000, ..Config::default().codec };
+            let plan = plan(&codec, cap);
+            let packets = packets_per_window(plan.ptime);
+            let packet_bits = plan.bitrate * plan.ptime.as_millis() as u32 / 1_000 + HEADER_BYTES * 8;
+            assert!(packets * packet_bits + rtcp_reserve_bits(false) <= cap, "{cap}: {plan:?}");
+        }
+    }
 }

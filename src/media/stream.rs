@@ -1,10 +1,39 @@
 //! One call's audio: frames of the card in, packets out; packets in, frames for the card out.
+//!
+//! ```text
+//!   capture ─▶ Mute, Level ─▶ 20 ms ─▶ Encoder ─▶ Sender ─▶ Budget ─▶ Wire
+//!   playback ◀─ Level ◀─ Playout (Decoder, jitter buffer) ◀─ Receiver ◀─ handle_rtp
+//! ```
+//!
+//! Nothing here allocates after [`Stream::new`], waits, or logs.
 
 use crate::config::{Codec, Jitter, Rtp};
+use crate::media::budget::{self, Budget, Kind};
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Event, Stats, StreamParams};
-use crate::time::{Time, Wakeup};
+use crate::media::gain::{Level, Mute};
+use crate::media::jitter::MAX_PAYLOAD;
+use crate::media::liveness::Liveness;
+use crate::media::plan;
+use crate::media::playout::{Arrival, Playout};
+use crate::media::protection::Protection;
+use crate::random::Rng;
+use crate::rtp::packet::{HEADER_LEN, Packet, is_rtcp};
+use crate::rtp::receiver::{Receiver, SourceIs, Verdict};
+use crate::rtp::rtcp::{self, Farewell, Part, ReportBlock, Schedule, SenderInfo};
+use crate::rtp::sender::Sender;
+use crate::time::{Span, Time, Wakeup, soonest};
 use std::net::SocketAddr;
+
+/// The longest packet we send, 60 ms.
+const MAX_FRAME: usize = 2_880;
+/// A payload shorter than this is not worth its headers: the frame is withheld.
+const LEAST_PAYLOAD: usize = 10;
+/// Under a cap one frame may be this many times the average: enough for an onset, and the second is not eaten at once.
+const BURST: usize = 3;
+/// No card buffers more: if capture was silent for this much longer than what it then gave, the samples are lost and
+/// their time passes without them.
+const CAPTURE_GAP: Span = Span::from_millis(200);
 
 /// Where a stream's packets go: the sockets of the media thread, or a test. Never blocks; a full socket drops.
 pub trait Wire {
@@ -19,57 +48,425 @@ pub struct Settings {
 }
 
 pub struct Stream<E, D> {
-    _encoder: E,
-    _decoder: D,
+    settings: Settings,
+    encoder: E,
+    playout: Playout<D>,
+    mute: Mute,
+    capture_level: Level,
+    playback_level: Level,
+    budget: Budget,
+    liveness: Liveness,
+    frame: Box<[i16; MAX_FRAME]>,
+    packet: Box<[u8; HEADER_LEN + MAX_PAYLOAD]>,
+    call: Option<Call>,
+}
+
+/// What lives as long as a call.
+struct Call {
+    params: StreamParams,
+    sender: Sender,
+    receiver: Receiver,
+    protection: Protection,
+    schedule: Schedule,
+    cname: [u8; rtcp::CNAME_LEN],
+    /// Samples gathered for the next packet, and how many it takes.
+    gathered: usize,
+    frame_samples: usize,
+    captured_at: Option<Time>,
+    /// The last sender report of the peer: its source, its NTP time, its arrival.
+    sender_report: Option<(u32, u32, Time)>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    packets_received: u64,
+    bytes_received: u64,
+    invalid: u64,
+    withheld: u64,
+    round_trip: Span,
+    peer_fraction_lost: u8,
 }
 
 impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Allocates all that the stream will ever need.
-    pub fn new(_settings: Settings, _encoder: E, _decoder: D) -> Stream<E, D> {
-        unimplemented!()
+    pub fn new(settings: Settings, encoder: E, decoder: D) -> Stream<E, D> {
+        Stream {
+            encoder,
+            playout: Playout::new(&settings.jitter, decoder),
+            mute: Mute::new(false),
+            capture_level: Level::default(),
+            playback_level: Level::default(),
+            budget: Budget::new(),
+            liveness: Liveness::new(settings.rtp.silence_timeout),
+            frame: Box::new([0; MAX_FRAME]),
+            packet: Box::new([0; HEADER_LEN + MAX_PAYLOAD]),
+            call: None,
+            settings,
+        }
     }
-    pub fn start(&mut self, _now: Time, _params: StreamParams) {
-        unimplemented!()
+
+    /// Begins a call. Sequence number and timestamp begin at random, but the same for the same SSRC and call.
+    pub fn start(&mut self, now: Time, params: StreamParams) {
+        let mut rng = Rng::from_u64(u64::from(params.ssrc) << 32 | u64::from(params.call));
+        let protection = Protection::new(self.settings.codec.fec);
+        self.playout.reset();
+        self.budget = Budget::new();
+        self.capture_level = Level::default();
+        self.playback_level = Level::default();
+        self.liveness.start(now, params.call, params.receive);
+        // An encoder that refuses a setting goes on with the one it has: the budget still holds the cap.
+        let _ = self.encoder.reset();
+        let _ = self.encoder.set_fec(protection.expected_loss());
+        self.call = Some(Call {
+            sender: Sender::new(params.ssrc, params.send_payload_type, &mut rng),
+            receiver: Receiver::default(),
+            protection,
+            schedule: Schedule::new(now, self.settings.rtp.rtcp_interval, rng.fork()),
+            cname: rtcp::cname(&mut rng),
+            gathered: 0,
+            frame_samples: frame_samples(params.ptime),
+            captured_at: None,
+            sender_report: None,
+            counters: Counters::default(),
+            params,
+        });
+        self.apply_rate(&params);
     }
-    pub fn update(&mut self, _now: Time, _params: StreamParams) {
-        unimplemented!()
+
+    /// The same call goes on with other parameters: numbers, statistics and the buffer continue.
+    pub fn update(&mut self, now: Time, params: StreamParams) {
+        let Some(call) = &mut self.call else {
+            return self.start(now, params);
+        };
+        let held = call.params.receive && !params.receive;
+        call.sender.set_payload_type(params.send_payload_type);
+        let samples = frame_samples(params.ptime);
+        if samples != call.frame_samples {
+            call.sender.on_skipped(call.gathered as u32);
+            call.gathered = 0;
+            call.frame_samples = samples;
+        }
+        call.params = params;
+        self.liveness.expect_packets(now, params.receive);
+        if !params.send {
+            self.liveness.expect_no_sending();
+        }
+        if held {
+            self.playout.restart();
+        }
+        self.apply_rate(&params);
     }
+
     /// Sends RTCP BYE. After it the stream is idle until the next `start`.
-    pub fn stop(&mut self, _now: Time, _wire: &mut impl Wire) {
-        unimplemented!()
+    pub fn stop(&mut self, now: Time, wire: &mut impl Wire) {
+        self.send_report(now, Farewell::Bye, wire);
+        self.liveness.stop();
+        self.playout.restart();
+        self.call = None;
     }
-    pub fn mute(&mut self, _muted: bool) {
-        unimplemented!()
+
+    /// Muted, packets of digital silence are sent.
+    pub fn mute(&mut self, muted: bool) {
+        self.mute.set(muted);
     }
+
     /// Takes microphone samples (mono, 48 kHz, any number) and sends each packet that becomes full.
-    pub fn capture(&mut self, _now: Time, _samples: &[i16], _wire: &mut impl Wire) {
-        unimplemented!()
+    pub fn capture(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
+        self.capture_level.measure(samples);
+        self.skip_lost_capture(now, samples.len());
+        let mut rest = samples;
+        while let Some(call) = &mut self.call
+            && !rest.is_empty()
+        {
+            let (taken, after) = rest.split_at(rest.len().min(call.frame_samples - call.gathered));
+            let place = &mut self.frame[call.gathered..call.gathered + taken.len()];
+            place.copy_from_slice(taken);
+            self.mute.apply(place);
+            call.gathered += taken.len();
+            rest = after;
+            if call.gathered == call.frame_samples {
+                call.gathered = 0;
+                self.send_frame(now, wire);
+            }
+        }
     }
+
     /// Fills `samples` with what the loudspeaker shall play next (mono, 48 kHz, any number).
-    pub fn playback(&mut self, _now: Time, _samples: &mut [i16]) {
-        unimplemented!()
+    pub fn playback(&mut self, now: Time, samples: &mut [i16]) {
+        if self.call.is_none() {
+            samples.fill(0);
+            return;
+        }
+        let before = self.playout.counters().decoded_samples;
+        self.playout.play(now, samples);
+        self.playback_level.measure(samples);
+        if self.playout.counters().decoded_samples > before {
+            self.liveness.on_decoded(now);
+        }
     }
+
     /// The card has really played what `playback` gave (its pointer moves); `false` while there is no card.
-    pub fn card_moves(&mut self, _now: Time, _moves: bool) {
-        unimplemented!()
+    pub fn card_moves(&mut self, _now: Time, moves: bool) {
+        self.liveness.on_card(moves);
     }
-    pub fn handle_rtp(&mut self, _now: Time, _from: SocketAddr, _packet: &[u8]) {
-        unimplemented!()
+
+    pub fn handle_rtp(&mut self, now: Time, from: SocketAddr, packet: &[u8]) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        if !same_address(from, call.params.remote_rtp) {
+            call.counters.invalid += 1;
+            return;
+        }
+        if call.params.rtcp_mux && is_rtcp(packet) {
+            return self.read_report(now, packet);
+        }
+        if !call.params.receive {
+            return;
+        }
+        let Ok(packet) = Packet::parse(packet) else {
+            call.counters.invalid += 1;
+            return;
+        };
+        let header = packet.header;
+        let audio = header.payload_type == call.params.receive_payload_type;
+        let event = call.params.telephone_event == Some(header.payload_type);
+        // Our own SSRC is a packet of ours that somebody sent back.
+        if !(audio || event) || header.ssrc == call.sender.ssrc() {
+            call.counters.invalid += 1;
+            return;
+        }
+        let Verdict::Accepted { seq, timestamp, source } = call.receiver.handle(now, &header) else {
+            return;
+        };
+        match source {
+            SourceIs::New => self.playout.restart(),
+            SourceIs::Known => {}
+        }
+        let arrival = if audio {
+            self.playout.insert(now, seq, timestamp, header.marker, packet.payload)
+        } else {
+            self.playout.insert_event(now, seq, timestamp)
+        };
+        match arrival {
+            Arrival::Invalid => call.counters.invalid += 1,
+            Arrival::Kept | Arrival::Late | Arrival::Duplicate => {
+                call.counters.packets_received += 1;
+                call.counters.bytes_received += packet.payload.len() as u64;
+                self.liveness.on_received(now);
+            }
+        }
     }
-    pub fn handle_rtcp(&mut self, _now: Time, _from: SocketAddr, _packet: &[u8]) {
-        unimplemented!()
+
+    pub fn handle_rtcp(&mut self, now: Time, from: SocketAddr, packet: &[u8]) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        if !same_address(from, call.params.remote_rtcp) {
+            call.counters.invalid += 1;
+            return;
+        }
+        self.read_report(now, packet);
     }
+
     pub fn poll_timeout(&self) -> Option<Wakeup> {
-        unimplemented!()
+        let call = self.call.as_ref()?;
+        soonest(Some(Wakeup::new(call.schedule.next(), "RTCP report")), self.liveness.poll_timeout())
     }
+
     /// Sends due RTCP reports and looks for silence.
-    pub fn handle_timeout(&mut self, _now: Time, _wire: &mut impl Wire) {
-        unimplemented!()
+    pub fn handle_timeout(&mut self, now: Time, wire: &mut impl Wire) {
+        if let Some(call) = &mut self.call
+            && call.schedule.next() <= now
+        {
+            call.schedule.on_reported(now);
+            self.send_report(now, Farewell::None, wire);
+        }
+        self.liveness.handle_timeout(now);
     }
+
     pub fn poll_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        self.liveness.poll_event()
     }
-    pub fn stats(&self, _now: Time) -> Stats {
-        unimplemented!()
+
+    pub fn stats(&self, now: Time) -> Stats {
+        let Some(call) = &self.call else {
+            return Stats { muted: self.mute.is_on(), ..Stats::default() };
+        };
+        let played = self.playout.counters();
+        Stats {
+            call: call.params.call,
+            packets_sent: call.sender.packets(),
+            bytes_sent: call.sender.payload_bytes(),
+            packets_withheld: call.counters.withheld,
+            packets_received: call.counters.packets_received,
+            bytes_received: call.counters.bytes_received,
+            packets_lost: call.receiver.lost(),
+            packets_late: played.late,
+            packets_duplicate: call.receiver.duplicates(),
+            packets_invalid: call.counters.invalid + played.undecodable,
+            frames_concealed: played.concealed_samples / 960,
+            frames_fec: played.fec,
+            xruns: 0,
+            wire_bits_max_second: self.budget.busiest_second(),
+            wire_bits_last_second: self.budget.last_second(now),
+            jitter_us: call.receiver.jitter().as_micros() as u32,
+            buffer_us: self.playout.delay(now).as_micros() as u32,
+            round_trip_us: call.counters.round_trip.as_micros() as u32,
+            peer_fraction_lost: call.counters.peer_fraction_lost,
+            muted: self.mute.is_on(),
+            capture_level: self.capture_level.dbfs_10(),
+            playback_level: self.playback_level.dbfs_10(),
+        }
     }
+
+    /// Bitrate and cap; over IPv6 the headers are longer than the plan could know.
+    fn apply_rate(&mut self, params: &StreamParams) {
+        let room = plan::payload_room(params.cap, params.ptime, header_bytes(params));
+        let _ = self.encoder.set_bitrate(params.bitrate.min(room).max(500));
+        self.budget.set_cap(params.cap, params.remote_rtp.is_ipv6());
+    }
+
+    /// Samples that the card lost are time that passed: the timestamps run on without them.
+    fn skip_lost_capture(&mut self, now: Time, given: usize) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        let before = call.captured_at.replace(now);
+        let given = Span::from_micros(given as u64 * 125 / 6);
+        if let Some(before) = before
+            && now.since(before) > given + CAPTURE_GAP
+        {
+            let lost = now.since(before) - given;
+            call.sender.on_skipped(call.gathered as u32 + (lost.as_micros() * 6 / 125) as u32);
+            call.gathered = 0;
+        }
+    }
+
+    fn send_frame(&mut self, now: Time, wire: &mut impl Wire) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        let samples = call.frame_samples;
+        if !call.params.send {
+            return call.sender.on_skipped(samples as u32);
+        }
+        let headers = header_bytes(&call.params);
+        let allowed = (self.budget.allowed(now, Kind::Media) / 8).saturating_sub(headers) as usize;
+        let mut limit = allowed.min(MAX_PAYLOAD);
+        if call.params.cap > 0 {
+            let average = call.params.bitrate as usize / 8 * samples / 48_000;
+            limit = limit.min(BURST * average.max(LEAST_PAYLOAD));
+        }
+        let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
+        let encoded = if limit < LEAST_PAYLOAD {
+            None
+        } else {
+            self.encoder.encode(&self.frame[..samples], &mut payload[..limit]).ok().filter(|n| (1..=limit).contains(n))
+        };
+        let Some(len) = encoded else {
+            call.counters.withheld += 1;
+            return call.sender.on_skipped(samples as u32);
+        };
+        call.sender.header().write(header.first_chunk_mut().expect("split at HEADER_LEN"));
+        wire.send_rtp(call.params.remote_rtp, &self.packet[..HEADER_LEN + len]);
+        call.sender.on_sent(samples as u32, len);
+        self.budget.on_sent(now, (headers + len as u32) * 8, Kind::Media);
+        self.liveness.on_sent(now);
+    }
+
+    /// One compound packet, if the cap leaves room for it: it always does, except for a BYE right after a report.
+    fn send_report(&mut self, now: Time, farewell: Farewell, wire: &mut impl Wire) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        let sender = (call.params.send && call.sender.packets() > 0).then(|| call.sender_info(now));
+        let block = call.report_block(now);
+        let mut packet = [0; rtcp::MAX_LEN];
+        let len = rtcp::write(&mut packet, call.sender.ssrc(), sender, block, &call.cname, farewell);
+        let bits = (len as u32 + budget::ip_udp_bytes(call.params.remote_rtp.is_ipv6())) * 8;
+        if self.budget.allowed(now, Kind::Rtcp) < bits {
+            return;
+        }
+        if call.params.rtcp_mux {
+            wire.send_rtp(call.params.remote_rtp, &packet[..len]);
+        } else {
+            wire.send_rtcp(call.params.remote_rtcp, &packet[..len]);
+        }
+        self.budget.on_sent(now, bits, Kind::Rtcp);
+    }
+
+    fn read_report(&mut self, now: Time, packet: &[u8]) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        let (encoder, liveness) = (&mut self.encoder, &mut self.liveness);
+        let (ssrc, peer) = (call.sender.ssrc(), call.receiver.ssrc());
+        let read = rtcp::read(packet, |part| match part {
+            Part::SenderReport { ssrc, ntp } => call.sender_report = Some((ssrc, ntp, now)),
+            Part::Block(block) if block.ssrc == ssrc => {
+                call.counters.peer_fraction_lost = block.fraction_lost;
+                if let Some(trip) = rtcp::round_trip(now, &block) {
+                    call.counters.round_trip = trip;
+                }
+                if let Some(expected_loss) = call.protection.on_report(block.fraction_lost) {
+                    let _ = encoder.set_fec(expected_loss);
+                }
+            }
+            Part::Block(_) => {}
+            // A source that was replaced may say goodbye; only the one that is heard ends the call.
+            Part::Bye { ssrc } => {
+                if peer.is_none_or(|peer| peer == ssrc) {
+                    liveness.on_bye();
+                }
+            }
+        });
+        if read.is_err() {
+            call.counters.invalid += 1;
+        }
+    }
+}
+
+impl Call {
+    fn sender_info(&self, now: Time) -> SenderInfo {
+        // The timestamp that a sample captured right now would get.
+        let since_capture = self.captured_at.map_or(0, |at| now.since(at).as_micros() * 6 / 125) as u32;
+        SenderInfo {
+            ntp: rtcp::ntp(now),
+            rtp_timestamp: self.sender.timestamp().wrapping_add(self.gathered as u32).wrapping_add(since_capture),
+            packets: self.sender.packets() as u32,
+            payload_bytes: self.sender.payload_bytes() as u32,
+        }
+    }
+
+    fn report_block(&mut self, now: Time) -> Option<ReportBlock> {
+        let block = self.receiver.report()?;
+        Some(match self.sender_report {
+            Some((ssrc, ntp, arrived)) if ssrc == block.ssrc => {
+                ReportBlock { last_sender_report: ntp, since_sender_report: rtcp::short(now.since(arrived)), ..block }
+            }
+            Some(_) | None => block,
+        })
+    }
+}
+
+/// IP, UDP and RTP headers of one packet.
+fn header_bytes(params: &StreamParams) -> u32 {
+    budget::ip_udp_bytes(params.remote_rtp.is_ipv6()) + HEADER_LEN as u32
+}
+
+/// Samples of one packet: the longest of 10, 20, 40, 60 ms that is not longer than asked, at least 10 ms.
+fn frame_samples(ptime: Span) -> usize {
+    match ptime.as_millis() {
+        0..20 => 480,
+        20..40 => 960,
+        40..60 => 1_920,
+        _ => MAX_FRAME,
+    }
+}
+
+/// A socket for both families shows IPv4 senders as mapped IPv6 addresses.
+fn same_address(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }

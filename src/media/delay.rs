@@ -1,0 +1,261 @@
+//! How late packets come, and how long each therefore has to wait: the target of the jitter buffer.
+//!
+//! A packet's *lag* is its arrival minus its position in the peer's time, less the lag of the fastest packet of the
+//! last seconds (`base`): 0 for the fastest, 30 ms for one that was 30 ms slower on its way. The target is the lag that
+//! all but the latest hundredth stay within:
+//!
+//! * a histogram that forgets (about ten seconds) gives the quantile, so that one straggler decides nothing;
+//! * the greatest lag of the last three seconds bounds it, so that a storm is forgotten as soon as it is over;
+//! * a freeze of the line is one sample, not the hundred packets that come after it.
+//!
+//! ```text
+//!   lags    ▂█▆▃▂▁▁    ▁           ▏
+//!           0     target(99 %)     greatest of 3 s
+//! ```
+
+use crate::time::{Span, Time};
+
+/// One millisecond, in samples.
+const BIN: i64 = 48;
+const BINS: usize = 512;
+const QUANTILE: f32 = 0.99;
+/// Weight of a sample relative to the one after it: a memory of 500 samples, ten seconds.
+const FORGET: f32 = 0.998;
+/// The histogram gets one sample for each such time of arrivals: its latest packet.
+const SAMPLE_EVERY: i64 = 20 * 48;
+/// Extremes are kept for this many buckets of this many samples: 4 s.
+const BUCKETS: usize = 16;
+const BUCKET: i64 = 250 * 48;
+/// The last 3 s of them bound the target from above.
+const RECENT_BUCKETS: usize = 12;
+/// A lag larger than this is no property of the line that a buffer could cover.
+const MAX_LAG: i64 = BIN * BINS as i64;
+
+#[derive(Clone, Debug)]
+pub struct Delay {
+    buckets: [Option<Extremes>; BUCKETS],
+    newest: usize,
+    /// Arrival at which the newest bucket ends.
+    bucket_ends: i64,
+    /// Lag of the fastest packet, not yet relative to anything.
+    base: i64,
+    histogram: [f32; BINS],
+    total: f32,
+    weight: f32,
+    /// The latest packet since the histogram's last sample, and when that was.
+    latest: Option<i64>,
+    sampled_at: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Extremes {
+    fastest: i64,
+    slowest: i64,
+}
+
+impl Delay {
+    pub fn new() -> Delay {
+        Delay {
+            buckets: [None; BUCKETS],
+            newest: 0,
+            bucket_ends: i64::MIN,
+            base: 0,
+            histogram: [0.0; BINS],
+            total: 0.0,
+            weight: 1.0,
+            latest: None,
+            sampled_at: i64::MIN,
+        }
+    }
+
+    /// Another source: what is known of the line stays, the zero of its clock is new.
+    pub fn restart(&mut self) {
+        self.buckets = [None; BUCKETS];
+        self.bucket_ends = i64::MIN;
+        self.latest = None;
+    }
+
+    /// A packet arrived; both arguments in samples, of any origins.
+    pub fn on_packet(&mut self, arrival: i64, position: i64) {
+        let raw = arrival - position;
+        self.keep_extremes(arrival, raw);
+        let fastest = self.buckets.iter().flatten().map(|b| b.fastest).min().unwrap_or(raw);
+        self.rebase(fastest);
+        self.latest = self.latest.max(Some(raw));
+        if arrival >= self.sampled_at.saturating_add(SAMPLE_EVERY)
+            && let Some(latest) = self.latest.take()
+        {
+            self.sampled_at = arrival;
+            self.sample(latest - self.base);
+        }
+    }
+
+    /// How long, in samples, a packet with this position has been waiting at `now`, had it been the fastest.
+    pub fn waited(&self, now: i64, position: i64) -> i64 {
+        now - position - self.base
+    }
+
+    /// How long, in samples, a packet has to wait so that the next ones will be there in time.
+    pub fn target(&self) -> i64 {
+        self.quantile(QUANTILE).min(self.greatest_recent())
+    }
+
+    fn keep_extremes(&mut self, arrival: i64, raw: i64) {
+        if self.bucket_ends == i64::MIN {
+            self.bucket_ends = arrival + BUCKET;
+        }
+        // A long silence shows nothing new: only one bucket is given up for it.
+        if arrival >= self.bucket_ends {
+            self.bucket_ends = arrival + BUCKET;
+            self.newest = (self.newest + 1) % BUCKETS;
+            self.buckets[self.newest] = None;
+        }
+        let bucket = self.buckets[self.newest].get_or_insert(Extremes { fastest: raw, slowest: raw });
+        bucket.fastest = bucket.fastest.min(raw);
+        bucket.slowest = bucket.slowest.max(raw);
+    }
+
+    /// The fastest packet defines zero; when it changes, the histogram moves with it.
+    fn rebase(&mut self, base: i64) {
+        let moved = (base - self.base) / BIN;
+        if base == self.base || self.total == 0.0 {
+            self.base = base;
+            return;
+        }
+        if moved == 0 {
+            return;
+        }
+        self.base += moved * BIN;
+        let by = (moved.unsigned_abs() as usize).min(BINS);
+        if moved > 0 {
+            let below: f32 = self.histogram[..by].iter().sum();
+            self.histogram.copy_within(by.., 0);
+            self.histogram[BINS - by..].fill(0.0);
+            self.histogram[0] += below;
+        } else {
+            let above: f32 = self.histogram[BINS - by..].iter().sum();
+            self.histogram.copy_within(..BINS - by, by);
+            self.histogram[..by].fill(0.0);
+            self.total -= above;
+        }
+    }
+
+    fn sample(&mut self, lag: i64) {
+        if lag >= MAX_LAG {
+            return;
+        }
+        self.weight /= FORGET;
+        if self.weight > 1e20 {
+            let scale = 1.0 / self.weight;
+            self.histogram.iter_mut().for_each(|bin| *bin *= scale);
+            self.total = self.histogram.iter().sum();
+            self.weight = 1.0;
+        }
+        self.histogram[(lag.max(0) / BIN) as usize] += self.weight;
+        self.total += self.weight;
+    }
+
+    fn quantile(&self, q: f32) -> i64 {
+        let allowed = self.total * (1.0 - q);
+        let mut above = 0.0;
+        for (bin, weight) in self.histogram.iter().enumerate().rev() {
+            above += weight;
+            if above > allowed {
+                return (bin as i64 + 1) * BIN;
+            }
+        }
+        0
+    }
+
+    fn greatest_recent(&self) -> i64 {
+        let recent = (0..RECENT_BUCKETS).filter_map(|n| self.buckets[(self.newest + BUCKETS - n) % BUCKETS]);
+        recent.map(|b| b.slowest - self.base).max().map_or(0, |lag| lag + BIN)
+    }
+}
+
+impl Default for Delay {
+    fn default() -> Delay {
+        Delay::new()
+    }
+}
+
+/// A moment in samples of the 48 kHz clock.
+pub fn in_samples(now: Time) -> i64 {
+    (now.as_micros() as i128 * 48 / 1_000) as i64
+}
+
+/// A span in samples of the 48 kHz clock.
+pub fn span_in_samples(span: Span) -> i64 {
+    (span.as_micros() as i128 * 48 / 1_000) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Rng;
+
+    const MS: i64 = 48;
+
+    /// One packet each 20 ms, with the given lag in ms; target in ms afterwards.
+    fn after(delay: &mut Delay, at: &mut i64, lags: impl Iterator<Item = i64>) -> i64 {
+        for lag in lags {
+            delay.on_packet(*at + lag * MS, *at);
+            *at += 20 * MS;
+        }
+        delay.target() / MS
+    }
+
+    #[test]
+    fn a_calm_line_needs_no_wait() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        assert!(after(&mut delay, &mut at, std::iter::repeat_n(5, 200)) <= 1);
+    }
+
+    #[test]
+    fn uniform_jitter_is_covered_and_forgotten_within_four_seconds() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        let mut rng = Rng::from_u64(1);
+        let stormy = after(&mut delay, &mut at, (0..500).map(|_| rng.below(80) as i64));
+        assert!((70..=80).contains(&stormy), "{stormy}");
+        let calm = after(&mut delay, &mut at, std::iter::repeat_n(0, 200));
+        assert!(calm <= 2, "{calm}");
+    }
+
+    #[test]
+    fn one_freeze_is_one_sample() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        after(&mut delay, &mut at, std::iter::repeat_n(0, 500));
+        // 300 ms of packets in one burst.
+        let burst = after(&mut delay, &mut at, (0..15).map(|n| 280 - n * 20));
+        assert!(burst <= 2, "{burst}");
+    }
+
+    #[test]
+    fn five_in_a_hundred_packets_late_are_worth_waiting_for() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        let held = after(&mut delay, &mut at, (0..500).map(|n| if n % 20 == 7 { 45 } else { 0 }));
+        assert!((44..=47).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn a_longer_path_becomes_the_new_zero() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        after(&mut delay, &mut at, std::iter::repeat_n(0, 500));
+        let longer = after(&mut delay, &mut at, std::iter::repeat_n(100, 300));
+        assert!(longer <= 2, "{longer}");
+        assert!((delay.waited(at + 100 * MS, at)).abs() <= 2 * MS);
+        let shorter = after(&mut delay, &mut at, std::iter::repeat_n(20, 10));
+        assert!(delay.waited(at + 20 * MS, at).abs() <= MS, "a faster packet counts at once; target {shorter}");
+    }
+
+    #[test]
+    fn clocks_that_drift_are_followed() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        // 1500 ppm for ten minutes: 900 ms in all.
+        for _ in 0..30_000 {
+            delay.on_packet(at + at * 15 / 10_000, at);
+            at += 20 * MS;
+        }
+        assert!(delay.target() <= 8 * MS, "{}", delay.target());
+    }
+}

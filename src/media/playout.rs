@@ -1,0 +1,611 @@
+//! What the loudspeaker plays next: a packet, its repetition inside the next one (FEC), an invention of the decoder, or
+//! silence; and how the delay is kept where [`delay`](super::delay) wants it.
+//!
+//! ```text
+//!              due                         nothing there
+//!   Waiting ─────────▶ Playing ───────────────────────────▶ Concealing
+//!      ▲                  ▲  └─ a gap, later packets there:     │    │
+//!      │                  │     FEC or concealment, go on       │    │
+//!      │                  └──── a packet came, and is due ──────┘    │
+//!      └───────────────────── faded out ◀────────────────────────────┘
+//! ```
+//!
+//! Each packet has a position in the peer's time ([`timeline`](super::timeline)). A packet's *wait* is how long it has
+//! been here when it is decoded, had it travelled as fast as the fastest. That is all the delay this buffer adds, and
+//! the one thing that is controlled: it shall be the target, and a little more because the card asks in periods.
+//!
+//! * The wait shrinks by cutting periods out of the waveform, by not filling gaps, and after an interruption, which has
+//!   been heard anyway, at once: what was invented for a packet that came late is not played a second time.
+//! * The wait grows when a packet is late (the invention makes room), and by putting periods in.
+//! * A wait beyond the maximum is cut off at once.
+
+use crate::config::Jitter;
+use crate::media::codec::Decoder;
+use crate::media::delay::{self, Delay};
+use crate::media::jitter::{Content, Inserted, JitterBuffer, MAX_PAYLOAD, Meta};
+use crate::media::stretch::{self, Similarity};
+use crate::media::timeline::Timeline;
+use crate::media::toc;
+use crate::rtp::seq::{Seq, Timestamp};
+use crate::time::{Span, Time};
+use heapless::{HistoryBuf, Vec};
+
+/// Concealment is asked for in such pieces, 10 ms; libopus takes multiples of 2.5 ms.
+const PIECE: usize = 480;
+const UNIT: usize = 120;
+/// An invention is played in full for 40 ms, then fades for 80 ms; a pause of a DTX sender is filled for a second.
+const FADE_AFTER: usize = 1_920;
+const FADE_AFTER_DTX: usize = 48_000;
+const FADE: usize = 3_840;
+/// A hole in time, without a hole in the sequence, is played as one up to 120 ms; what is longer was a pause.
+const MAX_HOLE: i64 = 5_760;
+/// 5 ms in which one signal becomes another.
+const MERGE: usize = 240;
+/// Adjustments smaller than this are not worth a cut: 5 ms.
+const LEAST_CUT: i64 = 240;
+/// A target that wanders by this much (2 ms) is not followed.
+const HYSTERESIS: i64 = 96;
+/// Waits of the last packets that an adjustment is judged by.
+const WAITS: usize = 10;
+/// Excess from which cuts need not be clean (40 ms), and from which any will do (100 ms).
+const LARGE: i64 = 1_920;
+const HUGE: i64 = 4_800;
+/// Loss above which waiting one packet longer, to use its FEC, is worth the delay; below the other it no longer is.
+const FEC_AT: f32 = 0.01;
+const FEC_UNTIL: f32 = 0.003;
+/// Each packet counts for this much of the loss estimate: about five seconds.
+const LOSS_GAIN: f32 = 1.0 / 256.0;
+/// Decoded and not yet played: the longest packet, the longest insertion, one more packet.
+const FIFO: usize = 16_384;
+const FRAME: usize = toc::MAX_SAMPLES + 1_440;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Arrived after its time.
+    pub late: u64,
+    pub undecodable: u64,
+    /// Frames recovered from the packet after them.
+    pub fec: u64,
+    /// Samples invented by the decoder.
+    pub concealed_samples: u64,
+    /// Samples of sound the decoder made of packets.
+    pub decoded_samples: u64,
+    /// Samples cut out, and put in, to keep the delay.
+    pub shortened_samples: u64,
+    pub lengthened_samples: u64,
+    /// Packets thrown away because they waited too long.
+    pub discarded: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arrival {
+    Kept,
+    Late,
+    Duplicate,
+    /// Not an Opus packet, or larger than one can be.
+    Invalid,
+}
+
+pub struct Playout<D> {
+    decoder: D,
+    jitter: JitterBuffer,
+    timeline: Timeline,
+    delay: Delay,
+    bounds: Bounds,
+    state: State,
+    fifo: Fifo,
+    frame: Box<[i16; FRAME]>,
+    /// What the next decoded samples fade in from; empty: nothing.
+    merge: Vec<i16, MERGE>,
+    /// Samples of the coming packets that their concealment has already played.
+    skip: usize,
+    /// Samples invented since the last packet, and how many of these are not faded.
+    invented: usize,
+    fade_after: usize,
+    waits: HistoryBuf<i64, WAITS>,
+    fec_wait: FecWait,
+    loss: f32,
+    /// Length of the last packet, and of the last request.
+    samples: u32,
+    period: i64,
+    counters: Counters,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Nothing is being played.
+    Waiting,
+    /// `next` is the packet to decode, `at` where the one before it ended.
+    Playing { next: Seq, at: Timestamp },
+    /// `next` and all after it are missing; the time since `at` is being filled.
+    Concealing { next: Seq, at: Timestamp, filled: i64 },
+}
+
+/// Whether packets wait one packet time longer, so that the next one is there when one is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FecWait {
+    No,
+    Yes,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    min: i64,
+    max: i64,
+}
+
+impl<D: Decoder> Playout<D> {
+    pub fn new(jitter: &Jitter, decoder: D) -> Playout<D> {
+        let min = delay::span_in_samples(jitter.min);
+        Playout {
+            decoder,
+            jitter: JitterBuffer::new(),
+            timeline: Timeline::default(),
+            delay: Delay::new(),
+            bounds: Bounds { min, max: delay::span_in_samples(jitter.max).max(min) },
+            state: State::Waiting,
+            fifo: Fifo::new(),
+            frame: Box::new([0; FRAME]),
+            merge: Vec::new(),
+            skip: 0,
+            invented: 0,
+            fade_after: FADE_AFTER,
+            waits: HistoryBuf::new(),
+            fec_wait: FecWait::No,
+            loss: 0.0,
+            samples: 960,
+            period: PIECE as i64,
+            counters: Counters::default(),
+        }
+    }
+
+    /// A new call: nothing is known.
+    pub fn reset(&mut self) {
+        self.restart();
+        self.delay = Delay::new();
+        self.fifo.clear();
+        self.fec_wait = FecWait::No;
+        self.loss = 0.0;
+        self.counters = Counters::default();
+    }
+
+    /// Another source in the same call: what waits is dropped, what is decoded is played.
+    pub fn restart(&mut self) {
+        self.jitter.clear();
+        self.timeline.restart();
+        self.delay.restart();
+        self.fade_from_present();
+        self.state = State::Waiting;
+        self.skip = 0;
+        // A decoder that cannot forget goes on as it was.
+        let _ = self.decoder.reset();
+    }
+
+    /// Keeps one packet of the present source, seen for the first time.
+    pub fn insert(&mut self, now: Time, seq: Seq, timestamp: Timestamp, marker: bool, payload: &[u8]) -> Arrival {
+        let Some(toc) = toc::read(payload).filter(|_| payload.len() <= MAX_PAYLOAD) else {
+            return Arrival::Invalid;
+        };
+        let now = delay::in_samples(now);
+        let position = self.timeline.place(seq, timestamp, toc.samples, now);
+        self.delay.on_packet(now, position.ticks());
+        if toc.repeats_previous && self.loss > FEC_AT {
+            self.fec_wait = FecWait::Yes;
+        } else if self.loss < FEC_UNTIL {
+            self.fec_wait = FecWait::No;
+        }
+        let content = Content::Audio { samples: toc.samples, repeats_previous: toc.repeats_previous, begins: marker };
+        self.keep(Meta { seq, position, content }, payload)
+    }
+
+    /// Notes a packet that is no audio, so that its number is not missed.
+    pub fn insert_event(&mut self, now: Time, seq: Seq, timestamp: Timestamp) -> Arrival {
+        let position = self.timeline.place(seq, timestamp, 0, delay::in_samples(now));
+        self.keep(Meta { seq, position, content: Content::Event }, &[])
+    }
+
+    fn keep(&mut self, meta: Meta, payload: &[u8]) -> Arrival {
+        let late = match self.state {
+            State::Waiting => false,
+            State::Playing { next, .. } | State::Concealing { next, .. } => meta.seq < next,
+        };
+        if late {
+            self.counters.late += 1;
+            return Arrival::Late;
+        }
+        match self.jitter.insert(meta, payload) {
+            Inserted::Kept => Arrival::Kept,
+            Inserted::Duplicate => Arrival::Duplicate,
+            Inserted::TooOld => Arrival::Late,
+            Inserted::TooLong => Arrival::Invalid,
+        }
+    }
+
+    /// Fills `out`.
+    pub fn play(&mut self, now: Time, out: &mut [i16]) {
+        let now = delay::in_samples(now);
+        self.period = (out.len() as i64).clamp(1, 4_800);
+        for chunk in out.chunks_mut(FIFO / 4) {
+            while self.fifo.len() < chunk.len() {
+                let missing = chunk.len() - self.fifo.len();
+                self.produce(now, missing);
+            }
+            self.fifo.pop(chunk);
+        }
+    }
+
+    /// What this buffer adds to the delay at present.
+    pub fn delay(&self, now: Time) -> Span {
+        let at = match self.state {
+            State::Waiting => return Span::ZERO,
+            State::Playing { at, .. } => at,
+            State::Concealing { at, filled, .. } => at.shifted(filled),
+        };
+        let waited = self.delay.waited(delay::in_samples(now), at.ticks()) + self.fifo.len() as i64;
+        Span::from_micros((waited.max(0) * 125 / 6) as u64)
+    }
+
+    pub fn target(&self) -> Span {
+        Span::from_micros((self.target_wait() * 125 / 6) as u64)
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Either fills the FIFO by at least one sample, or consumes a packet, or leaves `Playing`.
+    fn produce(&mut self, now: i64, missing: usize) {
+        match self.state {
+            State::Waiting => self.begin(now, missing),
+            State::Playing { next, at } => match self.jitter.first_from(next) {
+                Some(meta) if meta.seq == next => self.on_present(now, meta, at),
+                Some(later) => self.on_missing(now, next, at, later),
+                None => self.state = State::Concealing { next, at, filled: 0 },
+            },
+            State::Concealing { next, at, filled } => match self.jitter.first_from(next) {
+                Some(meta) => self.on_resumed(now, next, at, filled, meta),
+                None if self.invented >= self.fade_after + FADE => {
+                    self.jitter.clear();
+                    self.state = State::Waiting;
+                }
+                None => self.fill(next, at, filled, PIECE),
+            },
+        }
+    }
+
+    /// Waits until the first packet is due, or throws away what has waited longer than need be.
+    fn begin(&mut self, now: i64, missing: usize) {
+        let Some(first) = self.jitter.first() else {
+            return self.fifo.push_silence(missing);
+        };
+        let Content::Audio { samples, .. } = first.content else {
+            return self.jitter.remove(first.seq);
+        };
+        let early = self.target_wait() - self.waited(now, first.position);
+        if early > 0 {
+            return self.fifo.push_silence(missing);
+        }
+        if -early >= i64::from(samples) && self.jitter.len() > 1 {
+            self.counters.discarded += 1;
+            return self.jitter.remove(first.seq);
+        }
+        if self.jitter.len() > 1 {
+            self.skip = -early as usize;
+        }
+        if self.merge.is_empty() {
+            self.merge.resize(MERGE, 0).expect("the capacity is MERGE");
+        }
+        self.waits.clear();
+        self.state = State::Playing { next: first.seq, at: first.position };
+    }
+
+    fn on_present(&mut self, now: i64, meta: Meta, at: Timestamp) {
+        let (seq, next) = (meta.seq, meta.seq.next());
+        let Content::Audio { samples, begins, .. } = meta.content else {
+            self.jitter.remove(seq);
+            self.state = State::Playing { next, at };
+            return;
+        };
+        let wait = self.waited(now, meta.position);
+        if wait > self.bounds.max + self.period && self.jitter.len() > 1 {
+            self.fade_from_present();
+            self.state = State::Waiting;
+            return;
+        }
+        let hole = meta.position.after(at);
+        let pause = begins || hole > MAX_HOLE;
+        let due = wait >= self.target_wait();
+        if hole >= UNIT as i64 && !(due && (pause || wait - self.target_wait() >= self.period)) {
+            // The peer left time out. Its pause is ours, except where we would rather be rid of some delay.
+            self.state = State::Concealing { next: seq, at, filled: 0 };
+            return self.fill(seq, at, 0, PIECE.min(hole as usize / UNIT * UNIT));
+        }
+        let n = self.decode(seq, samples);
+        self.jitter.remove(seq);
+        self.note_loss(0.0);
+        self.waits.write(wait);
+        self.state = State::Playing { next, at: meta.position.shifted(n as i64) };
+        self.deliver(n);
+    }
+
+    /// `next` is missing, `later` is there: it is lost, or will be late.
+    fn on_missing(&mut self, now: i64, next: Seq, at: Timestamp, later: Meta) {
+        let lost = later.seq.after(next);
+        let gap = later.position.after(at);
+        self.note_loss(1.0);
+        if gap < UNIT as i64 || gap > 4 * MAX_HOLE {
+            self.fade_from_present();
+            self.state = State::Playing { next: later.seq, at: later.position };
+            return;
+        }
+        let length = (gap / lost).clamp(UNIT as i64, toc::MAX_SAMPLES as i64) / UNIT as i64 * UNIT as i64;
+        let onwards = State::Playing { next: next.next(), at: at.shifted(length) };
+        if self.excess(now, at) >= length {
+            self.fade_from_present();
+            self.state = onwards;
+            return;
+        }
+        if lost == 1 && self.recover(later, length as usize) {
+            self.state = onwards;
+            return self.deliver(length as usize);
+        }
+        self.conceal(length as usize);
+        self.state = onwards;
+    }
+
+    /// Something came while its time was being filled.
+    fn on_resumed(&mut self, now: i64, next: Seq, at: Timestamp, filled: i64, meta: Meta) {
+        let Content::Audio { samples, .. } = meta.content else {
+            self.jitter.remove(meta.seq);
+            self.jitter.forget_before(meta.seq);
+            self.state = State::Concealing { next: meta.seq.next().max(next), at, filled };
+            return;
+        };
+        let here = at.shifted(filled);
+        let target = self.target_wait();
+        let ahead = meta.position.after(here);
+        // The frame before it may be recovered, if most of it has not been played yet.
+        let lost = meta.seq.after(next);
+        let before = meta.position.shifted(-i64::from(samples));
+        if lost == 1 && ahead > i64::from(samples) / 2 && self.recover(meta, samples as usize) {
+            self.skip = (self.waited(now, before) - target).clamp(0, here.after(before).max(0)) as usize;
+            self.fade_from_present();
+            self.state = State::Playing { next: meta.seq, at: meta.position };
+            return self.deliver(samples as usize);
+        }
+        if ahead >= UNIT as i64 && self.waited(now, meta.position) < target {
+            return self.fill(next, at, filled, PIECE.min(ahead as usize / UNIT * UNIT));
+        }
+        for _ in 0..lost.min(25) {
+            self.note_loss(1.0);
+        }
+        // What its concealment has played of it, it need not play again; unless we want to be later.
+        self.skip = (self.waited(now, meta.position) - target).clamp(0, (-ahead).max(0)) as usize;
+        self.fade_from_present();
+        self.waits.clear();
+        self.state = State::Playing { next: meta.seq, at: meta.position };
+    }
+
+    fn fill(&mut self, next: Seq, at: Timestamp, filled: i64, samples: usize) {
+        self.conceal(samples);
+        self.state = State::Concealing { next, at, filled: filled + samples as i64 };
+    }
+
+    /// Decodes `seq` into the frame; if it cannot be decoded, invents it.
+    fn decode(&mut self, seq: Seq, samples: u32) -> usize {
+        let packet = self.jitter.get(seq);
+        let decoded = packet.and_then(|(_, payload)| {
+            self.fade_after = if payload.len() <= 2 { FADE_AFTER_DTX } else { FADE_AFTER };
+            self.decoder.decode(payload, &mut self.frame[..toc::MAX_SAMPLES]).ok()
+        });
+        match decoded.filter(|n| (1..=toc::MAX_SAMPLES).contains(n)) {
+            Some(n) => {
+                self.samples = n as u32;
+                self.invented = 0;
+                self.counters.decoded_samples += n as u64;
+                n
+            }
+            None => {
+                self.counters.undecodable += 1;
+                let n = (samples as usize).min(toc::MAX_SAMPLES);
+                invent(&mut self.decoder, &mut self.frame[..n]);
+                n
+            }
+        }
+    }
+
+    /// Recovers the `samples` before `meta` into the frame, if it repeats them.
+    fn recover(&mut self, meta: Meta, samples: usize) -> bool {
+        let Some((Meta { content: Content::Audio { repeats_previous: true, .. }, .. }, payload)) =
+            self.jitter.get(meta.seq)
+        else {
+            return false;
+        };
+        let recovered = self.decoder.decode_fec(payload, &mut self.frame[..samples]) == Ok(samples);
+        if recovered {
+            self.counters.fec += 1;
+            self.invented = 0;
+        }
+        recovered
+    }
+
+    /// Puts the first `n` samples of the frame into the FIFO: less what has been played, merged, and stretched if the
+    /// delay asks for it.
+    fn deliver(&mut self, n: usize) {
+        let skip = self.skip.min(n);
+        self.skip -= skip;
+        let frame = &mut self.frame[skip..];
+        let mut n = n - skip;
+        if n == 0 {
+            return;
+        }
+        stretch::merge(&mut frame[..n], &self.merge);
+        self.merge.clear();
+        let (change, alike) = self.adjustment();
+        if change < 0 {
+            let cut = stretch::shorten(&mut self.frame[skip..skip + n], -change as usize, alike);
+            self.counters.shortened_samples += cut as u64;
+            n -= cut;
+            self.on_adjusted(cut);
+        } else if change > 0 {
+            let put = stretch::lengthen(&mut self.frame[skip..], n, change as usize, alike);
+            self.counters.lengthened_samples += put as u64;
+            n += put;
+            self.on_adjusted(put);
+        }
+        self.fifo.push(&self.frame[skip..skip + n]);
+    }
+
+    /// Samples to cut out (negative) or put in, and how clean the cut has to be.
+    ///
+    /// The card asks in periods: a packet is decoded at the first request that the FIFO cannot fill. So the wait moves
+    /// in steps of a period, and what is in the FIFO at that moment (`rest`) is delay that serves nothing.
+    fn adjustment(&self) -> (i64, Similarity) {
+        let Some(lowest) = self.waits.oldest_ordered().copied().min() else {
+            return (0, Similarity::GOOD);
+        };
+        let target = self.target_wait();
+        let rest = self.fifo.len() as i64;
+        let judged = self.waits.len() == WAITS;
+        let steps = (lowest - target - HYSTERESIS).max(0) / self.period;
+        let excess = if lowest + HYSTERESIS >= target { rest + steps * self.period } else { 0 };
+        if excess >= HUGE {
+            (-excess, Similarity::ANY)
+        } else if excess >= LARGE {
+            (-excess, Similarity::FAIR)
+        } else if judged && excess >= LEAST_CUT {
+            (-excess, Similarity::GOOD)
+        } else if judged && lowest + HYSTERESIS < target {
+            let steps = (target - lowest + self.period - 1) / self.period;
+            (steps * self.period - rest, Similarity::GOOD)
+        } else {
+            (0, Similarity::GOOD)
+        }
+    }
+
+    /// The waits seen before an adjustment say nothing about those after it.
+    fn on_adjusted(&mut self, samples: usize) {
+        if samples > 0 {
+            self.waits.clear();
+        }
+    }
+
+    /// By how much a packet at this position has waited longer than it had to.
+    fn excess(&self, now: i64, position: Timestamp) -> i64 {
+        self.waited(now, position) - self.target_wait() - self.period
+    }
+
+    fn waited(&self, now: i64, position: Timestamp) -> i64 {
+        self.delay.waited(now, position.ticks())
+    }
+
+    /// The configured bounds include the packet itself: a buffer of 20 ms holds one packet of 20 ms.
+    fn target_wait(&self) -> i64 {
+        let packet = i64::from(self.samples);
+        let fec = match self.fec_wait {
+            FecWait::No => 0,
+            FecWait::Yes => packet,
+        };
+        let least = (self.bounds.min - packet).max(0);
+        (self.delay.target() + fec).clamp(least, self.bounds.max.max(least))
+    }
+
+    fn note_loss(&mut self, lost: f32) {
+        self.loss += (lost - self.loss) * LOSS_GAIN;
+    }
+
+    /// Puts `samples` of invention into the FIFO.
+    fn conceal(&mut self, samples: usize) {
+        let n = samples.min(toc::MAX_SAMPLES);
+        let frame = &mut self.frame[..n];
+        if self.invented < self.fade_after + FADE {
+            invent(&mut self.decoder, frame);
+            fade(frame, self.invented, self.fade_after);
+        } else {
+            frame.fill(0);
+        }
+        stretch::merge(frame, &self.merge);
+        self.merge.clear();
+        self.invented += n;
+        self.counters.concealed_samples += n as u64;
+        self.fifo.push(&self.frame[..n]);
+    }
+
+    /// What comes next does not continue what is being played: let it fade in from what would have come.
+    fn fade_from_present(&mut self) {
+        if !self.merge.is_empty() || self.state == State::Waiting {
+            return;
+        }
+        self.merge.resize(MERGE, 0).expect("the capacity is MERGE");
+        if self.invented < self.fade_after + FADE {
+            invent(&mut self.decoder, &mut self.merge);
+            fade(&mut self.merge, self.invented, self.fade_after);
+        }
+    }
+}
+
+/// Concealment cannot fail for the listener: without the decoder's help it is silence.
+fn invent(decoder: &mut impl Decoder, pcm: &mut [i16]) {
+    if decoder.conceal(pcm) != Ok(pcm.len()) {
+        pcm.fill(0);
+    }
+}
+
+/// Fades samples of which `before` have been played already.
+fn fade(samples: &mut [i16], before: usize, after: usize) {
+    if before + samples.len() <= after {
+        return;
+    }
+    for (i, sample) in samples.iter_mut().enumerate() {
+        let faded = (before + i).saturating_sub(after).min(FADE);
+        *sample = (i32::from(*sample) * (FADE - faded) as i32 / FADE as i32) as i16;
+    }
+}
+
+/// Decoded samples on their way to the card: contiguous, moved to the front when the end is reached.
+struct Fifo {
+    samples: Box<[i16; FIFO]>,
+    start: usize,
+    end: usize,
+}
+
+impl Fifo {
+    fn new() -> Fifo {
+        Fifo { samples: Box::new([0; FIFO]), start: 0, end: 0 }
+    }
+
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// The caller pushes one packet at a time, and only while less than a request is here: there is always room.
+    fn push(&mut self, samples: &[i16]) {
+        self.room(samples.len()).copy_from_slice(samples);
+    }
+
+    fn push_silence(&mut self, samples: usize) {
+        self.room(samples).fill(0);
+    }
+
+    fn room(&mut self, samples: usize) -> &mut [i16] {
+        if self.end + samples > FIFO {
+            self.samples.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let begin = self.end;
+        self.end += samples;
+        &mut self.samples[begin..self.end]
+    }
+
+    fn pop(&mut self, out: &mut [i16]) {
+        out.copy_from_slice(&self.samples[self.start..self.start + out.len()]);
+        self.start += out.len();
+        if self.start == self.end {
+            self.clear();
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Where a packet belongs in the peer's time, from three things of which each can lie.
+//!
+//! * *Sequence number*: the order, always. But it does not tell how long a pause was.
+//! * *Timestamp*: pauses and jumps. But a mixer under load, or one that ticks at 40 ms, sends bursts of packets with
+//!   one and the same timestamp, and a restarted one begins anew anywhere.
+//! * *Length of the packet* (its TOC): the least that lies between two neighbours.
+//!
+//! So a packet stands where its timestamp says, but never before the end of its predecessor; and a step of the
+//! timestamp that the clock on the wall did not make is not believed.
+//!
+//! ```text
+//!   seq        7      8      9     10            bursts of two, 20 ms each
+//!   timestamp  0      0    1920   1920
+//!   position   0     960   1920   2880
+//! ```
+
+use crate::rtp::seq::{Seq, Timestamp};
+
+/// A packet this far behind the end of its predecessor shows that the timestamps began anew: 200 ms.
+const MAX_BEHIND: i64 = 9_600;
+/// A pause that took this much less time than its timestamp says did not happen: 1 s.
+const MAX_AHEAD: i64 = 48_000;
+
+/// Positions of the packets of one source.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    newest: Option<Placed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    seq: Seq,
+    /// Where it ends.
+    end: Timestamp,
+    /// Position minus timestamp, for all packets since the last jump.
+    offset: i64,
+    /// Length of the last packet that had one.
+    samples: u32,
+    arrival: i64,
+}
+
+impl Timeline {
+    /// The position of the first sample of a packet that is `samples` long (0: an event, which takes no time) and came
+    /// at `arrival` (any origin, in samples).
+    pub fn place(&mut self, seq: Seq, timestamp: Timestamp, samples: u32, arrival: i64) -> Timestamp {
+        let Some(newest) = self.newest else {
+            self.newest = Some(Placed { seq, end: timestamp + u64::from(samples), offset: 0, samples, arrival });
+            return timestamp;
+        };
+        let by_timestamp = timestamp.shifted(newest.offset);
+        let steps = seq.after(newest.seq);
+        if steps <= 0 {
+            // Overtaken: at the latest where it would stand if all between were as long as the newest.
+            let back = (1 - steps) * i64::from(newest.samples);
+            return by_timestamp.min(newest.end.shifted(-back));
+        }
+        let by_sequence = newest.end.shifted((steps - 1) * i64::from(newest.samples));
+        let ahead = by_timestamp.after(by_sequence);
+        let time_passed = arrival - newest.arrival;
+        let believed = ahead >= -MAX_BEHIND && by_timestamp.after(newest.end) <= time_passed + MAX_AHEAD;
+        let (position, offset) = if believed {
+            (by_timestamp.max(by_sequence), newest.offset)
+        } else {
+            (by_sequence, by_sequence.after(timestamp))
+        };
+        self.newest = Some(Placed {
+            seq,
+            end: position + u64::from(samples),
+            offset,
+            samples: if samples == 0 { newest.samples } else { samples },
+            arrival,
+        });
+        position
+    }
+
+    /// Another source: its numbers have nothing to do with those before.
+    pub fn restart(&mut self) {
+        self.newest = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Positions, relative to the first packet, of (sequence number, timestamp, arrival in ms), all 20 ms long.
+    fn positions(packets: &[(u16, u32, i64)]) -> Vec<i64> {
+        let mut timeline = Timeline::default();
+        let origin = Timestamp::first(packets[0].1);
+        let first = Seq::first(packets[0].0);
+        packets
+            .iter()
+            .map(|(seq, timestamp, ms)| {
+                timeline.place(first.extend(*seq), origin.extend(*timestamp), 960, ms * 48).after(origin)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_orderly_stream_stands_at_its_timestamps() {
+        assert_eq!(positions(&[(1, 0, 0), (2, 960, 20), (4, 2_880, 60), (3, 1_920, 61)]), [0, 960, 2_880, 1_920]);
+    }
+
+    #[test]
+    fn bursts_with_one_timestamp_do_not_pile_up() {
+        let burst = [(1, 0, 0), (2, 0, 0), (3, 1_920, 40), (4, 1_920, 40), (5, 3_840, 80), (6, 3_840, 80)];
+        assert_eq!(positions(&burst), [0, 960, 1_920, 2_880, 3_840, 4_800]);
+        let swapped = [(1, 0, 0), (2, 0, 0), (4, 1_920, 40), (3, 1_920, 41), (5, 3_840, 80)];
+        assert_eq!(positions(&swapped), [0, 960, 2_880, 1_920, 3_840]);
+    }
+
+    #[test]
+    fn a_pause_is_a_pause() {
+        let thaw = 145_968;
+        assert_eq!(positions(&[(1, 0, 0), (2, thaw, 3_041), (3, thaw + 960, 3_061)]), [0, 145_968, 146_928]);
+        assert_eq!(positions(&[(1, 0, 0), (2, 1_920, 40)]), [0, 1_920], "one frame withheld");
+    }
+
+    #[test]
+    fn a_jump_that_took_no_time_is_none() {
+        assert_eq!(positions(&[(1, 0, 0), (2, 9_000_000, 20), (3, 9_000_960, 40)]), [0, 960, 1_920]);
+        assert_eq!(positions(&[(1, 900_000, 0), (2, 1_000, 20), (3, 1_960, 40)]), [0, 960, 1_920]);
+    }
+
+    #[test]
+    fn timestamps_that_stand_still_do_not_stop_the_timeline() {
+        let packets: Vec<_> = (0..40).map(|n| (n, 7, i64::from(n) * 20)).collect();
+        let expected: Vec<_> = (0..40).map(|n| n * 960).collect();
+        assert_eq!(positions(&packets), expected);
+    }
+}

@@ -1,0 +1,327 @@
+//! What arrives, counted: validity and restarts (RFC 3550 A.1), loss (A.3), jitter (A.8), duplicates.
+//!
+//! The address of the peer is known from the offer/answer exchange and checked by the caller, so the first packet is
+//! believed at once. Another SSRC, or a jump of the sequence number, must show two packets in a row first:
+//!
+//! ```text
+//!          first packet              stranger: other SSRC, or a jump
+//!   Silent ────────────▶ Source ───────────────────────────────▶ Source + Candidate
+//!                          ▲  ▲        packet of the source           │    │
+//!                          │  └───────────────────────────────────────┘    │
+//!                          └── stranger's next number: a new source ◀──────┘
+//! ```
+
+use crate::rtp::CLOCK_RATE;
+use crate::rtp::packet::Header;
+use crate::rtp::rtcp::ReportBlock;
+use crate::rtp::seq::{Seq, Timestamp};
+use crate::time::{Span, Time};
+
+/// RFC 3550 A.1: a larger step forward, or backward, is a restart.
+const MAX_DROPOUT: i64 = 3000;
+const MAX_MISORDER: i64 = 100;
+/// Sequence numbers of which we remember whether they have come.
+const REMEMBERED: i64 = 128;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The first packet with this number.
+    Accepted {
+        seq: Seq,
+        timestamp: Timestamp,
+        source: SourceIs,
+    },
+    Duplicate,
+    /// A stranger that has to show a second packet.
+    OnProbation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SourceIs {
+    Known,
+    /// Numbers of earlier packets mean nothing any more; the decoder begins anew.
+    New,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Receiver {
+    source: Option<Source>,
+    candidate: Option<Candidate>,
+    /// Totals of sources that are gone.
+    past_expected: u64,
+    past_unique: u64,
+    duplicates: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Source {
+    ssrc: u32,
+    first: Seq,
+    highest: Seq,
+    highest_timestamp: Timestamp,
+    /// Bit n: number `highest - n` has come.
+    seen: u128,
+    /// All packets, as RFC 3550 counts them: duplicates too.
+    received: u64,
+    unique: u64,
+    expected_at_report: u64,
+    received_at_report: u64,
+    /// Arrival minus timestamp of the last packet, in ticks.
+    transit: u32,
+    /// 16 times the mean deviation, in ticks.
+    jitter_16: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Candidate {
+    ssrc: u32,
+    next: u16,
+}
+
+impl Receiver {
+    pub fn handle(&mut self, now: Time, header: &Header) -> Verdict {
+        let Some(source) = &mut self.source else {
+            return self.adopt(now, header);
+        };
+        if header.ssrc != source.ssrc || !source.would_follow(header.sequence_number) {
+            let number = Candidate { ssrc: header.ssrc, next: header.sequence_number };
+            if self.candidate.replace(Candidate { next: number.next.wrapping_add(1), ..number }) == Some(number) {
+                return self.adopt(now, header);
+            }
+            return Verdict::OnProbation;
+        }
+        self.candidate = None;
+        let verdict = source.accept(now, header);
+        if verdict == Verdict::Duplicate {
+            self.duplicates += 1;
+        }
+        verdict
+    }
+
+    fn adopt(&mut self, now: Time, header: &Header) -> Verdict {
+        if let Some(old) = &self.source {
+            self.past_expected += old.expected();
+            self.past_unique += old.unique;
+        }
+        let source = Source::new(now, header);
+        let verdict =
+            Verdict::Accepted { seq: source.highest, timestamp: source.highest_timestamp, source: SourceIs::New };
+        self.source = Some(source);
+        self.candidate = None;
+        verdict
+    }
+
+    /// SSRC of the source that is heard.
+    pub fn ssrc(&self) -> Option<u32> {
+        self.source.as_ref().map(|s| s.ssrc)
+    }
+
+    /// Packets that never arrived, by sequence number, all sources together.
+    pub fn lost(&self) -> u64 {
+        let (expected, unique) = self.source.as_ref().map_or((0, 0), |s| (s.expected(), s.unique));
+        (self.past_expected + expected).saturating_sub(self.past_unique + unique)
+    }
+
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Interarrival jitter (RFC 3550 A.8).
+    pub fn jitter(&self) -> Span {
+        let ticks = self.source.as_ref().map_or(0, |s| s.jitter_16 >> 4);
+        Span::from_micros(u64::from(ticks) * 1_000_000 / u64::from(CLOCK_RATE))
+    }
+
+    /// The block for the next report, and the beginning of the next interval; its `last_report` fields are the
+    /// caller's to fill.
+    pub fn report(&mut self) -> Option<ReportBlock> {
+        self.source.as_mut().map(Source::report)
+    }
+}
+
+impl Source {
+    fn new(now: Time, header: &Header) -> Source {
+        let first = Seq::first(header.sequence_number);
+        Source {
+            ssrc: header.ssrc,
+            first,
+            highest: first,
+            highest_timestamp: Timestamp::first(header.timestamp),
+            seen: 1,
+            received: 1,
+            unique: 1,
+            expected_at_report: 0,
+            received_at_report: 0,
+            transit: ticks(now).wrapping_sub(header.timestamp),
+            jitter_16: 0,
+        }
+    }
+
+    fn would_follow(&self, wire: u16) -> bool {
+        (-MAX_MISORDER..MAX_DROPOUT).contains(&self.highest.extend(wire).after(self.highest))
+    }
+
+    fn accept(&mut self, now: Time, header: &Header) -> Verdict {
+        self.received += 1;
+        let seq = self.highest.extend(header.sequence_number);
+        let timestamp = self.highest_timestamp.extend(header.timestamp);
+        let ahead = seq.after(self.highest);
+        if ahead > 0 {
+            self.seen = if ahead < REMEMBERED { self.seen << ahead | 1 } else { 1 };
+            self.highest = seq;
+            self.highest_timestamp = timestamp;
+        } else {
+            let bit = 1u128 << (-ahead).min(REMEMBERED - 1);
+            if self.seen & bit != 0 {
+                return Verdict::Duplicate;
+            }
+            self.seen |= bit;
+            // Numbers before the first packet: it was overtaken.
+            self.first = self.first.min(seq);
+        }
+        self.unique += 1;
+        self.measure_jitter(now, header.timestamp);
+        Verdict::Accepted { seq, timestamp, source: SourceIs::Known }
+    }
+
+    /// RFC 3550 A.8: `J += (|D| - J) / 16`, in integers. A timestamp that jumped says nothing about the network.
+    fn measure_jitter(&mut self, now: Time, timestamp: u32) {
+        let transit = ticks(now).wrapping_sub(timestamp);
+        let d = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
+        self.transit = transit;
+        if d < 10 * CLOCK_RATE {
+            self.jitter_16 = self.jitter_16 + d - ((self.jitter_16 + 8) >> 4);
+        }
+    }
+
+    fn expected(&self) -> u64 {
+        self.highest.after(self.first).unsigned_abs() + 1
+    }
+
+    /// RFC 3550 A.3.
+    fn report(&mut self) -> ReportBlock {
+        let expected = self.expected();
+        let expected_now = expected - self.expected_at_report.min(expected);
+        let received_now = self.received - self.received_at_report;
+        self.expected_at_report = expected;
+        self.received_at_report = self.received;
+        let lost_now = expected_now.saturating_sub(received_now);
+        let fraction_lost = (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8;
+        let lost = expected as i64 - self.received as i64;
+        ReportBlock {
+            ssrc: self.ssrc,
+            fraction_lost,
+            cumulative_lost: lost.clamp(-0x80_0000, 0x7f_ffff) as i32,
+            highest_seq: self.highest.report(),
+            jitter: self.jitter_16 >> 4,
+            last_sender_report: 0,
+            since_sender_report: 0,
+        }
+    }
+}
+
+/// The clock in RTP ticks, wrapping as timestamps do.
+fn ticks(now: Time) -> u32 {
+    (now.as_micros() as u128 * u128::from(CLOCK_RATE) / 1_000_000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(ssrc: u32, sequence_number: u16) -> Header {
+        let timestamp = u32::from(sequence_number).wrapping_mul(960);
+        Header { marker: false, payload_type: 96, sequence_number, timestamp, ssrc }
+    }
+
+    /// Packet n of source 1, which arrives on the beat.
+    fn arrive(receiver: &mut Receiver, n: u16) -> Verdict {
+        receiver.handle(Time::from_millis(u64::from(n) * 20), &header(1, n))
+    }
+
+    fn accepted(verdict: Verdict) -> Option<SourceIs> {
+        match verdict {
+            Verdict::Accepted { source, .. } => Some(source),
+            Verdict::Duplicate | Verdict::OnProbation => None,
+        }
+    }
+
+    #[test]
+    fn loss_duplicates_and_reordering_are_counted_as_the_rfc_does() {
+        let mut r = Receiver::default();
+        for n in [0, 1, 2, 5, 4, 4, 6, 9] {
+            arrive(&mut r, n);
+        }
+        assert_eq!(r.lost(), 3, "3, 7 and 8");
+        assert_eq!(r.duplicates(), 1);
+        let block = r.report().unwrap();
+        assert_eq!(block.cumulative_lost, 2, "10 expected, 8 received, the duplicate among them");
+        assert_eq!(block.fraction_lost, (2 * 256 / 10) as u8);
+        assert_eq!(block.highest_seq, 9);
+        arrive(&mut r, 10);
+        assert_eq!(r.report().unwrap().fraction_lost, 0, "nothing lost in the second interval");
+    }
+
+    #[test]
+    fn the_sequence_may_wrap() {
+        let mut r = Receiver::default();
+        for n in 65_530..=65_535u16 {
+            arrive(&mut r, n);
+        }
+        for n in 0..5u16 {
+            assert_eq!(accepted(arrive(&mut r, n)), Some(SourceIs::Known));
+        }
+        assert_eq!(r.lost(), 0);
+        assert_eq!(r.report().unwrap().highest_seq, 65_536 + 4);
+    }
+
+    #[test]
+    fn a_new_ssrc_is_believed_after_two_packets_in_a_row() {
+        let mut r = Receiver::default();
+        arrive(&mut r, 0);
+        arrive(&mut r, 2);
+        assert_eq!(r.handle(Time::ZERO, &header(2, 100)), Verdict::OnProbation);
+        assert_eq!(accepted(arrive(&mut r, 3)), Some(SourceIs::Known));
+        assert_eq!(r.handle(Time::ZERO, &header(2, 101)), Verdict::OnProbation, "the known source spoke between");
+        assert_eq!(accepted(r.handle(Time::ZERO, &header(2, 102))), Some(SourceIs::New));
+        assert_eq!(r.ssrc(), Some(2));
+        assert_eq!(r.lost(), 1, "losses of the old source are not forgotten");
+    }
+
+    #[test]
+    fn a_jump_of_the_sequence_is_a_restart() {
+        let mut r = Receiver::default();
+        arrive(&mut r, 0);
+        assert_eq!(arrive(&mut r, 10_000), Verdict::OnProbation);
+        assert_eq!(accepted(arrive(&mut r, 10_001)), Some(SourceIs::New));
+        assert_eq!(r.lost(), 0, "a restart is not a loss of ten thousand");
+    }
+
+    #[test]
+    fn jitter_is_the_smoothed_deviation() {
+        let mut r = Receiver::default();
+        for n in 0..2000u16 {
+            let late = if n % 2 == 0 { 0 } else { 10 };
+            r.handle(Time::from_millis(u64::from(n) * 20 + late), &header(1, n));
+        }
+        let jitter = r.jitter().as_micros();
+        assert!((9_000..11_000).contains(&jitter), "10 ms back and forth, measured {jitter} us");
+    }
+
+    #[test]
+    fn any_numbers_in_any_order_are_survived() {
+        let mut rng = crate::random::Rng::from_u64(3);
+        let mut r = Receiver::default();
+        let mut n = 0u16;
+        for _ in 0..100_000 {
+            n = if rng.below(20) == 0 { rng.next_u32() as u16 } else { n.wrapping_add(rng.below(4) as u16) };
+            let header =
+                Header { ssrc: rng.below(3) as u32, timestamp: rng.next_u32(), sequence_number: n, ..header(0, 0) };
+            r.handle(Time::from_micros(rng.next_u64() >> 20), &header);
+            if rng.below(50) == 0 {
+                r.report();
+            }
+            r.lost();
+        }
+    }
+}
