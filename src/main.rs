@@ -2,7 +2,7 @@
 
 use lexopt::Arg::{Long, Short, Value};
 use qss_endpoint::config::describe::effective;
-use qss_endpoint::config::file::{Loaded, load, status_socket};
+use qss_endpoint::config::file::{Loaded, Purpose, load, status_socket};
 use qss_endpoint::io::disk::Disk;
 use qss_endpoint::io::status_socket as socket;
 use std::ffi::OsString;
@@ -84,7 +84,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options, lexopt::E
 }
 
 fn run(options: &Options) -> ExitCode {
-    let loaded = match read(options) {
+    let loaded = match read(options, Purpose::Run) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -100,7 +100,7 @@ fn start(_: qss_endpoint::config::Config) -> Result<(), &'static str> {
 }
 
 fn check(options: &Options) -> ExitCode {
-    match read(options) {
+    match read(options, Purpose::Check) {
         Ok(_) if options.quiet => ExitCode::SUCCESS,
         Ok(loaded) => print(&effective(&loaded)),
         Err(code) => code,
@@ -121,9 +121,10 @@ fn status(options: &Options) -> ExitCode {
 }
 
 /// The configuration; warnings and errors go to standard error.
-fn read(options: &Options) -> Result<Loaded, ExitCode> {
+fn read(options: &Options, purpose: Purpose) -> Result<Loaded, ExitCode> {
     let file = options.config.as_deref().unwrap_or("".as_ref());
-    let loaded = load(file, options.boards.as_deref(), &Disk).map_err(|errors| fail(CONFIG, &errors.to_string()))?;
+    let loaded = load(file, options.boards.as_deref(), purpose, &Disk);
+    let loaded = loaded.map_err(|errors| fail(CONFIG, &errors.to_string()))?;
     for warning in &loaded.warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

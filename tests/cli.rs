@@ -1,6 +1,8 @@
 //! The program from the outside: what it prints, and with which exit code it ends.
 #![cfg(feature = "io")]
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -116,4 +118,25 @@ fn status_without_an_endpoint_is_69() {
     assert!(stderr.contains("is the endpoint running"), "{stderr}");
     let file = scratch.file("endpoint.toml", "[status]\nsocket = 'status.sock'\n");
     assert!(ends_with(&endpoint(&["status", "--config", utf8(&file)]), 69).1.contains(utf8(&socket)));
+}
+
+#[test]
+fn status_prints_the_answer_and_with_follow_the_events_after_it() {
+    let scratch = Scratch::new("answer");
+    let socket = scratch.0.join("status.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for lines in [1, 2] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let reader = BufReader::new(stream.try_clone().unwrap());
+            asked.extend(reader.lines().take(lines).map(Result::unwrap));
+            stream.write_all(b"{\"rung\":\"room\"}\n{\"rung\":\"call\"}\n").unwrap();
+        }
+        asked
+    });
+    assert_eq!(ends_with(&endpoint(&["status", "--socket", utf8(&socket)]), 0).0, "{\"rung\":\"room\"}\n");
+    let (stdout, _) = ends_with(&endpoint(&["status", "--follow", "--socket", utf8(&socket)]), 0);
+    assert_eq!(stdout, "{\"rung\":\"room\"}\n{\"rung\":\"call\"}\n");
+    assert_eq!(server.join().unwrap(), ["status", "status", "follow"]);
 }

@@ -248,6 +248,11 @@ fn secrets_come_from_files_and_are_never_shown() {
     assert!(memory.load().unwrap_err().to_string().contains("cannot read /etc/password: there is no such file"));
     memory.variables.clear();
     assert!(memory.load().unwrap_err().to_string().contains("no variable \"CREDENTIALS_DIRECTORY\" (systemd sets it"));
+    // From a shell, `check` must not call a file wrong that is right for the service.
+    memory.file("/etc/password", "hunter2");
+    let warnings = memory.check().unwrap().warnings;
+    assert!(warnings[0].starts_with("/etc/endpoint.toml:4:1: [qss] token_file: not looked at"), "{warnings:?}");
+    assert_eq!(warnings.len(), 2, "and the password everybody may read: {warnings:?}");
 }
 
 #[test]

@@ -1,24 +1,38 @@
 //! From a draft to a [`Config`]: secrets read, what was left out filled in, keys compared with each other.
 
 use super::error::{Fault, Problem};
-use super::file::{Draft, Origins, Place, Problems, RoomDraft, Source};
+use super::file::{Draft, Origins, Place, Problems, Purpose, RoomDraft, Source};
 use super::{Config, Room, RoomTarget, Secret};
 use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(super) struct Check<'a> {
-    pub(super) file: &'a Path,
-    pub(super) source: &'a dyn Source,
-    pub(super) origins: &'a Origins,
-    pub(super) problems: &'a mut Problems,
+    file: &'a Path,
+    source: &'a dyn Source,
+    purpose: Purpose,
+    origins: &'a Origins,
+    problems: &'a mut Problems,
     pub(super) warnings: Vec<String>,
 }
 
 /// `sun_path` of Linux holds 108 bytes, the last of them zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-impl Check<'_> {
+/// Where systemd puts what `LoadCredential=` names.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+impl<'a> Check<'a> {
+    pub(super) fn new(
+        file: &'a Path,
+        source: &'a dyn Source,
+        purpose: Purpose,
+        origins: &'a Origins,
+        problems: &'a mut Problems,
+    ) -> Check<'a> {
+        Check { file, source, purpose, origins, problems, warnings: Vec::new() }
+    }
+
     /// The configuration; only to be used if `problems` stayed empty.
     pub(super) fn finish(&mut self, mut draft: Draft, world_readable: bool) -> Config {
         if world_readable {
@@ -185,7 +199,7 @@ impl Check<'_> {
         if qss.username.is_empty() {
             self.at("qss.username", Fault::Missing("missing: the QSS registers a user".into()));
         }
-        if qss.token.0.is_empty() {
+        if qss.token.0.is_empty() && !self.origins.contains_key("qss.token_file") {
             self.warn("qss.token", "no token: most QSS refuse to register without one");
         }
         if qss.bearer && super::shape::header_value(&qss.token.0).is_err() {
@@ -281,9 +295,16 @@ impl Check<'_> {
                 return None;
             };
             let Some(value) = self.source.variable(name) else {
-                let hint = if name == "CREDENTIALS_DIRECTORY" { " (systemd sets it with LoadCredential=)" } else { "" };
-                let why = format!("the environment has no variable {}{hint}", super::error::excerpt(name));
-                self.at(key, Fault::not_allowed(&given, why));
+                match (name, self.purpose) {
+                    (CREDENTIALS, Purpose::Check) => {
+                        self.warn(key, "not looked at: systemd gives credentials to the running service only");
+                    }
+                    _ => {
+                        let hint = if name == CREDENTIALS { " (systemd sets it with LoadCredential=)" } else { "" };
+                        let why = format!("the environment has no variable {}{hint}", super::error::excerpt(name));
+                        self.at(key, Fault::not_allowed(&given, why));
+                    }
+                }
                 return None;
             };
             full.push_str(&value);

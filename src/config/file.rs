@@ -60,15 +60,23 @@ pub struct Loaded {
     pub(super) origins: Origins,
 }
 
+/// Why a configuration is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To work with it: everything it names must be there.
+    Run,
+    /// To look at it, perhaps from a shell: what only systemd gives to the service is warned of, but not missed.
+    Check,
+}
+
 /// Reads `path` with the board it names. `boards` is a directory to look for boards in, instead of the usual ones.
-pub fn load(path: &Path, boards: Option<&Path>, source: &dyn Source) -> Result<Loaded, Errors> {
+pub fn load(path: &Path, boards: Option<&Path>, purpose: Purpose, source: &dyn Source) -> Result<Loaded, Errors> {
     let Read { draft, origins, mut problems, world_readable, complete } = read(path, boards, source);
     if !complete {
         // What seems to be missing may stand in the part that could not be read.
         return Err(problems.into_errors(path));
     }
-    let mut check =
-        check::Check { file: path, source, origins: &origins, problems: &mut problems, warnings: Vec::new() };
+    let mut check = check::Check::new(path, source, purpose, &origins, &mut problems);
     let config = check.finish(draft, world_readable);
     let warnings = check.warnings;
     if problems.list.is_empty() { Ok(Loaded { config, warnings, origins }) } else { Err(problems.into_errors(path)) }
@@ -77,8 +85,7 @@ pub fn load(path: &Path, boards: Option<&Path>, source: &dyn Source) -> Result<L
 /// Where the status socket of a configuration is, be the rest of it right or wrong, its secrets readable or not.
 pub fn status_socket(path: &Path, boards: Option<&Path>, source: &dyn Source) -> Option<PathBuf> {
     let Read { mut draft, origins, mut problems, .. } = read(path, boards, source);
-    let mut check =
-        check::Check { file: path, source, origins: &origins, problems: &mut problems, warnings: Vec::new() };
+    let mut check = check::Check::new(path, source, Purpose::Check, &origins, &mut problems);
     check.socket(&mut draft);
     draft.config.status.socket
 }

@@ -135,7 +135,14 @@ impl Client {
 
     /// Reads and writes what can be, and leaves a waker for the rest.
     fn poll(&mut self, cx: &mut Context<'_>, lines: &mut VecDeque<(u32, String)>) -> Result<(), Close> {
+        let mut reads = 0;
         while !self.finished && self.stream.poll_read_ready(cx).is_ready() {
+            if reads == MAX_READS {
+                // Whoever writes without end gets its turn again, after the others.
+                cx.waker().wake_by_ref();
+                break;
+            }
+            reads += 1;
             let mut chunk = [0; 4096];
             match self.stream.try_read(&mut chunk) {
                 Ok(0) => (self.finished, self.follows) = (true, false),
@@ -192,7 +199,10 @@ impl Client {
     }
 }
 
+/// Lines of one client that may wait for their replies.
 const MAX_OWED: usize = 64;
+/// Chunks read from one client in a row.
+const MAX_READS: usize = 8;
 
 fn make_room(path: &Path) -> io::Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use qss_endpoint::config::error::Errors;
-use qss_endpoint::config::file::{FileText, Loaded, ReadError, Source, load, status_socket};
+use qss_endpoint::config::file::{FileText, Loaded, Purpose, ReadError, Source, load, status_socket};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,11 @@ impl Memory {
     }
 
     pub(crate) fn load(&self) -> Result<Loaded, Errors> {
-        load(Path::new(FILE), None, self)
+        load(Path::new(FILE), None, Purpose::Run, self)
+    }
+
+    pub(crate) fn check(&self) -> Result<Loaded, Errors> {
+        load(Path::new(FILE), None, Purpose::Check, self)
     }
 
     pub(crate) fn status_socket(&self) -> Option<PathBuf> {
