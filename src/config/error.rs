@@ -104,11 +104,17 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     if word.len() > 64 {
         return None;
     }
-    let distance = |c: &str| strsim::damerau_levenshtein(&word.to_ascii_lowercase(), c);
-    let (best, far) = candidates.into_iter().map(|c| (c, distance(c))).min_by_key(|&(_, d)| d)?;
-    // `period` for `period_ms`: the beginning is right, only the unit is missing.
-    let begins = word.len() >= 3 && best.starts_with(word);
-    (far <= (best.len() / 3).max(1) || begins).then(|| best.to_owned())
+    let word = word.to_ascii_lowercase();
+    let length = word.chars().count();
+    let candidates = candidates.into_iter().filter_map(|candidate| {
+        let whole = strsim::damerau_levenshtein(&word, candidate);
+        // `period` for `period_ms`, `raspbery` for `raspberry-pi-usb`: the beginning is right, the rest was left out.
+        let beginning: String = candidate.chars().take(length).collect();
+        let begun = strsim::damerau_levenshtein(&word, &beginning);
+        let near = whole <= (candidate.len() / 3).max(1) || (length >= 3 && begun <= length / 4);
+        near.then_some(((whole.min(begun + 1), whole), candidate))
+    });
+    candidates.min_by_key(|&(rank, _)| rank).map(|(_, candidate)| candidate.to_owned())
 }
 
 impl std::error::Error for Errors {}
@@ -197,7 +203,9 @@ mod tests {
         assert_eq!(nearest("Capture", words).as_deref(), Some("capture"));
         assert_eq!(nearest("period", words).as_deref(), Some("periods"));
         assert_eq!(nearest("connect", ["connect_timeout_ms"]).as_deref(), Some("connect_timeout_ms"));
+        assert_eq!(nearest("raspbery", ["base", "raspberry-pi-usb"]).as_deref(), Some("raspberry-pi-usb"));
         assert_eq!(nearest("volume", words), None);
+        assert_eq!(nearest("", words), None);
         assert_eq!(nearest(&"a".repeat(100), words), None);
     }
 

@@ -1,4 +1,4 @@
-//! Text to [`Config`](super::Config).
+//! Text to [`Config`].
 //!
 //! ```text
 //! endpoint.toml ──board──> boards/<name>.toml ──inherit──> boards/base.toml        (board)

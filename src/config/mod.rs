@@ -4,8 +4,8 @@
 //! keys refused, ranges checked) or by [`Config::default`] plus literal changes in tests. Nobody re-checks it.
 //! The keys, their defaults and their units are listed in `docs/config.md`.
 //!
-//! [`file`] reads and merges, [`board`] finds the hardware's defaults, `keys` is the one table of all keys, `value` and
-//! `shape` say what each may hold, `check` compares them, [`error`] says what is wrong, [`describe`] explains.
+//! [`mod@file`] reads and merges, [`board`] finds the hardware's defaults, `keys` is the one table of all keys, `value`
+//! and `shape` say what each may hold, `check` compares them, [`error`] says what is wrong, [`describe`] explains.
 
 pub mod board;
 mod check;
