@@ -1,0 +1,309 @@
+//! The link to the QSS: one task per connection that dials, upgrades, and then carries frames both ways.
+//!
+//! The agent decides when to open, what to send, when to ping and when to give up; this file only carries it out. A
+//! link that blocks in a write (black hole) never blocks the control loop: it has its own task, which is aborted when
+//! the agent closes the link.
+
+use crate::agent::{LinkError, LinkErrorKind};
+use crate::config;
+use crate::io::tls;
+use futures_util::{SinkExt, StreamExt};
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tungstenite::Message;
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::{HeaderName, HeaderValue, Request, Uri, header};
+use tungstenite::protocol::WebSocketConfig;
+
+/// Frames waiting to be written; a link that takes no more of them is dead.
+const SEND_QUEUE: usize = 64;
+const RECEIVE_QUEUE: usize = 64;
+/// How long a close handshake may take before the task is dropped.
+const CLOSE_GRACE: Duration = Duration::from_millis(300);
+
+#[derive(Debug)]
+pub enum LinkEvent {
+    Opened,
+    Frame(String),
+    /// A ping, a pong or an ignored binary frame: the peer lives.
+    Alive,
+    Closed(LinkError),
+}
+
+enum Order {
+    Text(String),
+    Ping,
+    Close,
+}
+
+/// The connection to the QSS, if there is one.
+#[derive(Default)]
+pub struct Link {
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    orders: mpsc::Sender<Order>,
+    events: mpsc::Receiver<LinkEvent>,
+    task: JoinHandle<()>,
+}
+
+impl Link {
+    /// Dials the configured URL; a connection that still stands is dropped first.
+    pub fn open(&mut self, config: &config::Qss) {
+        self.abort();
+        let (orders, order_queue) = mpsc::channel(SEND_QUEUE);
+        let (event_queue, events) = mpsc::channel(RECEIVE_QUEUE);
+        let task = tokio::spawn(run(config.clone(), order_queue, event_queue));
+        self.connection = Some(Connection { orders, events, task });
+    }
+
+    /// The next thing the link has to say; pends for ever while there is none. Cancel safe.
+    pub async fn next(&mut self) -> LinkEvent {
+        let Some(connection) = &mut self.connection else {
+            return std::future::pending().await;
+        };
+        match connection.events.recv().await {
+            Some(LinkEvent::Closed(error)) => {
+                self.connection = None;
+                LinkEvent::Closed(error)
+            }
+            Some(event) => event,
+            None => {
+                self.connection = None;
+                LinkEvent::Closed(LinkError::new(LinkErrorKind::Closed(1006), "the link ended without a word"))
+            }
+        }
+    }
+
+    /// Queues a text frame. `Err` when the link takes no more: it is dropped, and the agent must be told.
+    pub fn send(&mut self, text: String) -> Result<(), LinkError> {
+        self.order(Order::Text(text))
+    }
+
+    pub fn ping(&mut self) -> Result<(), LinkError> {
+        self.order(Order::Ping)
+    }
+
+    /// Says goodbye in the background. Nothing more is heard of this connection.
+    pub fn close(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        if connection.orders.try_send(Order::Close).is_err() {
+            connection.task.abort();
+            return;
+        }
+        tokio::spawn(async move {
+            let Connection { orders: _keep_open, mut events, mut task } = connection;
+            let drain = async { while events.recv().await.is_some() {} };
+            if tokio::time::timeout(CLOSE_GRACE, async { tokio::join!(drain, &mut task) }).await.is_err() {
+                task.abort();
+            }
+        });
+    }
+
+    fn order(&mut self, order: Order) -> Result<(), LinkError> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        match connection.orders.try_send(order) {
+            Ok(()) => Ok(()),
+            // The task has ended; its last event still waits in the queue.
+            Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.abort();
+                Err(LinkError::new(LinkErrorKind::Dead, "the link takes no more data"))
+            }
+        }
+    }
+
+    fn abort(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.task.abort();
+        }
+    }
+}
+
+async fn run(config: config::Qss, mut orders: mpsc::Receiver<Order>, events: mpsc::Sender<LinkEvent>) {
+    let timeout = Duration::from_micros(config.connect_timeout.as_micros());
+    let error = match tokio::time::timeout(timeout, dial(&config)).await {
+        Err(_) => LinkError::new(LinkErrorKind::TimedOut, "no connection within connect_timeout_ms"),
+        Ok(Err(error)) => error,
+        Ok(Ok(Dialled::Plain(socket))) => carry(*socket, &mut orders, &events).await,
+        Ok(Ok(Dialled::Tls(socket))) => carry(*socket, &mut orders, &events).await,
+    };
+    let _ = events.send(LinkEvent::Closed(error)).await;
+}
+
+enum Dialled {
+    Plain(Box<WebSocketStream<TcpStream>>),
+    Tls(Box<WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>>),
+}
+
+async fn dial(config: &config::Qss) -> Result<Dialled, LinkError> {
+    let url = config.url.as_deref().unwrap_or_default();
+    let request = upgrade_request(url, config)?;
+    let (host, port, tls) = target(request.uri())?;
+    let tcp = connect_tcp(&host, port).await?;
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(config.max_message))
+        .max_frame_size(Some(config.max_message))
+        .read_buffer_size(8 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(1024 * 1024);
+    if tls {
+        let stream = tls::connect(&host, tcp, config.ca_file.as_deref()).await?;
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(limits))
+            .await
+            .map_err(|e| classify(&e))?;
+        Ok(Dialled::Tls(Box::new(socket)))
+    } else {
+        let (socket, _) =
+            tokio_tungstenite::client_async_with_config(request, tcp, Some(limits)).await.map_err(|e| classify(&e))?;
+        Ok(Dialled::Plain(Box::new(socket)))
+    }
+}
+
+fn upgrade_request(url: &str, config: &config::Qss) -> Result<Request<()>, LinkError> {
+    let wrong = |what: String| LinkError::new(LinkErrorKind::Protocol, what);
+    let mut request = url.into_client_request().map_err(|e| wrong(format!("[qss] url {url:?}: {e}")))?;
+    let headers = request.headers_mut();
+    for (name, value) in &config.headers {
+        let name = HeaderName::try_from(name).map_err(|e| wrong(format!("[qss.headers] {name}: {e}")))?;
+        let value = HeaderValue::try_from(value).map_err(|e| wrong(format!("[qss.headers] {name}: {e}")))?;
+        headers.insert(name, value);
+    }
+    if config.bearer {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", config.token.0))
+            .map_err(|_| wrong("the token holds characters that no HTTP header may carry".into()))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+fn target(uri: &Uri) -> Result<(String, u16, bool), LinkError> {
+    let tls = uri.scheme_str() == Some("wss");
+    let host = uri.host().ok_or_else(|| LinkError::new(LinkErrorKind::Protocol, "[qss] url has no host"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok((host, uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls))
+}
+
+/// Tries every address of the host in the order the resolver gives them; the last failure is told.
+async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, LinkError> {
+    let addresses = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|e| LinkError::new(LinkErrorKind::Dns, format!("{host}: {e}")))?;
+    let mut last = LinkError::new(LinkErrorKind::Dns, format!("{host}: no address"));
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(tcp) => {
+                let _ = tcp.set_nodelay(true);
+                let socket = socket2::SockRef::from(&tcp);
+                // Unacknowledged data older than this ends the connection, whatever the kernel's retransmission says.
+                let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
+                let _ = socket.set_keepalive(true);
+                return Ok(tcp);
+            }
+            Err(e) => {
+                let error = LinkError::from_io(&e);
+                last = LinkError { detail: format!("{address}: {}", error.detail), ..error };
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Carries frames until one side ends the connection; returns why.
+async fn carry<S>(
+    socket: WebSocketStream<S>,
+    orders: &mut mpsc::Receiver<Order>,
+    events: &mpsc::Sender<LinkEvent>,
+) -> LinkError
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let local = || LinkError::new(LinkErrorKind::Closed(1000), "closed by the device");
+    if events.send(LinkEvent::Opened).await.is_err() {
+        return local();
+    }
+    let (mut sink, mut stream) = socket.split();
+    loop {
+        let event = tokio::select! {
+            order = orders.recv() => {
+                let sent = match order {
+                    Some(Order::Text(text)) => sink.send(Message::text(text)).await,
+                    Some(Order::Ping) => sink.send(Message::Ping(Vec::new().into())).await,
+                    Some(Order::Close) | None => {
+                        let _ = sink.send(Message::Close(None)).await;
+                        while let Some(Ok(_)) = stream.next().await {}
+                        return local();
+                    }
+                };
+                match sent {
+                    Ok(()) => continue,
+                    Err(error) => return classify(&error),
+                }
+            }
+            message = stream.next() => match message {
+                Some(Ok(Message::Text(text))) => LinkEvent::Frame(text.as_str().to_owned()),
+                Some(Ok(Message::Close(frame))) => {
+                    let _ = sink.flush().await;
+                    let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
+                    return LinkError::new(LinkErrorKind::Closed(code), reason);
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {
+                    LinkEvent::Alive
+                }
+                Some(Err(error)) => return classify(&error),
+                None => return LinkError::new(LinkErrorKind::Closed(1006), "connection lost"),
+            }
+        };
+        if events.send(event).await.is_err() {
+            return local();
+        }
+    }
+}
+
+fn classify(error: &tungstenite::Error) -> LinkError {
+    use tungstenite::Error;
+    match error {
+        Error::Http(response) => {
+            let header = response.headers().get(header::RETRY_AFTER);
+            LinkError {
+                kind: LinkErrorKind::Http(response.status().as_u16()),
+                detail: format!("the upgrade was answered with {}", response.status()),
+                retry_after: header.and_then(|v| v.to_str().ok()?.trim().parse().ok()),
+            }
+        }
+        Error::Io(e) => tls::classify(e),
+        Error::ConnectionClosed | Error::AlreadyClosed => {
+            LinkError::new(LinkErrorKind::Closed(1006), "connection lost")
+        }
+        other => LinkError::new(LinkErrorKind::Protocol, other.to_string()),
+    }
+}
+
+impl LinkError {
+    pub fn new(kind: LinkErrorKind, detail: impl Into<String>) -> LinkError {
+        LinkError { kind, detail: detail.into(), retry_after: None }
+    }
+
+    pub(crate) fn from_io(error: &io::Error) -> LinkError {
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => LinkErrorKind::Refused,
+            io::ErrorKind::TimedOut => LinkErrorKind::TimedOut,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+                LinkErrorKind::Unreachable
+            }
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                LinkErrorKind::Closed(1006)
+            }
+            io::ErrorKind::UnexpectedEof => LinkErrorKind::Closed(1006),
+            _ => LinkErrorKind::Protocol,
+        };
+        LinkError::new(kind, error.to_string())
+    }
+}
