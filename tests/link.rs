@@ -1,0 +1,183 @@
+//! The link to the QSS against a server that is right, wrong, silent and rude: what the agent is told in each case.
+
+use lab::qss::{Authority, CertificateKind, Config as ServerConfig, Door, QssServer};
+use qss_endpoint::agent::{LinkError, LinkErrorKind};
+use qss_endpoint::config::{Config, Qss, Secret};
+use qss_endpoint::io::websocket::{Link, LinkEvent};
+use qss_endpoint::time::Span;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A wss server with a certificate of this kind, and a client configuration that trusts its authority.
+fn secure(kind: CertificateKind) -> (QssServer, Qss, CaFile) {
+    let authority = Authority::new();
+    let server = QssServer::start(ServerConfig { tls: Some(authority.server(kind)), ..ServerConfig::default() })
+        .expect("loopback has free ports");
+    let ca = CaFile::new(authority.pem());
+    let qss = Qss { ca_file: Some(ca.0.clone()), ..client(&server) };
+    (server, qss, ca)
+}
+
+fn client(server: &QssServer) -> Qss {
+    Qss { url: Some(server.url()), connect_timeout: Span::from_secs(5), ..Config::default().qss }
+}
+
+#[test]
+fn wss_with_a_private_ca_carries_frames_both_ways() {
+    let (server, qss, _ca) = secure(CertificateKind::Good);
+    on_runtime(async {
+        let mut link = Link::default();
+        link.open(&qss);
+        assert!(matches!(next(&mut link).await, LinkEvent::Opened));
+        link.send(r#"{"request":"register","requestID":"r1","payload":{"username":"u","deviceId":"d"}}"#.into())
+            .expect("an open link takes a frame");
+        let LinkEvent::Frame(answer) = next(&mut link).await else { panic!("no answer") };
+        assert!(answer.contains(r#""requestID":"r1""#), "{answer}");
+        link.ping().expect("an open link takes a ping");
+        assert!(matches!(next(&mut link).await, LinkEvent::Alive));
+    });
+    drop(server);
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_refused_as_such() {
+    assert_eq!(refusal(CertificateKind::WrongIssuer).kind, LinkErrorKind::TlsUnknownIssuer);
+    assert_eq!(refusal(CertificateKind::ForgedIssuer).kind, LinkErrorKind::TlsUnknownIssuer);
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused_as_such() {
+    assert_eq!(refusal(CertificateKind::WrongName).kind, LinkErrorKind::TlsWrongName);
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_refused_as_such() {
+    assert_eq!(refusal(CertificateKind::Expired).kind, LinkErrorKind::TlsWrongDate);
+    assert_eq!(refusal(CertificateKind::NotYetValid).kind, LinkErrorKind::TlsWrongDate);
+}
+
+#[test]
+fn a_ca_file_that_is_missing_or_empty_is_named() {
+    let (server, qss, _ca) = secure(CertificateKind::Good);
+    let empty = CaFile::new("");
+    for path in [PathBuf::from("/nonexistent/ca.pem"), empty.0.clone()] {
+        let error = failure(Qss { ca_file: Some(path.clone()), ..qss.clone() });
+        assert_eq!(error.kind, LinkErrorKind::TlsOther);
+        assert!(error.detail.contains(&path.display().to_string()), "{}", error.detail);
+    }
+    drop(server);
+}
+
+#[test]
+fn the_status_and_retry_after_of_a_refused_upgrade_are_told() {
+    let server = QssServer::start(ServerConfig::default()).expect("loopback has free ports");
+    server.door(Door::Refuse { status: 503, retry_after: Some(17) });
+    let error = failure(client(&server));
+    assert_eq!((error.kind, error.retry_after), (LinkErrorKind::Http(503), Some(17)));
+    server.door(Door::Refuse { status: 401, retry_after: None });
+    let error = failure(client(&server));
+    assert_eq!((error.kind, error.retry_after), (LinkErrorKind::Http(401), None));
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_after_the_configured_time() {
+    let server = QssServer::start(ServerConfig::default()).expect("loopback has free ports");
+    server.door(Door::Silent);
+    let qss = Qss { connect_timeout: Span::from_millis(200), ..client(&server) };
+    assert_eq!(failure(qss).kind, LinkErrorKind::TimedOut);
+}
+
+#[test]
+fn a_close_after_the_upgrade_brings_its_code() {
+    let server = QssServer::start(ServerConfig::default()).expect("loopback has free ports");
+    server.door(Door::CloseAfterUpgrade { code: 4001 });
+    let qss = client(&server);
+    on_runtime(async {
+        let mut link = Link::default();
+        link.open(&qss);
+        assert!(matches!(next(&mut link).await, LinkEvent::Opened));
+        let LinkEvent::Closed(error) = next(&mut link).await else { panic!("still open") };
+        assert_eq!(error.kind, LinkErrorKind::Closed(4001));
+    });
+}
+
+#[test]
+fn nobody_listening_and_no_such_host_are_told_apart() {
+    let server = QssServer::start(ServerConfig::default()).expect("loopback has free ports");
+    let nobody = client(&server);
+    drop(server);
+    assert_eq!(failure(nobody).kind, LinkErrorKind::Refused);
+    let unknown = Qss { url: Some("ws://nowhere.invalid/".into()), ..Config::default().qss };
+    assert_eq!(failure(unknown).kind, LinkErrorKind::Dns);
+}
+
+#[test]
+fn a_message_over_the_limit_drops_the_link() {
+    let server = QssServer::start(ServerConfig::default()).expect("loopback has free ports");
+    let qss = Qss { max_message: 4096, ..client(&server) };
+    on_runtime(async {
+        let mut link = Link::default();
+        link.open(&qss);
+        assert!(matches!(next(&mut link).await, LinkEvent::Opened));
+        link.send(r#"{"request":"register","requestID":"r1","payload":{"username":"u","deviceId":"d"}}"#.into())
+            .expect("an open link takes a frame");
+        assert!(matches!(next(&mut link).await, LinkEvent::Frame(_)));
+        server.send_text("u", &"x".repeat(5000));
+        let LinkEvent::Closed(error) = next(&mut link).await else { panic!("still open") };
+        assert_eq!(error.kind, LinkErrorKind::Protocol);
+    });
+}
+
+#[test]
+fn the_token_goes_into_the_upgrade_only_when_asked() {
+    let server = QssServer::start(ServerConfig::default()).expect("loopback has free ports");
+    let bad = Qss { bearer: true, token: Secret("two\nlines".into()), ..client(&server) };
+    let error = failure(bad);
+    assert_eq!(error.kind, LinkErrorKind::Protocol);
+    assert!(!error.detail.contains("two"), "the token must not show: {}", error.detail);
+}
+
+fn refusal(kind: CertificateKind) -> LinkError {
+    let (_server, qss, _ca) = secure(kind);
+    failure(qss)
+}
+
+/// Opens a link that must fail, and returns why.
+fn failure(qss: Qss) -> LinkError {
+    on_runtime(async {
+        let mut link = Link::default();
+        link.open(&qss);
+        match next(&mut link).await {
+            LinkEvent::Closed(error) => error,
+            other => panic!("the link should have failed, but: {other:?}"),
+        }
+    })
+}
+
+async fn next(link: &mut Link) -> LinkEvent {
+    tokio::time::timeout(Duration::from_secs(20), link.next()).await.expect("the link says something")
+}
+
+fn on_runtime<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+/// A file that goes with the test.
+struct CaFile(PathBuf);
+
+impl CaFile {
+    fn new(pem: &str) -> CaFile {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("qss-endpoint-ca-{}-{number}.pem", std::process::id()));
+        std::fs::write(&path, pem).expect("the temporary directory is writable");
+        CaFile(path)
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
