@@ -4,6 +4,8 @@
 //! * [`qss`]: a signalling server that speaks the documented shapes, slips included, and misbehaves on command.
 //! * [`mixer`]: a small Opus conference bridge behind SIP, for a machine with nothing installed.
 //! * [`measure`]: tones, levels, silence, latency, bitrate: the numbers the tests assert on.
+//! * [`cards`], [`process`]: the endpoint as a process on virtual sound cards.
+//! * [`wire`]: a relay that counts and harms what passes between endpoint and mixer.
 //! * [`phone`]: a caller without sound card, to sit in a room and listen.
 //! * [`asterisk`], [`baresip`]: the real ones, from Debian's packages.
 //! * [`clock`]: the one time axis that recordings, packets and frames share.
@@ -11,8 +13,12 @@
 
 pub mod asterisk;
 pub mod baresip;
+pub mod cards;
 pub mod clock;
+pub mod folder;
 pub mod measure;
 pub mod mixer;
 pub mod phone;
+pub mod process;
 pub mod qss;
+pub mod wire;

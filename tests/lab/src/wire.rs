@@ -1,0 +1,414 @@
+//! A relay between endpoints and a mixer that sees every packet and can lose, delay, repeat or swallow it.
+//!
+//! ```text
+//!   endpoint ── SIP ──► listen ─ rewrites Contact, c=, m= ─► uplink of that endpoint ──► mixer
+//!   endpoint ── RTP ──► near   ─ count, harm ──────────────► far                     ──► mixer
+//! ```
+//! The endpoint's `host_map` points to [`Relay::address`]; nothing else changes. Works with any mixer that answers to
+//! where a request came from. Harm is drawn from a seed, so a run repeats itself as far as timing lets it.
+
+use crate::clock::mono_us;
+use crate::measure::signal::Chance;
+use crate::mixer::Packet;
+use crate::mixer::leg::bind_pair;
+use crate::mixer::message::Message;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What happens to packets of one direction. The default lets everything pass.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Harm {
+    /// Probabilities, 0 to 1.
+    pub loss: f64,
+    pub duplicate: f64,
+    /// Held back by 30 ms more than the others, so that it arrives behind its successors.
+    pub reorder: f64,
+    pub delay_ms: f64,
+    /// Uniform addition to the delay, up to this. Order is kept only by chance.
+    pub jitter_ms: f64,
+    pub black_hole: bool,
+}
+
+/// Harm in every direction.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Weather {
+    /// Media from the endpoint to the mixer, and back.
+    pub up: Harm,
+    pub down: Harm,
+    /// SIP, both ways.
+    pub sip: Harm,
+}
+
+/// One RTP packet as it passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rtp {
+    pub packet: Packet,
+    pub payload_type: u8,
+    pub marker: bool,
+    pub sequence: u16,
+    pub timestamp: u32,
+    /// First byte of the payload; for Opus its TOC.
+    pub first_byte: u8,
+}
+
+/// Media of one call in one direction, as sent, before any harm.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Flow {
+    pub rtp: Vec<Rtp>,
+    pub rtcp: Vec<Packet>,
+}
+
+impl Flow {
+    /// RTP alone.
+    pub fn packets(&self) -> Vec<Packet> {
+        self.rtp.iter().map(|rtp| rtp.packet).collect()
+    }
+
+    /// RTP and RTCP, in order of time.
+    pub fn all(&self) -> Vec<Packet> {
+        let mut all: Vec<Packet> = self.packets().into_iter().chain(self.rtcp.iter().copied()).collect();
+        all.sort_by_key(|packet| packet.at_us);
+        all
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct CallFlow {
+    pub call_id: String,
+    pub up: Flow,
+    pub down: Flow,
+}
+
+/// A running relay; dropped, it is gone and with it every path.
+pub struct Relay {
+    shared: Arc<Mutex<State>>,
+    address: SocketAddr,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    weather: Weather,
+    calls: Vec<CallFlow>,
+    stop: bool,
+}
+
+impl Relay {
+    /// Relays to the mixer's SIP address.
+    pub fn start(mixer: SocketAddr, seed: u64) -> io::Result<Relay> {
+        let listen = UdpSocket::bind((mixer.ip(), 0))?;
+        listen.set_nonblocking(true)?;
+        let address = listen.local_addr()?;
+        let shared = Arc::new(Mutex::new(State::default()));
+        let exchange = Exchange {
+            listen,
+            address,
+            mixer,
+            shared: shared.clone(),
+            uplinks: Vec::new(),
+            paths: Vec::new(),
+            queue: BinaryHeap::new(),
+            chance: Chance(seed),
+            counter: 0,
+        };
+        let thread = std::thread::Builder::new().name("lab-wire".into()).spawn(move || exchange.run())?;
+        Ok(Relay { shared, address, thread: Some(thread) })
+    }
+
+    /// Where endpoints send their SIP.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn weather(&self, weather: Weather) {
+        self.lock().weather = weather;
+    }
+
+    /// Every call so far, oldest first.
+    pub fn calls(&self) -> Vec<CallFlow> {
+        self.lock().calls.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.lock().stop = true;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The relay's thread.
+struct Exchange {
+    listen: UdpSocket,
+    address: SocketAddr,
+    mixer: SocketAddr,
+    shared: Arc<Mutex<State>>,
+    uplinks: Vec<Uplink>,
+    paths: Vec<Path>,
+    queue: BinaryHeap<Reverse<Waiting>>,
+    chance: Chance,
+    counter: u64,
+}
+
+/// One endpoint's way to the mixer: to the mixer it looks like the endpoint.
+struct Uplink {
+    endpoint: SocketAddr,
+    /// `host:port` of the endpoint's own Contact.
+    contact: String,
+    socket: UdpSocket,
+    local: SocketAddr,
+}
+
+/// Media of one call. RTP is pair 0, RTCP pair 1.
+struct Path {
+    call: usize,
+    near: [UdpSocket; 2],
+    near_port: u16,
+    far: [UdpSocket; 2],
+    far_port: u16,
+    /// Where the endpoint and the mixer want their media.
+    endpoint: Option<[SocketAddr; 2]>,
+    mixer: Option<[SocketAddr; 2]>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Waiting {
+    due_us: u64,
+    order: u64,
+    by: By,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// The socket a packet leaves by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum By {
+    Listen,
+    Uplink(usize),
+    Near(usize, usize),
+    Far(usize, usize),
+}
+
+impl Exchange {
+    fn run(mut self) {
+        let mut buffer = vec![0_u8; 65_536];
+        loop {
+            if self.state().stop {
+                return;
+            }
+            self.wait();
+            self.read(&mut buffer);
+            let now = mono_us();
+            while self.queue.peek().is_some_and(|Reverse(waiting)| waiting.due_us <= now) {
+                if let Some(Reverse(waiting)) = self.queue.pop() {
+                    self.send(&waiting);
+                }
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let media = self.paths.iter().flat_map(|path| path.near.iter().chain(&path.far));
+        let sockets =
+            std::iter::once(&self.listen).chain(self.uplinks.iter().map(|uplink| &uplink.socket)).chain(media);
+        let mut polled: Vec<libc::pollfd> =
+            sockets.map(|socket| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+        let due = self.queue.peek().map_or(u64::MAX, |Reverse(waiting)| waiting.due_us);
+        let left_us = due.saturating_sub(mono_us()).min(50_000);
+        let timeout = libc::timespec { tv_sec: 0, tv_nsec: (left_us * 1000) as libc::c_long };
+        // SAFETY: `polled` is a valid array of that length for the duration of the call.
+        unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &timeout, std::ptr::null()) };
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) {
+        while let Ok((length, from)) = self.listen.recv_from(buffer) {
+            self.on_endpoint_sip(&buffer[..length], from);
+        }
+        for at in 0..self.uplinks.len() {
+            while let Ok(length) = self.uplinks[at].socket.recv(buffer) {
+                self.on_mixer_sip(at, &buffer[..length]);
+            }
+        }
+        for at in 0..self.paths.len() {
+            for half in 0..2 {
+                while let Ok(length) = self.paths[at].near[half].recv(buffer) {
+                    let (weather, to) = (self.state().weather.up, self.paths[at].mixer);
+                    self.note(at, true, &buffer[..length]);
+                    if let Some(to) = to {
+                        self.harm(weather, By::Far(at, half), to[half], &buffer[..length]);
+                    }
+                }
+                while let Ok(length) = self.paths[at].far[half].recv(buffer) {
+                    let (weather, to) = (self.state().weather.down, self.paths[at].endpoint);
+                    self.note(at, false, &buffer[..length]);
+                    if let Some(to) = to {
+                        self.harm(weather, By::Near(at, half), to[half], &buffer[..length]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_endpoint_sip(&mut self, bytes: &[u8], from: SocketAddr) {
+        let Some(mut message) = Message::parse(bytes) else { return };
+        let Some(uplink) = self.uplink(from) else { return };
+        let (mine, theirs) = (self.address.to_string(), self.mixer.to_string());
+        if message.method().is_some() {
+            message.start = message.start.replace(&mine, &theirs);
+        }
+        for (name, value) in &mut message.headers {
+            if name.eq_ignore_ascii_case("Contact") {
+                self.uplinks[uplink].contact = host_port(value).into();
+                *value = value.replace(host_port(value), &self.uplinks[uplink].local.to_string());
+            } else if name.eq_ignore_ascii_case("Route") {
+                *value = value.replace(&mine, &theirs);
+            }
+        }
+        if let Some(path) = self.path(&message) {
+            let wanted = media_addresses(&message.body);
+            self.paths[path].endpoint = wanted.or(self.paths[path].endpoint);
+            message.body = readdress(&message.body, self.address, self.paths[path].far_port);
+        }
+        let weather = self.state().weather.sip;
+        self.harm(weather, By::Uplink(uplink), self.mixer, &message.to_bytes());
+    }
+
+    fn on_mixer_sip(&mut self, uplink: usize, bytes: &[u8]) {
+        let Some(mut message) = Message::parse(bytes) else { return };
+        let local = self.uplinks[uplink].local.to_string();
+        if message.method().is_some() {
+            message.start = message.start.replace(&local, &self.uplinks[uplink].contact);
+        }
+        for (name, value) in &mut message.headers {
+            if name.eq_ignore_ascii_case("Contact") {
+                *value = value.replace(host_port(value), &self.address.to_string());
+            }
+        }
+        if let Some(path) = self.path(&message) {
+            let wanted = media_addresses(&message.body);
+            self.paths[path].mixer = wanted.or(self.paths[path].mixer);
+            message.body = readdress(&message.body, self.address, self.paths[path].near_port);
+        }
+        let (weather, to) = (self.state().weather.sip, self.uplinks[uplink].endpoint);
+        self.harm(weather, By::Listen, to, &message.to_bytes());
+    }
+
+    fn uplink(&mut self, endpoint: SocketAddr) -> Option<usize> {
+        if let Some(known) = self.uplinks.iter().position(|uplink| uplink.endpoint == endpoint) {
+            return Some(known);
+        }
+        let socket = UdpSocket::bind((self.address.ip(), 0)).ok()?;
+        socket.set_nonblocking(true).ok()?;
+        let local = socket.local_addr().ok()?;
+        self.uplinks.push(Uplink { endpoint, contact: String::new(), socket, local });
+        Some(self.uplinks.len() - 1)
+    }
+
+    /// The media path of a message that carries SDP; made at the first one of a call.
+    fn path(&mut self, message: &Message) -> Option<usize> {
+        if !message.body.contains("m=audio") {
+            return None;
+        }
+        let call_id = message.header("Call-ID")?.to_string();
+        let known = self.state().calls.iter().position(|call| call.call_id == call_id);
+        if let Some(call) = known {
+            return self.paths.iter().position(|path| path.call == call);
+        }
+        let (near, near_rtcp, near_port) = bind_pair(self.address.ip()).ok()?;
+        let (far, far_rtcp, far_port) = bind_pair(self.address.ip()).ok()?;
+        let mut state = self.state();
+        state.calls.push(CallFlow { call_id, up: Flow::default(), down: Flow::default() });
+        let call = state.calls.len() - 1;
+        drop(state);
+        let (near, far) = ([near, near_rtcp], [far, far_rtcp]);
+        self.paths.push(Path { call, near, near_port, far, far_port, endpoint: None, mixer: None });
+        Some(self.paths.len() - 1)
+    }
+
+    fn note(&self, path: usize, up: bool, bytes: &[u8]) {
+        let call = self.paths[path].call;
+        let mut state = self.state();
+        let flow = if up { &mut state.calls[call].up } else { &mut state.calls[call].down };
+        let packet = Packet { at_us: mono_us(), bytes: bytes.len() as u16 };
+        match bytes {
+            [_, kind, ..] if (192..=223).contains(kind) => flow.rtcp.push(packet),
+            [_, kind, s0, s1, t0, t1, t2, t3, _, _, _, _, rest @ ..] => flow.rtp.push(Rtp {
+                packet,
+                payload_type: kind & 0x7f,
+                marker: kind & 0x80 != 0,
+                sequence: u16::from_be_bytes([*s0, *s1]),
+                timestamp: u32::from_be_bytes([*t0, *t1, *t2, *t3]),
+                first_byte: rest.first().copied().unwrap_or(0),
+            }),
+            _ => {}
+        }
+    }
+
+    fn harm(&mut self, harm: Harm, by: By, to: SocketAddr, bytes: &[u8]) {
+        // The same number of draws for every packet, so that one probability does not shift the others' fate.
+        let [lost, twice, held, late] = [(); 4].map(|()| self.chance.unit());
+        if harm.black_hole || lost < harm.loss {
+            return;
+        }
+        let extra = if held < harm.reorder { 30.0 } else { 0.0 };
+        let delay_us = ((harm.delay_ms + late * harm.jitter_ms + extra) * 1000.0) as u64;
+        for _ in 0..if twice < harm.duplicate { 2 } else { 1 } {
+            self.counter += 1;
+            let waiting = Waiting { due_us: mono_us() + delay_us, order: self.counter, by, to, bytes: bytes.into() };
+            if delay_us == 0 { self.send(&waiting) } else { self.queue.push(Reverse(waiting)) }
+        }
+    }
+
+    fn send(&self, waiting: &Waiting) {
+        let socket = match waiting.by {
+            By::Listen => &self.listen,
+            By::Uplink(at) => &self.uplinks[at].socket,
+            By::Near(at, half) => &self.paths[at].near[half],
+            By::Far(at, half) => &self.paths[at].far[half],
+        };
+        let _ = socket.send_to(&waiting.bytes, waiting.to);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `host:port` of the URI in a Contact.
+fn host_port(value: &str) -> &str {
+    let uri = crate::mixer::message::uri(value);
+    let rest = uri.split_once('@').or(uri.split_once(':')).map_or(uri, |(_, rest)| rest);
+    rest.split(';').next().unwrap_or_default()
+}
+
+/// RTP and RTCP address of a description's audio.
+fn media_addresses(sdp: &str) -> Option<[SocketAddr; 2]> {
+    let ip = sdp.lines().find_map(|line| line.strip_prefix("c=IN IP4 "))?.trim().parse().ok()?;
+    let port: u16 = sdp.lines().find_map(|line| line.strip_prefix("m=audio "))?.split(' ').next()?.parse().ok()?;
+    let rtcp = sdp.lines().find_map(|line| line.strip_prefix("a=rtcp:")?.split(' ').next()?.trim().parse().ok());
+    Some([SocketAddr::new(ip, port), SocketAddr::new(ip, rtcp.unwrap_or(port.wrapping_add(1)))])
+}
+
+/// The same description with our address and port.
+fn readdress(sdp: &str, address: SocketAddr, port: u16) -> String {
+    let line = |line: &str| match line {
+        _ if line.starts_with("c=IN IP4 ") && !line.contains("0.0.0.0") => format!("c=IN IP4 {}\r\n", address.ip()),
+        _ if line.starts_with("m=audio ") => {
+            let rest = line.splitn(3, ' ').nth(2).unwrap_or_default();
+            format!("m=audio {port} {rest}\r\n")
+        }
+        _ if line.starts_with("a=rtcp:") => format!("a=rtcp:{}\r\n", port + 1),
+        _ => format!("{line}\r\n"),
+    };
+    sdp.lines().map(line).collect()
+}
