@@ -1,0 +1,372 @@
+//! `lab-demo`: the main job from end to end, on one machine, in about twenty seconds.
+//!
+//! ```text
+//!   card a ─ endpoint A ─ joins the room by itself ─┐
+//!                                                   ├─ wire (counts) ─ mixer: ours, or a real Asterisk
+//!   card b ─ endpoint B ─ is invited by the QSS ────┘
+//! ```
+//! A says something, B answers, each loudspeaker is recorded. The ladder is shown while it is climbed, then a table; what
+//! B heard is written to a WAV file. The exit code is 0 only if both heard the other.
+#![allow(clippy::disallowed_types)]
+
+use lab::asterisk::Asterisk;
+use lab::cards::{Card, Cards};
+use lab::clock::{mono_us, sleep_until};
+use lab::measure::likeness::{Likeness, likeness};
+use lab::measure::{level, signal, sound_file, wire};
+use lab::mixer::{self, Mixer};
+use lab::process::{ConfigFile, Endpoint, Usage, endpoint_binary};
+use lab::qss::{Authority, CertificateKind, Config, QssServer, RoomSpec};
+use lab::wire::Relay;
+use lexopt::{Arg, ValueExt};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const USAGE: &str = "lab-demo [--endpoint PROGRAM] [--mixer lab|asterisk|IP:PORT] [--cap KBPS] [--out FILE.wav]";
+const ROOM: &str = "2f11c52047f244f78e1deac1839fbd45d008d20f6eabcf2e17ede0b5d3d520e9";
+const SIP_URI: &str = "sip:88826777033@audiomixer-sfu1:5080";
+/// Everybody must have climbed the whole ladder by then.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// Louder than this for 20 ms counts as sound.
+const AUDIBLE_DBFS: f64 = -45.0;
+
+struct Options {
+    endpoint: PathBuf,
+    mixer: String,
+    cap_kbps: u32,
+    out: PathBuf,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = read_options()?;
+    let stage = Stage::build(&options)?;
+    let mut show = Show::new();
+    let authority = Authority::new();
+    std::fs::write(stage.cards.path().join("ca.pem"), authority.pem())?;
+    let qss = QssServer::start(Config {
+        tls: Some(authority.server(CertificateKind::Good)),
+        rooms: vec![RoomSpec::open(ROOM, SIP_URI, options.cap_kbps)],
+        token: Some("demo-token".into()),
+        ..Config::default()
+    })?;
+    println!("   QSS {}   mixer {} ({})   cap {} kbit/s", qss.url(), stage.sip, options.mixer, options.cap_kbps);
+
+    let start = |name: &str, card: &Card, joins: bool| -> Result<Endpoint, Box<dyn Error>> {
+        let mut file = ConfigFile::lab(name, card).session(&qss.url(), name, "demo-token").accept_all();
+        file = file.host_map("audiomixer-sfu1:5080", stage.relay.address());
+        file.set("qss", "ca_file", &stage.cards.path().join("ca.pem").to_string_lossy());
+        let file = if joins { file.room(ROOM) } else { file };
+        Ok(Endpoint::start(&options.endpoint, name, &file, &stage.cards)?)
+    };
+    let mut a = start("A", &stage.card_a, true)?;
+    let mut b = start("B", &stage.card_b, false)?;
+    show.until(&[&a, &b], PATIENCE, || reached(&a, "playing") && reached(&b, "session"))
+        .map_err(|_| stuck(&[("A", &a), ("B", &b)]))?;
+
+    // A hums, so that B's first sound tells when the invite became audio.
+    let hum = stage.card_a.say_now(&signal::tone(440.0, -20.0, 6.0))?;
+    sleep_until(mono_us() + 300_000);
+    let invited_us = mono_us();
+    qss.invite("A", "B", ROOM);
+    show.note(invited_us, "QSS", "invites B into the room");
+    show.until(&[&a, &b], PATIENCE, || reached(&b, "playing")).map_err(|_| stuck(&[("A", &a), ("B", &b)]))?;
+    show.wait(&[&a, &b], Duration::from_millis(500));
+    stage.card_a.say(hum, &vec![0; 6 * 48_000])?;
+
+    let words = signal::espeak(
+        "Good morning, this is the kitchen. The delivery is here, shall I open the gate? Please answer when you hear me.",
+    );
+    let (voice, words) = match words {
+        Some(words) => ("espeak-ng", words),
+        None => ("synthetic voice", signal::speech(7.0, 1)),
+    };
+    let reply = signal::speech(3.0, 2);
+    let before = [a.usage(), b.usage()];
+    let measured_us = mono_us();
+    let said_at = stage.card_a.say_now(&words)?;
+    show.note(mono_us(), "A", &format!("speaks for {:.1} s ({voice})", words.len() as f64 / 48_000.0));
+    show.wait(&[&a, &b], seconds(words.len()) + Duration::from_millis(500));
+    let replied_at = stage.card_b.say_now(&reply)?;
+    show.note(mono_us(), "B", &format!("answers for {:.1} s", reply.len() as f64 / 48_000.0));
+    show.wait(&[&a, &b], seconds(reply.len()) + Duration::from_millis(700));
+    let elapsed = Duration::from_micros(mono_us() - measured_us);
+    let costs = [(a.usage(), before[0]), (b.usage(), before[1])].map(|(now, then)| Cost::new(now, then, elapsed));
+
+    let left_us = mono_us();
+    show.note(left_us, "both", "SIGTERM");
+    a.terminate();
+    b.terminate();
+    let exits = [&mut a, &mut b].map(|endpoint| endpoint.wait_exit(Duration::from_secs(4)));
+    let leaving = Duration::from_micros(mono_us() - left_us);
+    show.lines(&[&a, &b]);
+    let log = qss.log();
+    let said_goodbye = lab::qss::Log { entries: &log }.requests("leaveRoom").count() >= 2;
+
+    let heard_by_b = stage.card_b.loudspeaker();
+    let heard_by_a = stage.card_a.loudspeaker();
+    let first_sound = first_audible(&heard_by_b, stage.card_b.frame_at(invited_us));
+    let invite_to_audio = first_sound.map(|frame| (frame - stage.card_b.frame_at(invited_us)) as f64 / 48.0);
+    let a_to_b = Heard::new(&words, &heard_by_b, said_at);
+    let b_to_a = Heard::new(&reply, &heard_by_a, replied_at);
+    let recorded = heard_by_b.get(said_at..(said_at + words.len() + 48_000).min(heard_by_b.len())).unwrap_or(&[]);
+    sound_file::write_wav(&options.out, recorded)?;
+
+    let rates: Vec<(wire::WireRate, wire::WireRate)> = stage
+        .relay
+        .calls()
+        .iter()
+        .map(|call| (wire::wire_rate(&call.up.all()), wire::wire_rate(&call.down.all())))
+        .collect();
+    let cap = f64::from(options.cap_kbps) * 1000.0;
+    let rate = |at: usize| rates.get(at).copied().unwrap_or_default();
+    let kbps = |bps: f64| format!("{:.1} kbit/s", bps / 1000.0);
+    println!();
+    row("", "A to B", "B to A");
+    row("mouth to ear p50", &a_to_b.ms(0.5), &b_to_a.ms(0.5));
+    row("mouth to ear p95", &a_to_b.ms(0.95), &b_to_a.ms(0.95));
+    row(
+        "level said",
+        &format!("{:.1} dBFS", level::active_dbfs(&words)),
+        &format!("{:.1} dBFS", level::active_dbfs(&reply)),
+    );
+    row("level heard", &format!("{:.1} dBFS", a_to_b.level), &format!("{:.1} dBFS", b_to_a.level));
+    row("SNR by coherence", &a_to_b.db(|found| found.coherence_snr_db), &b_to_a.db(|found| found.coherence_snr_db));
+    row("segmental SNR", &a_to_b.db(|found| found.segmental_snr_db), &b_to_a.db(|found| found.segmental_snr_db));
+    row("pieces lost", &a_to_b.lost(), &b_to_a.lost());
+    row("", "A", "B");
+    row("wire up, mean", &kbps(rate(0).0.mean_bps), &kbps(rate(1).0.mean_bps));
+    row("wire up, worst second", &kbps(rate(0).0.peak_bps), &kbps(rate(1).0.peak_bps));
+    row("wire down, worst second", &kbps(rate(0).1.peak_bps), &kbps(rate(1).1.peak_bps));
+    row("cap of the room", &kbps(cap), &kbps(cap));
+    row("invite to audio", "", &invite_to_audio.map_or("-".into(), |ms| format!("{ms:.0} ms")));
+    row("CPU", &costs[0].cpu(), &costs[1].cpu());
+    row("memory, resident", &costs[0].resident(), &costs[1].resident());
+    row("memory, private", &costs[0].private(), &costs[1].private());
+    row("context switches", &costs[0].switches(), &costs[1].switches());
+    let goodbye = if said_goodbye { "left the room" } else { "did NOT leave the room" };
+    println!("\n   SIGTERM to exit {} ms, {goodbye}; exit codes {}", leaving.as_millis(), codes(&exits));
+    println!("   what B heard: {}", options.out.display());
+    if stage.card_a.spoilt() || stage.card_b.spoilt() {
+        println!("   note: this machine stalled during the run (xruns of the virtual card)");
+    }
+    let deaf: Vec<&str> =
+        [("B", &a_to_b), ("A", &b_to_a)].iter().filter(|(_, heard)| !heard.something()).map(|(who, _)| *who).collect();
+    if !deaf.is_empty() {
+        return Err(format!("{} heard nothing", deaf.join(" and ")).into());
+    }
+    if rate(0).0.peak_bps.max(rate(1).0.peak_bps) > cap {
+        return Err("the cap of the room was broken".into());
+    }
+    Ok(())
+}
+
+/// Everything that is neither endpoint nor QSS.
+struct Stage {
+    cards: Cards,
+    card_a: Card,
+    card_b: Card,
+    sip: SocketAddr,
+    relay: Relay,
+    _mixer: Option<Mixer>,
+    _asterisk: Option<Asterisk>,
+}
+
+impl Stage {
+    fn build(options: &Options) -> Result<Stage, Box<dyn Error>> {
+        if !options.endpoint.exists() {
+            return Err(format!("there is no {}: cargo build", options.endpoint.display()).into());
+        }
+        let cards = Cards::new("demo")?;
+        let (mut ours, mut asterisk) = (None, None);
+        let sip = match options.mixer.as_str() {
+            "lab" => ours.insert(Mixer::start(mixer::Config::default())?).address(),
+            "asterisk" => asterisk.insert(Asterisk::start("demo")?).sip,
+            address => address.parse().map_err(|_| USAGE)?,
+        };
+        let relay = Relay::start(sip, 1)?;
+        let (card_a, card_b) = (cards.card("a", "")?, cards.card("b", "")?);
+        Ok(Stage { cards, card_a, card_b, sip, relay, _mixer: ours, _asterisk: asterisk })
+    }
+}
+
+/// Prints each new status line of the endpoints once, with the time since the start.
+struct Show {
+    begun_us: u64,
+    shown: [usize; 2],
+    rungs: [String; 2],
+}
+
+impl Show {
+    fn new() -> Show {
+        Show { begun_us: mono_us(), shown: [0; 2], rungs: ["offline".into(), "offline".into()] }
+    }
+
+    fn note(&self, at_us: u64, who: &str, what: &str) {
+        println!("{:7.3} s  {who:4}  {what}", at_us.saturating_sub(self.begun_us) as f64 / 1e6);
+    }
+
+    fn lines(&mut self, endpoints: &[&Endpoint; 2]) {
+        for (at, (endpoint, who)) in endpoints.iter().zip(["A", "B"]).enumerate() {
+            let lines = endpoint.lines();
+            for line in &lines[self.shown[at]..] {
+                let rung = line.rung().unwrap_or(&self.rungs[at]).to_string();
+                let kind = line.event["event"].as_str().unwrap_or_default();
+                let cause = &line.event["cause"];
+                let cause = cause.as_str().map_or_else(|| cause.to_string(), String::from);
+                let cause = if cause == "null" { String::new() } else { format!("  ({cause})") };
+                if rung != self.rungs[at] {
+                    self.note(line.at_us, who, &format!("{} -> {rung}{cause}", self.rungs[at]));
+                    self.rungs[at] = rung;
+                } else if matches!(kind, "attempt" | "invite" | "call_ended" | "card" | "problem") {
+                    let detail = ["what", "outcome", "from", "state", "retry_in_ms"]
+                        .iter()
+                        .filter(|key| !line.event[**key].is_null())
+                        .map(|key| format!(" {}", plain(&line.event[*key])));
+                    self.note(line.at_us, who, &format!("{kind}{}{cause}", detail.collect::<String>()));
+                }
+            }
+            self.shown[at] = lines.len();
+        }
+    }
+
+    fn until(&mut self, endpoints: &[&Endpoint; 2], patience: Duration, done: impl Fn() -> bool) -> Result<(), ()> {
+        let deadline = mono_us() + patience.as_micros() as u64;
+        loop {
+            self.lines(endpoints);
+            match done() {
+                true => return Ok(()),
+                false if mono_us() > deadline => return Err(()),
+                false => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    fn wait(&mut self, endpoints: &[&Endpoint; 2], how_long: Duration) {
+        let _ = self.until(endpoints, how_long, || false);
+    }
+}
+
+/// What one side made of the other's words.
+struct Heard {
+    found: Option<Likeness>,
+    level: f64,
+}
+
+impl Heard {
+    fn new(said: &[i16], heard: &[i16], at: usize) -> Heard {
+        let mut part: Vec<i16> = heard.get(at..).unwrap_or(&[]).iter().copied().take(said.len() + 24_000).collect();
+        let level = level::active_dbfs(&part);
+        part.resize(said.len() + 48_000, 0);
+        Heard { found: likeness(said, &part, 450.0), level }
+    }
+
+    fn something(&self) -> bool {
+        self.found.is_some() && self.level > AUDIBLE_DBFS
+    }
+
+    fn ms(&self, fraction: f64) -> String {
+        let delays = self.found.as_ref().map(|found| found.latency.delays());
+        let value = delays.and_then(|delays| lab::measure::percentile(&delays, fraction));
+        value.map_or("-".into(), |ms| format!("{ms:.1} ms"))
+    }
+
+    fn db(&self, of: impl Fn(&Likeness) -> f64) -> String {
+        self.found.as_ref().map_or("-".into(), |found| format!("{:.1} dB", of(found)))
+    }
+
+    fn lost(&self) -> String {
+        let count = |found: &Likeness| {
+            format!("{} of {}", found.latency.missed.len(), found.latency.missed.len() + found.latency.found.len())
+        };
+        self.found.as_ref().map_or("all".into(), count)
+    }
+}
+
+/// What an endpoint used while it talked and listened.
+struct Cost {
+    now: Usage,
+    cpu_percent: f64,
+    switches_per_second: f64,
+}
+
+impl Cost {
+    fn new(now: Usage, then: Usage, elapsed: Duration) -> Cost {
+        let switches = now.voluntary_switches + now.involuntary_switches;
+        let switches = switches.saturating_sub(then.voluntary_switches + then.involuntary_switches);
+        Cost {
+            now,
+            cpu_percent: 100.0 * now.cpu.saturating_sub(then.cpu).as_secs_f64() / elapsed.as_secs_f64(),
+            switches_per_second: switches as f64 / elapsed.as_secs_f64(),
+        }
+    }
+
+    fn cpu(&self) -> String {
+        format!("{:.1} % of a core", self.cpu_percent)
+    }
+
+    fn resident(&self) -> String {
+        format!("{:.1} MiB", self.now.resident_kib as f64 / 1024.0)
+    }
+
+    fn private(&self) -> String {
+        format!("{:.1} MiB", self.now.private_kib as f64 / 1024.0)
+    }
+
+    fn switches(&self) -> String {
+        format!("{:.0} /s", self.switches_per_second)
+    }
+}
+
+fn reached(endpoint: &Endpoint, rung: &str) -> bool {
+    endpoint.lines().last().and_then(|line| line.rung().map(String::from)).as_deref() == Some(rung)
+}
+
+fn stuck(endpoints: &[(&str, &Endpoint)]) -> String {
+    let mut text = "the ladder was not climbed in time\n".to_string();
+    for (name, endpoint) in endpoints {
+        let last = endpoint.lines().last().map_or("nothing".into(), |line| line.event.to_string());
+        text.push_str(&format!("   {name} said last: {last}\n{}", endpoint.errors()));
+    }
+    text
+}
+
+/// First frame from `from` on where 20 ms are louder than [`AUDIBLE_DBFS`], to 1 ms.
+fn first_audible(samples: &[i16], from: usize) -> Option<usize> {
+    let starts = (from..samples.len().saturating_sub(960)).step_by(48);
+    starts.into_iter().find(|start| level::rms_dbfs(&samples[*start..start + 960]) > AUDIBLE_DBFS)
+}
+
+fn row(name: &str, left: &str, right: &str) {
+    println!("   {name:<26}{left:>18}{right:>18}");
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+fn seconds(samples: usize) -> Duration {
+    Duration::from_secs_f64(samples as f64 / 48_000.0)
+}
+
+fn codes(exits: &[Option<std::process::ExitStatus>]) -> String {
+    let code = |exit: &Option<std::process::ExitStatus>| exit.map_or("none (killed)".into(), |exit| exit.to_string());
+    exits.iter().map(code).collect::<Vec<_>>().join(", ")
+}
+
+fn read_options() -> Result<Options, Box<dyn Error>> {
+    let out = PathBuf::from("heard.wav");
+    let mut options = Options { endpoint: endpoint_binary(), mixer: "lab".into(), cap_kbps: 64, out };
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("endpoint") => options.endpoint = arguments.value()?.into(),
+            Arg::Long("mixer") => options.mixer = arguments.value()?.string()?,
+            Arg::Long("cap") => options.cap_kbps = arguments.value()?.parse()?,
+            Arg::Long("out") => options.out = arguments.value()?.into(),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(options)
+}
