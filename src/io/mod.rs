@@ -1,8 +1,17 @@
 //! The only place that waits: sockets, clocks, sound card, signals.
 
+pub mod alsa;
+pub mod clock;
 pub mod disk;
+mod media_engine;
+pub mod media_thread;
+pub mod opus;
+pub mod queue;
+mod rtp_sockets;
 pub mod sip_socket;
 pub mod status_socket;
+#[allow(unsafe_code)]
+mod sys;
 pub mod tls;
 pub mod watchdog;
 pub mod websocket;

@@ -1,0 +1,451 @@
+//! What the media thread does.
+//!
+//! It waits in one `poll` on the card's descriptors and on the command queue, and per period does one pass: read the
+//! microphone, encode and send; drain the sockets; decode, fill the loudspeaker. So a call costs one wake-up per
+//! period (100 a second at 10 ms) and packets leave in the wake-up that completed them. Packets are not waited for:
+//! see [`rtp_sockets`](crate::io::rtp_sockets). The decisions are the [`Stream`]'s; here is only the life of the card:
+//!
+//! ```text
+//!               Open                Start
+//!        Idle --------> Prepared ------------> Running <---+        Stop, Shutdown: from anywhere to Idle
+//!          |               |  ^                 |          |
+//!          |          no card |returned    lost |          | returned
+//!          |               v  |                 v          |
+//!          +---------> Unprepared ----------> Silent ------+
+//!                                   Start
+//! ```
+//!
+//! While a card is away during a call (`Silent`), the monotonic clock paces the stream: silence is sent with
+//! continuous timestamps, arriving sound is decoded and dropped, and the card is looked for each
+//! [`Audio::reopen_interval`]. A card whose clock stands still counts as away.
+//!
+//! Nothing here allocates, locks or logs per period; when the event queue is full the newest event is dropped and
+//! counted.
+
+use crate::config::Audio;
+use crate::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, Stopped, Trouble};
+use crate::io::opus::{OpusDecoder, OpusEncoder};
+use crate::io::queue::{Receiver, Sender};
+use crate::io::rtp_sockets::{Datagram, RtpSockets};
+use crate::io::{clock, sys};
+use crate::media::command::{CardError, CardEvent, Command, Event};
+use crate::media::stream::Stream;
+use crate::time::{Span, Time};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Everything the thread owns.
+pub(super) struct Engine {
+    audio: Audio,
+    commands: Receiver<Command>,
+    events: Sender<Event>,
+    sockets: RtpSockets,
+    stream: Stream<OpusEncoder, OpusDecoder>,
+    samples: Vec<i16>,
+    datagram: Vec<u8>,
+    progress: Arc<AtomicU64>,
+    state: State,
+    xruns: Xruns,
+    alive_at: Time,
+}
+
+enum State {
+    /// No call; no card, no timer.
+    Idle,
+    /// A call is on its way; the card is open.
+    Prepared { card: Card },
+    /// A call is on its way; there is no card.
+    Unprepared { away: Away },
+    /// In a call, paced by the card.
+    Running { card: Card, moved: Moved },
+    /// In a call, paced by the monotonic clock.
+    Silent { away: Away, tick_at: Time },
+}
+
+#[derive(Clone, Copy)]
+struct Away {
+    since: Time,
+    retry_at: Time,
+}
+
+/// When each direction of the card last moved.
+#[derive(Clone, Copy)]
+struct Moved {
+    capture: Time,
+    playback: Time,
+    /// The card woke us for nothing: do not listen to its descriptors for a moment.
+    false_alarm: bool,
+}
+
+/// Restarts of the card in this call, told at most once a second.
+#[derive(Default)]
+struct Xruns {
+    count: u32,
+    told: u32,
+    second: Time,
+    this_second: u32,
+}
+
+enum Next {
+    GoOn,
+    End,
+}
+
+/// Nothing in RTP is larger; a longer datagram is not ours.
+const MAX_DATAGRAM: usize = 2048;
+/// A card that has not moved for so long is stuck; long enough for the pauses of a virtual machine.
+const STALL: Span = Span::from_millis(300);
+/// A card that has to be restarted so often is not usable.
+const MAX_XRUNS_PER_SECOND: u32 = 20;
+const ALIVE_INTERVAL: Span = Span::from_secs(1);
+
+impl Engine {
+    pub(super) fn new(
+        audio: Audio,
+        sockets: RtpSockets,
+        stream: Stream<OpusEncoder, OpusDecoder>,
+        commands: Receiver<Command>,
+        events: Sender<Event>,
+        progress: Arc<AtomicU64>,
+    ) -> Engine {
+        Engine {
+            audio,
+            commands,
+            events,
+            sockets,
+            stream,
+            samples: vec![0; MAX_FRAMES],
+            datagram: vec![0; MAX_DATAGRAM],
+            progress,
+            state: State::Idle,
+            xruns: Xruns::default(),
+            alive_at: Time::ZERO,
+        }
+    }
+
+    /// Until [`Command::Shutdown`].
+    pub(super) fn run(mut self) {
+        self.events.flush();
+        loop {
+            let card_fds = self.wait();
+            let now = clock::now();
+            self.progress.fetch_add(1, Ordering::Relaxed);
+            if let Next::End = self.obey(now) {
+                self.events.flush();
+                return;
+            }
+            self.pass(now, card_fds.as_ref());
+            self.tend_stream(now);
+            self.events.flush();
+        }
+    }
+
+    /// Sleeps until the card, a command or the time has something for us. `None`: the card does not.
+    fn wait(&self) -> Option<CardFds> {
+        let now = clock::now();
+        let command = libc::pollfd { fd: self.commands.fd(), events: libc::POLLIN, revents: 0 };
+        let mut fds = [command; 1 + MAX_DESCRIPTORS];
+        let (deadline, count) = match &self.state {
+            State::Idle | State::Prepared { .. } => (None, 0),
+            State::Unprepared { away } => (Some(away.retry_at), 0),
+            State::Silent { away, tick_at } => (Some(away.retry_at.min(*tick_at)), 0),
+            State::Running { moved, .. } if moved.false_alarm => (Some(now + self.audio.period.min(FALSE_ALARM)), 0),
+            // The stream's own timers are looked at in each pass: a period is fine enough for RTCP.
+            State::Running { card, moved } => {
+                (Some(moved.capture.min(moved.playback) + STALL), card.descriptors(&mut fds[1..]).unwrap_or(0))
+            }
+        };
+        let timeout = deadline.map(|deadline| deadline.since(now));
+        if sys::poll(&mut fds[..=count], timeout).is_err() {
+            // Only a lack of kernel memory is left as a reason; going round at once would not help.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let woken = matches!(self.state, State::Running { .. }) && fds[1..=count].iter().any(|fd| fd.revents != 0);
+        woken.then_some(CardFds { fds, count })
+    }
+
+    /// Does what the control thread asks for.
+    fn obey(&mut self, now: Time) -> Next {
+        while let Some(command) = self.commands.pop() {
+            match command {
+                Command::Open => self.open(now),
+                Command::Start(params) => {
+                    if self.in_call() {
+                        self.stop(now);
+                    }
+                    self.open(now);
+                    self.sockets.discard(&mut self.datagram);
+                    self.xruns = Xruns::default();
+                    self.alive_at = now + ALIVE_INTERVAL;
+                    self.stream.start(now, params);
+                    self.start(now);
+                }
+                Command::Update(params) if self.in_call() => self.stream.update(now, params),
+                Command::Update(_) => {}
+                Command::Mute(muted) => self.stream.mute(muted),
+                Command::Stop => self.stop(now),
+                Command::Stats => {
+                    let mut stats = self.stream.stats(now);
+                    stats.xruns = self.xruns.count;
+                    self.tell(Event::Stats(stats));
+                }
+                Command::Shutdown => {
+                    self.stop(now);
+                    return Next::End;
+                }
+            }
+        }
+        Next::GoOn
+    }
+
+    /// One turn of the card, or of the clock that stands in for it.
+    fn pass(&mut self, now: Time, woken: Option<&CardFds>) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => {}
+            State::Prepared { card } => self.state = State::Prepared { card },
+            State::Unprepared { away } => self.state = self.retry(now, away, |away| State::Unprepared { away }),
+            State::Running { card, moved } => self.state = self.turn(now, card, moved, woken),
+            State::Silent { away, mut tick_at } => {
+                while tick_at <= now {
+                    self.silent_period(now);
+                    // What was missed for long is not made up for: it would be a burst of old silence.
+                    tick_at = if now.since(tick_at) > STALL { now } else { tick_at } + self.audio.period;
+                }
+                self.state = self.retry(now, away, |away| State::Silent { away, tick_at });
+                self.start(now);
+            }
+        }
+    }
+
+    /// A period of the card: microphone to network, network to loudspeaker.
+    fn turn(&mut self, now: Time, mut card: Card, mut moved: Moved, woken: Option<&CardFds>) -> State {
+        let ready = woken.is_some_and(|fds| card.is_ready(fds.card()));
+        if ready || moved.false_alarm {
+            moved.false_alarm = false;
+            match self.exchange(now, &mut card, &mut moved) {
+                Ok(()) => {}
+                Err(Trouble::Gone(error)) => return self.lost(now, card, error),
+                Err(Trouble::Stopped(why)) => {
+                    if why == Stopped::Underrun {
+                        card.widen_margin();
+                    }
+                    if self.xruns.add(now) > MAX_XRUNS_PER_SECOND {
+                        return self.lost(now, card, CardError::Other(libc::EPIPE));
+                    }
+                    if let Err(error) = card.start() {
+                        return self.lost(now, card, error);
+                    }
+                    moved = Moved::at(now);
+                }
+            }
+        } else if woken.is_some() {
+            moved.false_alarm = true;
+        }
+        if now.since(moved.capture.min(moved.playback)) >= STALL {
+            return self.lost(now, card, CardError::Stalled);
+        }
+        State::Running { card, moved }
+    }
+
+    fn exchange(&mut self, now: Time, card: &mut Card, moved: &mut Moved) -> Result<(), Trouble> {
+        let recorded = card.read(&mut self.samples)?;
+        if recorded > 0 {
+            moved.capture = now;
+            self.stream.capture(now, &self.samples[..recorded], &mut &self.sockets);
+        } else {
+            moved.false_alarm = true;
+        }
+        self.drain(now);
+        let room = card.room()?;
+        if room > 0 {
+            moved.playback = now;
+            self.stream.playback(now, &mut self.samples[..room]);
+            card.write(&self.samples[..room])?;
+            self.stream.card_moves(now, true);
+        }
+        Ok(())
+    }
+
+    /// A period without a card: silence leaves, what arrives is decoded (its state must go on) and dropped.
+    fn silent_period(&mut self, now: Time) {
+        let period = (self.audio.period.as_micros() * 48 / 1_000).clamp(48, MAX_FRAMES as u64) as usize;
+        self.samples[..period].fill(0);
+        self.stream.capture(now, &self.samples[..period], &mut &self.sockets);
+        self.drain(now);
+        self.stream.playback(now, &mut self.samples[..period]);
+    }
+
+    fn drain(&mut self, now: Time) {
+        let stream = &mut self.stream;
+        self.sockets.drain(now, &mut self.datagram, |kind, arrived, from, bytes| match kind {
+            Datagram::Rtp => stream.handle_rtp(arrived, from, bytes),
+            Datagram::Rtcp => stream.handle_rtcp(arrived, from, bytes),
+        });
+    }
+
+    fn tend_stream(&mut self, now: Time) {
+        if !self.in_call() {
+            return;
+        }
+        if self.stream.poll_timeout().is_some_and(|wakeup| wakeup.at <= now) {
+            self.stream.handle_timeout(now, &mut &self.sockets);
+        }
+        while let Some(event) = self.stream.poll_event() {
+            self.tell(event);
+        }
+        if let Some(count) = self.xruns.take_news(now) {
+            self.tell(Event::Card(CardEvent::Xrun { count }));
+        }
+        if now >= self.alive_at {
+            self.alive_at = now + ALIVE_INTERVAL;
+            self.tell(Event::Alive);
+        }
+    }
+
+    /// `Idle` to `Prepared` or `Unprepared`; nothing otherwise.
+    fn open(&mut self, now: Time) {
+        if !matches!(self.state, State::Idle) {
+            return;
+        }
+        Card::forget_configuration();
+        self.state = match Card::open(&self.audio) {
+            Ok(card) => {
+                let granted = card.granted();
+                let (rate, period, buffer) = (granted.rate, granted.period, granted.buffer);
+                self.tell(Event::Card(CardEvent::Opened { rate, period, buffer }));
+                State::Prepared { card }
+            }
+            Err(error) => {
+                self.tell(Event::Card(CardEvent::Lost { error }));
+                State::Unprepared { away: Away { since: now, retry_at: now + self.audio.reopen_interval } }
+            }
+        };
+    }
+
+    /// The call begins (or its card is back): `Prepared` to `Running`, `Unprepared` to `Silent`.
+    fn start(&mut self, now: Time) {
+        self.state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Prepared { mut card } => match card.start() {
+                Ok(()) => State::Running { card, moved: Moved::at(clock::now()) },
+                Err(error) => self.lost(now, card, error),
+            },
+            State::Unprepared { away } => State::Silent { away, tick_at: now },
+            other @ (State::Idle | State::Running { .. } | State::Silent { .. }) => other,
+        };
+    }
+
+    fn lost(&mut self, now: Time, card: Card, error: CardError) -> State {
+        drop(card);
+        self.stream.card_moves(now, false);
+        self.tell(Event::Card(CardEvent::Lost { error }));
+        State::Silent { away: Away { since: now, retry_at: now + self.audio.reopen_interval }, tick_at: now }
+    }
+
+    /// Looks for the card if it is time to: `Prepared` if it is back, else `still_away`.
+    fn retry(&mut self, now: Time, mut away: Away, still_away: impl FnOnce(Away) -> State) -> State {
+        if now < away.retry_at {
+            return still_away(away);
+        }
+        Card::forget_configuration();
+        match Card::open(&self.audio) {
+            Ok(card) => {
+                self.tell(Event::Card(CardEvent::Returned { away: now.since(away.since) }));
+                State::Prepared { card }
+            }
+            Err(_) => {
+                away.retry_at = now + self.audio.reopen_interval;
+                still_away(away)
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Time) {
+        if self.in_call() {
+            self.stream.stop(now, &mut &self.sockets);
+            while let Some(event) = self.stream.poll_event() {
+                self.tell(event);
+            }
+        }
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Prepared { card } | State::Running { card, .. } => {
+                drop(card);
+                self.tell(Event::Card(CardEvent::Closed));
+            }
+            State::Idle | State::Unprepared { .. } | State::Silent { .. } => {}
+        }
+    }
+
+    fn in_call(&self) -> bool {
+        match self.state {
+            State::Running { .. } | State::Silent { .. } => true,
+            State::Idle | State::Prepared { .. } | State::Unprepared { .. } => false,
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        // Refused events are counted by the queue.
+        let _ = self.events.push(event);
+    }
+}
+
+/// How long a card's descriptors are ignored after they woke us for nothing.
+const FALSE_ALARM: Span = Span::from_millis(2);
+
+/// What `poll` said of the card's descriptors (the first entry is the command queue's).
+struct CardFds {
+    fds: [libc::pollfd; 1 + MAX_DESCRIPTORS],
+    count: usize,
+}
+
+impl CardFds {
+    fn card(&self) -> &[libc::pollfd] {
+        &self.fds[1..=self.count]
+    }
+}
+
+impl Moved {
+    const fn at(now: Time) -> Moved {
+        Moved { capture: now, playback: now, false_alarm: false }
+    }
+}
+
+impl Xruns {
+    /// Counts one more and returns how many there were in this second.
+    fn add(&mut self, now: Time) -> u32 {
+        self.count += 1;
+        if now.since(self.second) >= Span::from_secs(1) {
+            self.second = now;
+            self.this_second = 0;
+        }
+        self.this_second += 1;
+        self.this_second
+    }
+
+    /// The count, if it is news and the last news was not in this second.
+    fn take_news(&mut self, now: Time) -> Option<u32> {
+        let news = self.count != self.told && (self.told == 0 || now.since(self.second) >= Span::from_secs(1));
+        news.then(|| {
+            self.told = self.count;
+            self.count
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xruns_are_told_at_once_and_then_once_a_second() {
+        let mut xruns = Xruns::default();
+        let at = Time::from_millis;
+        assert_eq!(xruns.take_news(at(10_000)), None);
+        assert_eq!(xruns.add(at(10_000)), 1);
+        assert_eq!(xruns.take_news(at(10_000)), Some(1));
+        assert_eq!((xruns.add(at(10_100)), xruns.add(at(10_200))), (2, 3));
+        assert_eq!(xruns.take_news(at(10_200)), None);
+        assert_eq!(xruns.take_news(at(11_000)), Some(3));
+        assert_eq!(xruns.take_news(at(12_000)), None);
+        assert_eq!(xruns.add(at(11_500)), 1);
+    }
+}

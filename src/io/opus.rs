@@ -1,0 +1,138 @@
+//! libopus as [`media::codec`](crate::media::codec): mono, 48 kHz, tuned for speech.
+
+use crate::config::Codec;
+use crate::media::codec::{CodecError, Decoder, Encoder};
+use opus::{Application, Bitrate, Channels, Signal};
+
+const RATE: u32 = 48_000;
+
+/// Speech encoder: VoIP mode, variable bitrate held by the constraint (no packet much above its share).
+pub struct OpusEncoder(opus::Encoder);
+
+impl OpusEncoder {
+    /// Allocates all it will ever need.
+    pub fn new(codec: &Codec) -> Result<OpusEncoder, CodecError> {
+        let mut encoder = opus::Encoder::new(RATE, Channels::Mono, Application::Voip).map_err(number)?;
+        encoder.set_signal(Signal::Voice).map_err(number)?;
+        encoder.set_complexity(codec.complexity.min(10).into()).map_err(number)?;
+        encoder.set_vbr(true).map_err(number)?;
+        encoder.set_vbr_constraint(true).map_err(number)?;
+        encoder.set_dtx(codec.dtx).map_err(number)?;
+        let mut encoder = OpusEncoder(encoder);
+        encoder.set_bitrate(codec.bitrate)?;
+        encoder.set_fec(0)?;
+        Ok(encoder)
+    }
+}
+
+impl Encoder for OpusEncoder {
+    fn encode(&mut self, pcm: &[i16], packet: &mut [u8]) -> Result<usize, CodecError> {
+        self.0.encode(pcm, packet).map_err(number)
+    }
+
+    fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError> {
+        let bits = i32::try_from(bits_per_second).unwrap_or(i32::MAX);
+        self.0.set_bitrate(Bitrate::Bits(bits)).map_err(number)
+    }
+
+    /// libopus produces no LBRR unless it is told to expect loss: both settings go together.
+    fn set_fec(&mut self, expected_loss_percent: u8) -> Result<(), CodecError> {
+        self.0.set_inband_fec(expected_loss_percent > 0).map_err(number)?;
+        self.0.set_packet_loss_perc(expected_loss_percent.min(100).into()).map_err(number)
+    }
+
+    fn reset(&mut self) -> Result<(), CodecError> {
+        self.0.reset_state().map_err(number)
+    }
+}
+
+/// Decoder of anything an Opus sender may send (stereo is mixed down by libopus), 2.5 to 120 ms per packet.
+pub struct OpusDecoder(opus::Decoder);
+
+impl OpusDecoder {
+    /// Allocates all it will ever need.
+    pub fn new() -> Result<OpusDecoder, CodecError> {
+        opus::Decoder::new(RATE, Channels::Mono).map(OpusDecoder).map_err(number)
+    }
+}
+
+impl Decoder for OpusDecoder {
+    /// An empty payload is refused: to libopus it would mean "lost", for as long as `pcm`.
+    fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
+        if payload.is_empty() {
+            return Err(CodecError(opus::ErrorCode::InvalidPacket as i32));
+        }
+        self.0.decode(payload, pcm, false).map_err(number)
+    }
+
+    fn decode_fec(&mut self, next_payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
+        self.0.decode(next_payload, pcm, true).map_err(number)
+    }
+
+    fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError> {
+        self.0.decode(&[], pcm, false).map_err(number)
+    }
+
+    fn reset(&mut self) -> Result<(), CodecError> {
+        self.0.reset_state().map_err(number)
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // the shape `map_err` wants
+fn number(error: opus::Error) -> CodecError {
+    CodecError(error.code() as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn tone(from: usize, samples: usize) -> Vec<i16> {
+        let sample = |n: usize| (8_000.0 * (n as f64 * 440.0 * std::f64::consts::TAU / 48_000.0).sin()) as i16;
+        (from..from + samples).map(sample).collect()
+    }
+
+    fn level(pcm: &[i16]) -> f64 {
+        (pcm.iter().map(|&s| f64::from(s).powi(2)).sum::<f64>() / pcm.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn the_slice_is_a_hard_cap_of_the_packet() {
+        let mut encoder = OpusEncoder::new(&Config::default().codec).unwrap();
+        for frame in 0..50 {
+            let length = encoder.encode(&tone(frame * 960, 960), &mut [0; 30]).unwrap();
+            assert!((1..=30).contains(&length), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_lost_packet_is_recovered_from_the_next_one_only_with_fec() {
+        let recovered = |loss| {
+            let mut encoder = OpusEncoder::new(&Config::default().codec).unwrap();
+            encoder.set_bitrate(24_000).unwrap();
+            encoder.set_fec(loss).unwrap();
+            let mut decoder = OpusDecoder::new().unwrap();
+            let (mut packet, mut pcm) = ([0; 400], [0; 960]);
+            for frame in 0..20 {
+                let length = encoder.encode(&vec![0; 960], &mut packet).unwrap();
+                assert_eq!(decoder.decode(&packet[..length], &mut pcm), Ok(960), "{frame}");
+            }
+            // The packet that carries the onset of the tone is lost: only LBRR of the next one knows of it.
+            encoder.encode(&tone(0, 960), &mut packet).unwrap();
+            let length = encoder.encode(&tone(960, 960), &mut packet).unwrap();
+            assert_eq!(decoder.decode_fec(&packet[..length], &mut pcm), Ok(960));
+            level(&pcm)
+        };
+        let (with, without) = (recovered(20), recovered(0));
+        assert!(with > 1_000.0 && without < 100.0, "with {with}, without {without}");
+    }
+
+    #[test]
+    fn rubbish_is_refused_not_played() {
+        let mut decoder = OpusDecoder::new().unwrap();
+        assert!(decoder.decode(&[], &mut [0; 5760]).is_err());
+        assert!(decoder.decode(&[0xff, 0xff, 0xff], &mut [0; 5760]).is_err());
+        assert_eq!(decoder.conceal(&mut [0; 480]), Ok(480));
+    }
+}

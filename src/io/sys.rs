@@ -1,0 +1,222 @@
+//! The system calls that no safe crate of ours offers: the only unsafe code of the project.
+
+use crate::time::Span;
+use libc::{c_int, c_void};
+use socket2::SockAddr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::mem::{MaybeUninit, size_of};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+
+/// CLOCK_MONOTONIC in microseconds.
+pub(super) fn monotonic_us() -> u64 {
+    let t = read_clock(libc::CLOCK_MONOTONIC);
+    t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1_000
+}
+
+/// An eventfd: a counter that makes `poll` return while it is not zero.
+#[derive(Debug)]
+pub(super) struct EventFd(File);
+
+impl EventFd {
+    pub(super) fn new() -> io::Result<EventFd> {
+        // SAFETY: no pointers; on success the descriptor is ours alone.
+        unsafe {
+            match libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) {
+                fd if fd < 0 => Err(io::Error::last_os_error()),
+                fd => Ok(EventFd(File::from_raw_fd(fd))),
+            }
+        }
+    }
+
+    pub(super) fn signal(&self) {
+        // It can only fail when the counter is full, and then the reader is awake already.
+        let _ = (&self.0).write(&1u64.to_ne_bytes());
+    }
+
+    pub(super) fn clear(&self) {
+        let _ = (&self.0).read(&mut [0; 8]);
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// `ppoll`; a signal counts as waking with nothing ready.
+pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Span>) -> io::Result<()> {
+    let timeout = timeout.map(|span| libc::timespec {
+        tv_sec: (span.as_micros() / 1_000_000) as _,
+        tv_nsec: (span.as_micros() % 1_000_000 * 1_000) as _,
+    });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `fds` is a valid array of that length; `timeout` is null or points to a value that outlives the call.
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout, std::ptr::null()) };
+    if ready >= 0 {
+        return Ok(());
+    }
+    fds.iter_mut().for_each(|fd| fd.revents = 0);
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// Puts the calling thread under SCHED_FIFO; `Err` is the system's error number.
+pub(super) fn use_realtime_scheduler(priority: u8) -> Result<(), i32> {
+    // SAFETY: all-zero is a valid sched_param, and `pthread_self` is the calling thread.
+    unsafe {
+        let mut parameters: libc::sched_param = std::mem::zeroed();
+        parameters.sched_priority = c_int::from(priority);
+        match libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_FIFO, &parameters) {
+            0 => Ok(()),
+            error => Err(error),
+        }
+    }
+}
+
+/// Keeps every page of the process in memory once it has been touched; `Err` is the system's error number.
+///
+/// Pages are locked as they are used (MCL_ONFAULT), so that locking does not make the process larger. Pages yet to be
+/// mapped are included only without a limit on locked memory: under a limit a later `mmap` would fail.
+pub(super) fn lock_memory() -> Result<(), i32> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid out parameter; the rest are plain numbers.
+    unsafe {
+        let unlimited = libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) == 0 && limit.rlim_cur == libc::RLIM_INFINITY;
+        let future = if unlimited { libc::MCL_FUTURE } else { 0 };
+        match libc::mlockall(libc::MCL_CURRENT | MCL_ONFAULT | future) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+        }
+    }
+}
+
+/// Asks the kernel to stamp each datagram with its arrival, see [`receive`].
+pub(super) fn stamp_arrivals(socket: &UdpSocket) -> io::Result<()> {
+    let on: c_int = 1;
+    let length = size_of::<c_int>() as libc::socklen_t;
+    let value = std::ptr::from_ref(&on).cast::<c_void>();
+    // SAFETY: the value is an int that outlives the call.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, value, length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A datagram that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received {
+    /// 0 if it did not fit into the buffer.
+    pub(super) length: usize,
+    pub(super) from: SocketAddr,
+    /// How long it has waited in the kernel; zero if the kernel did not stamp it.
+    pub(super) age: Span,
+}
+
+/// The next datagram of a non-blocking socket; `None` if there is none (or nothing but an error to be skipped).
+pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<Received> {
+    /// Room for one control message with a timespec, aligned as control messages are.
+    #[repr(align(8))]
+    struct Control([u8; 64]);
+
+    let mut control = Control([0; 64]);
+    let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all-zero is a valid msghdr; every pointer put into it outlives the call, with its true length. The
+    // kernel writes a socket address of the length it reports. CMSG_* walk the control bytes it wrote.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut piece;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = control.0.len() as _;
+        let (length, from) = SockAddr::try_init(|storage, address_length| {
+            message.msg_name = storage.cast();
+            message.msg_namelen = *address_length;
+            match libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) {
+                length if length < 0 => Err(io::Error::last_os_error()),
+                length => {
+                    *address_length = message.msg_namelen;
+                    Ok(length as usize)
+                }
+            }
+        })
+        .ok()?;
+        let truncated = message.msg_flags & libc::MSG_TRUNC != 0;
+        let header = libc::CMSG_FIRSTHDR(&message);
+        let stamped = !header.is_null()
+            && (*header).cmsg_level == libc::SOL_SOCKET
+            && (*header).cmsg_type == libc::SO_TIMESTAMPNS
+            && (*header).cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::timespec>() as u32) as usize;
+        let age = if stamped {
+            let mut stamp = MaybeUninit::<libc::timespec>::uninit();
+            let bytes = size_of::<libc::timespec>();
+            std::ptr::copy_nonoverlapping(libc::CMSG_DATA(header), stamp.as_mut_ptr().cast(), bytes);
+            age_of(stamp.assume_init())
+        } else {
+            Span::ZERO
+        };
+        Some(Received { length: if truncated { 0 } else { length }, from: from.as_socket()?, age })
+    }
+}
+
+/// `MCL_ONFAULT` of Linux 4.4; the libc crate has it only for some targets.
+const MCL_ONFAULT: c_int = 4;
+
+/// The wall clock may step between stamp and now: an age is believed up to a fifth of a second.
+#[allow(clippy::unnecessary_cast)] // both fields are narrower on 32-bit machines
+fn age_of(stamp: libc::timespec) -> Span {
+    let now = read_clock(libc::CLOCK_REALTIME);
+    let microseconds = |t: libc::timespec| t.tv_sec as i64 * 1_000_000 + t.tv_nsec as i64 / 1_000;
+    let age = microseconds(now) - microseconds(stamp);
+    match u64::try_from(age) {
+        Ok(age) if age <= 200_000 => Span::from_micros(age),
+        Ok(_) | Err(_) => Span::ZERO,
+    }
+}
+
+fn read_clock(clock: libc::clockid_t) -> libc::timespec {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is a valid out parameter. The clocks used here exist on every Linux.
+    unsafe { libc::clock_gettime(clock, &mut t) };
+    t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_comes_with_its_sender_and_its_age() {
+        let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        stamp_arrivals(&b).unwrap();
+        let mut buffer = [0; 4];
+        assert!(receive(&b, &mut buffer).is_none());
+        a.send_to(b"abc", b.local_addr().unwrap()).unwrap();
+        let sent = monotonic_us();
+        while monotonic_us() < sent + 5_000 {
+            std::thread::yield_now();
+        }
+        let got = receive(&b, &mut buffer).unwrap();
+        assert_eq!((got.length, got.from), (3, a.local_addr().unwrap()));
+        assert!(got.age.as_micros() >= 4_900, "{:?}", got.age);
+        a.send_to(b"too long", b.local_addr().unwrap()).unwrap();
+        assert_eq!(receive(&b, &mut buffer).unwrap().length, 0);
+    }
+
+    #[test]
+    fn poll_returns_after_its_timeout_and_at_an_event() {
+        let event = EventFd::new().unwrap();
+        let mut fds = [libc::pollfd { fd: event.fd(), events: libc::POLLIN, revents: 0 }];
+        let before = monotonic_us();
+        poll(&mut fds, Some(Span::from_millis(3))).unwrap();
+        assert!(monotonic_us() - before >= 3_000 && fds[0].revents == 0);
+        event.signal();
+        poll(&mut fds, None).unwrap();
+        assert_eq!(fds[0].revents, libc::POLLIN);
+        event.clear();
+        poll(&mut fds, Some(Span::ZERO)).unwrap();
+        assert_eq!(fds[0].revents, 0);
+    }
+}
