@@ -1,0 +1,201 @@
+//! The card under the media thread, on virtual hardware: what is read is what was heard, what is written is what is
+//! played, at which delay; and what happens when the machine is late or the card is taken away.
+//!
+//! The cards' clocks run slow (`speed`), so that a busy test machine is not late; nothing here is measured in seconds.
+#![cfg(feature = "io")]
+
+#[path = "lab/vsnd/rig.rs"]
+mod rig;
+
+use alsa::poll::poll;
+use qss_endpoint::config::{Audio, Config};
+use qss_endpoint::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, Stopped, Trouble};
+use qss_endpoint::media::command::CardError;
+use std::collections::VecDeque;
+
+const SLOW: &str = "speed 0.2\n";
+const PERIOD: usize = 480;
+
+fn audio(card: &rig::VirtualCard) -> Audio {
+    Audio { capture: card.pcm(), playback: card.pcm(), ..Config::default().audio }
+}
+
+/// Samples of which no 32 in a row come twice.
+fn noise(samples: usize) -> Vec<i16> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 18) as i16 - 8192
+    };
+    (0..samples).map(|_| next()).collect()
+}
+
+/// Copies the microphone to the loudspeaker until `frames` were read; the card must be running.
+fn copy_through(card: &mut Card, frames: usize) -> Result<(), Trouble> {
+    let mut samples = vec![0; MAX_FRAMES];
+    let mut between = VecDeque::new();
+    let mut read = 0;
+    while read < frames {
+        let mut fds = [alsa::poll::pollfd { fd: -1, events: 0, revents: 0 }; MAX_DESCRIPTORS];
+        let count = card.descriptors(&mut fds).map_err(Trouble::Gone)?;
+        assert!(poll(&mut fds[..count], 5_000).unwrap() > 0, "the card's clock stands still");
+        if !card.is_ready(&fds[..count]) {
+            continue;
+        }
+        let got = card.read(&mut samples)?;
+        read += got;
+        between.extend(&samples[..got]);
+        let room = card.room()?;
+        for sample in &mut samples[..room] {
+            *sample = between.pop_front().unwrap_or(0);
+        }
+        card.write(&samples[..room])?;
+    }
+    Ok(())
+}
+
+/// Frames between a sample at the microphone and the same sample at the loudspeaker, at several places.
+fn delays(mic: &[i16], card: &rig::VirtualCard) -> Vec<usize> {
+    let speaker = card.speaker();
+    let start = card.logged("start")[0]["at"].as_u64().unwrap() as usize;
+    let found = (start + 2 * PERIOD..speaker.len().saturating_sub(3 * PERIOD)).step_by(PERIOD / 3).filter_map(|at| {
+        let piece = &mic[at..at + 32];
+        (0..3 * PERIOD).find(|delay| &speaker[at + delay..at + delay + 32] == piece)
+    });
+    found.collect()
+}
+
+/// Runs a measurement again if the machine was late meanwhile.
+fn unspoilt(name: &str, settings: &str, mut run: impl FnMut(&rig::VirtualCard)) {
+    for attempt in 0..5 {
+        let card = rig::card(&format!("{name}{attempt}"), settings);
+        run(&card);
+        if !card.spoilt() {
+            return;
+        }
+    }
+    panic!("the machine was late five times");
+}
+
+#[test]
+fn sound_goes_through_unchanged_at_a_constant_delay_of_a_period_and_the_margin() {
+    let mic = noise(400_000);
+    for settings in ["", "format S32_LE\n", "granularity 48\n"] {
+        unspoilt("exact", &format!("{SLOW}{settings}"), |virtual_card| {
+            virtual_card.set_mic(&mic);
+            let mut card = Card::open(&audio(virtual_card)).unwrap();
+            assert_eq!((card.granted().rate, card.granted().period, card.granted().buffer), (48_000, 480, 1440));
+            card.start().unwrap();
+            let result = copy_through(&mut card, 20 * PERIOD);
+            drop(card);
+            if virtual_card.spoilt() {
+                return;
+            }
+            result.unwrap();
+            let delays = delays(&mic, virtual_card);
+            // A period and a quarter of the rest of the buffer, less the frames between the two starts.
+            let wanted = 480 + 240;
+            assert!(delays.len() > 30, "{delays:?}");
+            let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+            assert!(most - least <= 1 && *most <= wanted && *least > wanted - 60, "{settings}: {delays:?}");
+        });
+    }
+}
+
+#[test]
+fn of_a_card_with_more_channels_one_is_heard_and_all_are_played() {
+    let left_silent: Vec<i16> = noise(200_000).into_iter().flat_map(|sample| [0, sample]).collect();
+    unspoilt("stereo", &format!("{SLOW}channels 2\n"), |virtual_card| {
+        virtual_card.set_mic(&left_silent);
+        let config = Audio { capture_channels: 1, capture_channel: 1, ..audio(virtual_card) };
+        let mut card = Card::open(&config).unwrap();
+        card.start().unwrap();
+        let result = copy_through(&mut card, 10 * PERIOD);
+        drop(card);
+        if virtual_card.spoilt() {
+            return;
+        }
+        result.unwrap();
+        let speaker = virtual_card.speaker();
+        let heard: Vec<_> = speaker.chunks_exact(2).skip_while(|frame| frame[1] == 0).collect();
+        assert!(heard.len() > 5 * PERIOD);
+        assert!(heard.iter().all(|frame| frame[0] == frame[1]));
+        assert!(left_silent.chunks_exact(2).any(|frame| frame[1] == heard[0][1]));
+    });
+}
+
+#[test]
+fn after_an_xrun_of_either_direction_both_start_again() {
+    for (direction, stopped) in [("p", Stopped::Underrun), ("c", Stopped::Overrun)] {
+        let at = slow_frame_now() + 5 * PERIOD as i64 + 2_000;
+        let name = format!("xrun{direction}");
+        let virtual_card = rig::card(&name, &format!("{SLOW}faults xrun.{direction}@{at}\n"));
+        let mut card = Card::open(&audio(&virtual_card)).unwrap();
+        card.start().unwrap();
+        let trouble = std::iter::repeat_with(|| copy_through(&mut card, 40 * PERIOD)).find_map(Result::err).unwrap();
+        assert_eq!(trouble, Trouble::Stopped(stopped));
+        card.start().unwrap();
+        assert!(matches!(copy_through(&mut card, 2 * PERIOD), Ok(()) | Err(Trouble::Stopped(_))));
+        assert!(virtual_card.logged("start").len() >= 4, "two directions, twice");
+    }
+}
+
+#[test]
+fn a_suspended_card_is_started_again() {
+    let at = slow_frame_now() + 5 * PERIOD as i64 + 2_000;
+    let virtual_card = rig::card("suspend", &format!("{SLOW}faults suspend@{at}\n"));
+    let mut card = Card::open(&audio(&virtual_card)).unwrap();
+    card.start().unwrap();
+    assert_eq!(copy_through(&mut card, 100 * PERIOD), Err(Trouble::Stopped(Stopped::Suspended)));
+    card.start().unwrap();
+    assert!(matches!(copy_through(&mut card, 2 * PERIOD), Ok(()) | Err(Trouble::Stopped(_))));
+}
+
+#[test]
+fn an_unplugged_card_is_gone_and_can_be_opened_when_it_is_back() {
+    let virtual_card = rig::card("unplug", SLOW);
+    let mut card = Card::open(&audio(&virtual_card)).unwrap();
+    card.start().unwrap();
+    copy_through(&mut card, 2 * PERIOD).unwrap();
+    virtual_card.unplug();
+    assert_eq!(copy_through(&mut card, 100 * PERIOD), Err(Trouble::Gone(CardError::Absent)));
+    drop(card);
+    assert_eq!(Card::open(&audio(&virtual_card)).err(), Some(CardError::Absent));
+    virtual_card.replug();
+    let mut card = Card::open(&audio(&virtual_card)).unwrap();
+    card.start().unwrap();
+    assert!(matches!(copy_through(&mut card, 2 * PERIOD), Ok(()) | Err(Trouble::Stopped(_))));
+}
+
+#[test]
+fn why_a_card_cannot_be_opened_is_told_apart() {
+    let virtual_card = rig::card("errors", "");
+    let config = audio(&virtual_card);
+    let open = |config: &Audio| Card::open(config).err();
+    let _mine = Card::open(&config).unwrap();
+    assert_eq!(open(&config), Some(CardError::Busy), "in use by somebody");
+    let other = rig::card("errors2", "");
+    other.set_busy(true);
+    assert_eq!(open(&audio(&other)), Some(CardError::Busy), "busy by control file");
+    let slow = rig::card("errors3", "rate 16000\n");
+    assert_eq!(open(&audio(&slow)), Some(CardError::Unsuitable), "hw: does not convert");
+    let converted = Audio { capture: "plughw:CARD=errors3".into(), playback: "plughw:CARD=errors3".into(), ..config };
+    assert_eq!(open(&converted), None, "plughw: does");
+    assert_eq!(open(&Audio { capture: "nosuch".into(), ..audio(&rig::card("errors4", "")) }), Some(CardError::Absent));
+    assert_eq!(open(&Audio { playback: "a\0b".into(), ..converted }), Some(CardError::Absent));
+}
+
+#[test]
+fn a_forced_period_is_accepted_and_read_back() {
+    let virtual_card = rig::card("forced", &format!("{SLOW}period_min 1024\nperiod_max 1024\n"));
+    let mut card = Card::open(&audio(&virtual_card)).unwrap();
+    assert_eq!(card.granted().period, 1024);
+    card.start().unwrap();
+    assert!(matches!(copy_through(&mut card, 4096), Ok(()) | Err(Trouble::Stopped(_))));
+}
+
+/// The frame number of a card with [`SLOW`], now.
+fn slow_frame_now() -> i64 {
+    let _ = rig::directory();
+    rig::frame_now() / 5
+}
