@@ -48,6 +48,11 @@ impl VirtualCard {
         format!("hw:CARD={},DEV=0", self.name)
     }
 
+    /// The ALSA name of its mixer.
+    pub(crate) fn mixer(&self) -> String {
+        format!("hw:{}", self.name)
+    }
+
     /// What the microphone hears from frame 0 on. Before the card is opened.
     pub(crate) fn set_mic(&self, samples: &[i16]) {
         fs::write(self.file("mic.raw"), bytes(samples)).expect("the rig's directory is writable");
