@@ -205,11 +205,38 @@ fn keys_that_contradict_each_other() {
         ("[qss]\nurl = 'ws://h'", "[qss] username: missing"),
         ("[qss.names]\ninvite = []", "must name at least one word"),
         ("[qss]\ntoken = 'a'\ntoken_file = '/t'", "qss.token is given too"),
+        (
+            "[qss]\nurl = 'ws://h'\nusername = 'u'\ntoken = 'ä'\nbearer = true",
+            "characters that no HTTP header may have",
+        ),
+        (
+            "[qss]\nurl = 'ws://h'\nusername = 'u'\nbearer = true\nheaders = { authorization = 'x' }",
+            "has an Authorization already",
+        ),
     ] {
         let errors = errors(text);
         assert_eq!(errors.problems.len(), 1, "{text}: {errors}");
         assert!(errors.to_string().contains(message), "{errors}");
     }
+}
+
+#[test]
+fn what_is_allowed_but_hardly_meant_is_warned_of() {
+    for (text, warning) in [
+        (
+            "[qss]\nurl = 'ws://qss.example.com'\nusername = 'u'\ntoken = 't'\n",
+            ":2:1: [qss] url: ws:// sends the token in clear",
+        ),
+        ("[qss]\nurl = 'wss://q'\nusername = 'u'\n", ": [qss] token: no token"),
+        ("[invites]\naccept = ['*', 'a']\n", ":2:1: [invites] accept: \"*\" stands for everyone"),
+        ("", ": neither a [[room]] to join nor invites.accept"),
+    ] {
+        let warnings = loaded(text).warnings;
+        let expected = format!("/etc/endpoint.toml{warning}");
+        assert!(warnings.iter().any(|line| line.starts_with(&expected)), "{expected}\n{warnings:?}");
+    }
+    let lab = "[qss]\nurl = 'ws://127.0.0.1:8080/'\nusername = 'u'\ntoken = 't'\n[invites]\naccept = ['*']\n";
+    assert_eq!(loaded(lab).warnings, [""; 0]);
 }
 
 #[test]
@@ -295,6 +322,8 @@ fn the_status_socket_is_where_systemd_made_room() {
     assert_eq!(memory.load().unwrap().config.status.socket, Some("/run/qss-endpoint/status.sock".into()));
     memory.file("/etc/endpoint.toml", &format!("{}[status]\nsocket = ''\n", minimal()));
     assert_eq!(memory.load().unwrap().config.status.socket, None);
+    memory.file("/etc/endpoint.toml", &format!("{}[status]\nsocket = '/run/{}'\n", minimal(), "x".repeat(103)));
+    assert!(memory.load().unwrap_err().to_string().contains("at most 107 bytes"));
     // `status --config` must find it even if the rest is unreadable for the one who asks.
     memory.file("/etc/endpoint.toml", "[qss]\ntoken_file = '/root/t'\nurl = 3\n[status]\nsocket = '/run/x.sock'\n");
     assert_eq!(memory.status_socket(), Some("/run/x.sock".into()));

@@ -170,14 +170,15 @@ impl Client {
             match String::from_utf8_lossy(&line).trim() {
                 "" => {}
                 "follow" => self.follows = true,
+                // A client that asks faster than it is answered is as bad as one that does not read.
+                _ if self.owed == MAX_OWED => return Err(Close),
                 line => {
                     self.owed += 1;
                     lines.push_back((self.id, line.to_owned()));
                 }
             }
         }
-        // A client that asks faster than it is answered is as bad as one that does not read.
-        if self.input.len() > MAX_LINE || self.owed > MAX_OWED { Err(Close) } else { Ok(()) }
+        if self.input.len() > MAX_LINE { Err(Close) } else { Ok(()) }
     }
 
     fn say(&mut self, line: &str) {
@@ -275,10 +276,12 @@ mod tests {
             stream
         }
 
-        /// Lets the server do what it can do now, and gives back the lines that came.
+        /// Lets the server do what it can do now, and gives back the lines that came, a thousand at most.
         async fn turn(&mut self) -> Vec<(u32, String)> {
             let mut lines = Vec::new();
-            while let Ok(line) = tokio::time::timeout(Duration::from_millis(50), self.socket.next()).await {
+            while lines.len() < 1000
+                && let Ok(line) = tokio::time::timeout(Duration::from_millis(50), self.socket.next()).await
+            {
                 lines.push(line);
             }
             lines
@@ -362,6 +365,21 @@ mod tests {
                 bench.socket.broadcast(&event);
             }
             assert!(bench.socket.clients.is_empty());
+        });
+    }
+
+    #[test]
+    fn who_asks_without_end_is_closed_and_the_others_are_heard() {
+        run(async {
+            let mut bench = Bench::new("endless");
+            let mut endless = bench.connect();
+            let mut other = bench.connect();
+            let writer = std::thread::spawn(move || while endless.write_all(&b"status\n".repeat(100)).is_ok() {});
+            other.write_all(b"mute on\n").unwrap();
+            let lines = bench.turn().await;
+            assert!(lines.contains(&(1, "mute on".to_owned())));
+            assert_eq!(bench.socket.clients.iter().map(|c| c.id).collect::<Vec<_>>(), [1]);
+            writer.join().unwrap();
         });
     }
 
