@@ -88,15 +88,10 @@ fn run(options: &Options) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    match start(loaded.config) {
+    match qss_endpoint::io::run::run(loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(INTERNAL, error),
+        Err(error) => fail(INTERNAL, &error.to_string()),
     }
-}
-
-/// Stands in for `io::run::run` until the event loop is there.
-fn start(_: qss_endpoint::config::Config) -> Result<(), &'static str> {
-    Err("this build has no event loop yet")
 }
 
 fn check(options: &Options) -> ExitCode {

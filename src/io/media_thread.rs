@@ -15,7 +15,7 @@ use crate::media::command::{Command, Event};
 use crate::media::stream::{Settings, Stream};
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -79,8 +79,8 @@ impl MediaHandle {
     }
 
     /// Readable while events wait.
-    pub fn event_fd(&self) -> RawFd {
-        self.events.fd()
+    pub fn event_fd(&self) -> io::Result<OwnedFd> {
+        self.events.try_clone_fd()
     }
 
     /// Grows with each pass of the thread: each period in a call; while idle only when a command is answered.

@@ -8,6 +8,7 @@ pub mod media_thread;
 pub mod opus;
 pub mod queue;
 mod rtp_sockets;
+pub mod run;
 pub mod sip_socket;
 pub mod status_socket;
 #[allow(unsafe_code)]

@@ -11,7 +11,7 @@
 use crate::io::sys::EventFd;
 use heapless::spsc::{Consumer, Producer, Queue};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,6 +74,11 @@ impl<T> Receiver<T> {
     /// Readable while entries (may) wait.
     pub fn fd(&self) -> RawFd {
         self.wake.fd()
+    }
+
+    /// The same descriptor, for a waiter that keeps its own.
+    pub fn try_clone_fd(&self) -> io::Result<OwnedFd> {
+        self.wake.try_clone()
     }
 
     /// Entries lost because the queue was full.

@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::{MaybeUninit, size_of};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// CLOCK_MONOTONIC in microseconds.
 pub(super) fn monotonic_us() -> u64 {
@@ -42,6 +44,16 @@ impl EventFd {
     pub(super) fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+
+    pub(super) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.0.as_fd().try_clone_to_owned()
+    }
+}
+
+/// Lets the control thread's runtime wait until `fd` is readable.
+pub(super) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open descriptor until it is dropped, and the `AsyncFd` owns it.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// `ppoll`; a signal counts as waking with nothing ready.

@@ -1,0 +1,283 @@
+//! The control thread: waits for whatever comes next, hands it to the [`Agent`], and carries out what it answers.
+//!
+//! ```text
+//!   WebSocket ──┐                       ┌── QssOpen/Send/Ping/Close → websocket::Link
+//!   SIP socket ─┤                       ├── SipSend → SipSocket     Resolve → route()
+//!   media ──────┼→ Input → Agent → Output ── Media → MediaHandle (heapless queue + eventfd)
+//!   status ─────┤                       ├── Status, Reply → StatusSocket, standard output
+//!   signals ────┘                       └── Exit
+//! ```
+//! Nothing here decides anything but the order in which ready things are read.
+
+use crate::agent::{Agent, Input, Outbox, Output};
+use crate::config::Config;
+use crate::io::media_thread::{MediaHandle, MediaThread};
+use crate::io::sip_socket::{DATAGRAM, SipSocket, route};
+use crate::io::status_socket::StatusSocket;
+use crate::io::watchdog::Watchdog;
+use crate::io::websocket::{Link, LinkEvent};
+use crate::io::{clock, sys};
+use crate::media::command::Command;
+use crate::random::Rng;
+use crate::sip::endpoint::{Route, RouteError};
+use std::fmt;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Why the program could not start. Once started, it only ends when told to.
+#[derive(Debug)]
+pub enum RunError {
+    Entropy(String),
+    SipSocket { bind: std::net::SocketAddr, error: std::io::Error },
+    Media(String),
+    StatusSocket { path: std::path::PathBuf, error: std::io::Error },
+    System(std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A socket that cannot be bound, or a system that refuses threads or signals.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The resolver's helper threads; with locked memory each stack is resident.
+        .thread_stack_size(256 * 1024)
+        .max_blocking_threads(2)
+        .build()
+        .map_err(RunError::System)?;
+    let result = runtime.block_on(Control::start(config)).and_then(|control| runtime.block_on(control.run()));
+    // A resolver that hangs must not hold up the exit.
+    runtime.shutdown_background();
+    result
+}
+
+struct Control {
+    config: Config,
+    agent: Agent,
+    outbox: Outbox,
+    link: Link,
+    sip: SipSocket,
+    sip_address: std::net::SocketAddr,
+    media: MediaHandle,
+    media_ready: AsyncFd<OwnedFd>,
+    routes: (mpsc::Sender<Routed>, mpsc::Receiver<Routed>),
+    status: Option<StatusSocket>,
+    watchdog: Watchdog,
+    exit: bool,
+}
+
+struct Routed {
+    host: String,
+    port: u16,
+    route: Result<Route, RouteError>,
+}
+
+impl Control {
+    async fn start(config: Config) -> Result<Control, RunError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|e| RunError::Entropy(e.to_string()))?;
+        let bind = config.sip.bind;
+        let sip = SipSocket::bind(bind).await.map_err(|error| RunError::SipSocket { bind, error })?;
+        let sip_address = sip.local_address().map_err(RunError::System)?;
+        let status = match &config.status.socket {
+            Some(path) => {
+                Some(StatusSocket::bind(path).map_err(|error| RunError::StatusSocket { path: path.clone(), error })?)
+            }
+            None => None,
+        };
+        let media = MediaThread::start(&config).map_err(|e| RunError::Media(e.to_string()))?;
+        let media_ready = media.event_fd().and_then(sys::readable).map_err(RunError::System)?;
+        Ok(Control {
+            agent: Agent::new(config.clone(), Rng::from_seed(seed)),
+            config,
+            outbox: Outbox::new(),
+            link: Link::default(),
+            sip,
+            sip_address,
+            media,
+            media_ready,
+            routes: mpsc::channel(8),
+            status,
+            watchdog: Watchdog::from_env(),
+            exit: false,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), RunError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(RunError::System)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::System)?;
+        let mut datagram = vec![0; DATAGRAM];
+        let watchdog_period = self.watchdog.interval();
+        let mut watchdog_tick = tokio::time::interval(watchdog_period.unwrap_or(Duration::from_secs(3600)));
+        watchdog_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+
+        self.feed(Input::Start { sip_port: self.sip_address.port() });
+        self.watchdog.ready();
+        while !self.exit {
+            let sleep = self.until_wakeup();
+            tokio::select! {
+                ready = self.media_ready.readable() => {
+                    // Cleared before the queue is drained: an event that comes in between wakes us again.
+                    if let Ok(mut guard) = ready { guard.clear_ready() }
+                    while let Some(event) = self.media.poll_event() {
+                        self.feed(Input::Media(event));
+                    }
+                }
+                (length, from) = self.sip.receive(&mut datagram) => {
+                    self.feed(Input::Sip { from, bytes: &datagram[..length] });
+                }
+                event = self.link.next() => match event {
+                    LinkEvent::Opened => self.feed(Input::QssOpened),
+                    LinkEvent::Frame(text) => self.feed(Input::QssFrame(&text)),
+                    LinkEvent::Alive => self.feed(Input::QssAlive),
+                    LinkEvent::Closed(error) => self.feed(Input::QssClosed(error)),
+                },
+                Some(Routed { host, port, route }) = self.routes.1.recv() => {
+                    self.feed(Input::Routed { host: &host, port, route });
+                }
+                (client, line) = next_line(&mut self.status) => self.feed(Input::Local { client, line: &line }),
+                _ = terminate.recv() => self.stop(),
+                _ = interrupt.recv() => self.stop(),
+                _ = watchdog_tick.tick() => self.feed_watchdog(),
+                () = tokio::time::sleep(sleep) => self.wake(),
+            }
+        }
+        // Lets the close frame and the last SIP message leave; both have been handed over already.
+        // Dropping the media handle ends its thread.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(())
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.agent.handle(clock::now(), clock::wall(), input, &mut self.outbox);
+        self.carry_out();
+    }
+
+    fn wake(&mut self) {
+        let now = clock::now();
+        if self.agent.poll_timeout().is_some_and(|wakeup| wakeup.at <= now) {
+            self.agent.handle_timeout(now, clock::wall(), &mut self.outbox);
+            self.carry_out();
+        }
+    }
+
+    fn stop(&mut self) {
+        self.watchdog.stopping();
+        self.feed(Input::Stop);
+    }
+
+    fn until_wakeup(&self) -> Duration {
+        const IDLE: Duration = Duration::from_secs(3600);
+        let now = clock::now();
+        self.agent.poll_timeout().map_or(IDLE, |wakeup| Duration::from_micros(wakeup.at.since(now).as_micros()))
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.outbox.pop_front() {
+            let sent = match output {
+                Output::QssOpen => {
+                    self.link.open(&self.config.qss);
+                    Ok(())
+                }
+                Output::QssSend(text) => self.link.send(text),
+                Output::QssPing => self.link.ping(),
+                Output::QssClose => {
+                    self.link.close();
+                    Ok(())
+                }
+                Output::SipSend { to, bytes } => {
+                    self.sip.send(to, &bytes);
+                    Ok(())
+                }
+                Output::Resolve { host, port } => {
+                    self.resolve(host, port);
+                    Ok(())
+                }
+                Output::Media(command) => {
+                    // The queue holds many times what one decision can produce; a full one means a stuck media
+                    // thread, and then the watchdog is not fed.
+                    let _ = self.media.send(command);
+                    Ok(())
+                }
+                Output::Status(line) => {
+                    self.publish(&line);
+                    Ok(())
+                }
+                Output::Reply { client, line } => {
+                    if let Some(status) = &mut self.status {
+                        status.reply(client, &line);
+                    }
+                    Ok(())
+                }
+                Output::Exit => {
+                    self.exit = true;
+                    Ok(())
+                }
+            };
+            if let Err(error) = sent {
+                let (now, wall) = (clock::now(), clock::wall());
+                self.agent.handle(now, wall, Input::QssClosed(error), &mut self.outbox);
+            }
+        }
+    }
+
+    fn publish(&mut self, line: &str) {
+        if self.config.status.stdout {
+            let mut stdout = std::io::stdout().lock();
+            let _ = writeln!(stdout, "{line}");
+            let _ = stdout.flush();
+        }
+        if let Some(status) = &mut self.status {
+            status.broadcast(line);
+        }
+    }
+
+    fn resolve(&self, host: String, port: u16) {
+        let (bound, answers) = (self.sip_address, self.routes.0.clone());
+        tokio::spawn(async move {
+            let route = route(bound, &host, port).await;
+            let _ = answers.send(Routed { host, port, route }).await;
+        });
+    }
+
+    /// That this runs proves the control thread; the watchdog asks for the media thread's progress itself.
+    fn feed_watchdog(&mut self) {
+        self.watchdog.tick(self.media.progress());
+        // An idle media thread moves only when asked to.
+        let _ = self.media.send(Command::Stats);
+    }
+}
+
+async fn next_line(status: &mut Option<StatusSocket>) -> (u32, String) {
+    match status {
+        Some(status) => status.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Entropy(e) => write!(f, "the system gives no random numbers: {e}"),
+            RunError::SipSocket { bind, error } => {
+                write!(f, "SIP socket {bind}: {error}; set [sip] bind to a free address")
+            }
+            RunError::Media(e) => write!(f, "media thread: {e}"),
+            RunError::StatusSocket { path, error } => {
+                write!(
+                    f,
+                    "status socket {}: {error}; set [status] socket to a path this user may create",
+                    path.display()
+                )
+            }
+            RunError::System(e) => write!(f, "system: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
