@@ -1,23 +1,16 @@
-//! What the device says about itself: the ladder, its events, their backlog.
+//! What the device says about itself: the ladder, its events, their backlog. The shapes are in
+//! `docs/status-events.md`.
+//!
+//! * [`ladder`]: facts to rung, each fact with since-when and cause.
+//! * [`failure`]: every way to fail, with a stable code and the next step for a person.
+//! * [`event`]: one status event as JSON.
+//! * [`backlog`]: events kept for the QSS while it is away.
+//! * [`tally`]: repeats folded into counts, so that neither log nor link is flooded.
 
-use serde::Serialize;
+pub mod backlog;
+pub mod event;
+pub mod failure;
+pub mod ladder;
+pub mod tally;
 
-/// How far audio is *proven*, from nothing to sound out of the loudspeaker.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rung {
-    /// Nothing.
-    Offline,
-    /// Registered with the QSS.
-    Session,
-    /// The room is known and admits us (or a `sip_uri` stands in the configuration and is being dialled).
-    Room,
-    /// The SIP dialog is confirmed.
-    Call,
-    /// RTP leaves.
-    Sending,
-    /// RTP arrives.
-    Receiving,
-    /// The decoder produces and the card's pointer moves.
-    Playing,
-}
+pub use ladder::Rung;

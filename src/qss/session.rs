@@ -1,0 +1,501 @@
+//! The session: a link, a registration on it, and what travels over it (qss-protocol 1.12, 2.3, 2.4). Sans IO.
+//!
+//! ```text
+//!             start             opened              answer register
+//!   Idle ---------------> Connecting ---> Registering ---------------> Registered
+//!                          ^      |            |                          |
+//!           at `retry_at`  |      | failed     | refused, lost            | lost
+//!                          |      v            v                          v
+//!                         Waiting <---------------------------------------+
+//!
+//!   stop: Registered ---> Leaving (unregister, open requests) ---> Idle;   any other state ---> Idle
+//! ```
+//!
+//! The shell opens and closes the link when told ([`Output::Open`], [`Output::Close`]); after `Close` it says nothing
+//! more about that link. Every inbound frame proves that the link lives; pings are only sent to provoke one. The
+//! back-off starts again from its first window only after a session that lasted `stable_after`, because a server may
+//! accept a link and drop it at once.
+
+use crate::agent::{LinkError, LinkErrorKind};
+use crate::config::{Config, Secret};
+use crate::qss::backoff::Backoff;
+use crate::qss::message::{self, Body, Frame, Malformed};
+use crate::qss::requests::{Due, Requests, Rhythm, Ticket};
+use crate::qss::transactions::{Arrival, Transactions, Withdrawal};
+use crate::random::Rng;
+use crate::status::failure::{Cause, Failure};
+use crate::time::{Span, Time, Wakeup, soonest};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+/// How much longer than the shell's own `connect_timeout` the session waits before it gives an attempt up itself: the
+/// shell knows better what failed (name, TCP, TLS, upgrade).
+const CONNECT_MARGIN: Span = Span::from_secs(2);
+
+/// What the session wants done, and what it has to tell the agent.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    Open,
+    Send(String),
+    Ping,
+    Close,
+    Event(Event),
+}
+
+pub type Outbox = VecDeque<Output>;
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    Registered,
+    /// The session, or an attempt at one, is over; the next attempt is at `retry_at`.
+    Lost {
+        cause: Cause,
+        /// There was a registered session.
+        was_registered: bool,
+        retry_at: Time,
+    },
+    /// One of our requests is over.
+    Replied {
+        ticket: Ticket,
+        reply: Reply,
+    },
+    /// A request of the server, never a duplicate: to be answered with [`Session::answer`] or [`Session::refuse`].
+    Request {
+        name: String,
+        id: String,
+        body: Body,
+    },
+    /// The server withdraws a request that we know. `replied`: our answer was on its way already.
+    Withdrawn {
+        id: String,
+        code: Option<u16>,
+        replied: bool,
+    },
+    /// An event of the server.
+    Notice {
+        name: String,
+        body: Body,
+    },
+    Malformed(Malformed),
+    /// [`Session::stop`] is done.
+    Stopped,
+}
+
+/// How one of our requests ended.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Reply {
+    Answer(Body),
+    Refused { code: Option<u16>, message: String },
+    TimedOut,
+    LinkLost,
+}
+
+pub struct Session {
+    settings: Settings,
+    rng: Rng,
+    backoff: Backoff,
+    state: State,
+    requests: Requests,
+    transactions: Transactions,
+}
+
+/// The part of the configuration that the session reads.
+struct Settings {
+    username: String,
+    token: Secret,
+    device_id: String,
+    register: String,
+    unregister: String,
+    connect_timeout: Span,
+    ping_interval: Span,
+    ping_misses: u32,
+    stable_after: Span,
+    max_message: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Connecting { gives_up: Time },
+    Registering { link: Link, ticket: Ticket },
+    Registered { link: Link, since: Time },
+    Waiting { retry_at: Time },
+    Leaving { link: Link },
+}
+
+/// The liveness of an open link.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    ping_at: Time,
+    /// Pings sent since the last inbound frame.
+    unanswered: u32,
+}
+
+impl Session {
+    pub fn new(config: &Config, rng: Rng) -> Session {
+        let qss = &config.qss;
+        Session {
+            settings: Settings {
+                username: qss.username.clone(),
+                token: qss.token.clone(),
+                device_id: config.device.id.clone(),
+                register: qss.names.register.clone(),
+                unregister: qss.names.unregister.clone(),
+                connect_timeout: qss.connect_timeout,
+                ping_interval: qss.ping_interval,
+                ping_misses: qss.ping_misses,
+                stable_after: qss.stable_after,
+                max_message: qss.max_message,
+            },
+            rng,
+            backoff: Backoff::new(qss.reconnect_min, qss.reconnect_max),
+            state: State::Idle,
+            requests: Requests::new(Rhythm {
+                timeout: qss.request_timeout,
+                resend: qss.request_resend,
+                resends: qss.request_resends,
+            }),
+            transactions: Transactions::default(),
+        }
+    }
+
+    // --- the agent's side ----------------------------------------------------------------------------------------
+
+    /// Begins to keep a session up. Ignored when that is under way already.
+    pub fn start(&mut self, now: Time, out: &mut Outbox) {
+        if matches!(self.state, State::Idle) {
+            self.connect(now, out);
+        }
+    }
+
+    pub fn is_registered(&self) -> bool {
+        match self.state {
+            State::Registered { .. } => true,
+            State::Idle
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Waiting { .. }
+            | State::Leaving { .. } => false,
+        }
+    }
+
+    /// Sends a request; its end is an [`Event::Replied`] with this ticket. `None`: there is no session, or the table
+    /// of requests is full.
+    pub fn request(&mut self, now: Time, name: &str, payload: Value, out: &mut Outbox) -> Option<Ticket> {
+        if !self.is_registered() {
+            return None;
+        }
+        self.send_request(now, name, payload, out)
+    }
+
+    /// Answers a request of the server positively. Nothing is sent if it was withdrawn meanwhile.
+    pub fn answer(&mut self, name: &str, id: &str, payload: Value, out: &mut Outbox) {
+        self.reply(id, message::write_answer(name, id, payload), out);
+    }
+
+    /// Refuses a request of the server. `payload` null: left out.
+    pub fn refuse(&mut self, name: &str, id: &str, code: u16, message: &str, payload: Value, out: &mut Outbox) {
+        self.reply(id, message::write_cancel(name, id, code, message, payload), out);
+    }
+
+    /// Sends an event upstream; false if there is no session, so that it must be kept.
+    #[must_use]
+    pub fn send_event(&mut self, name: &str, payload: &impl Serialize, out: &mut Outbox) -> bool {
+        let registered = self.is_registered();
+        if registered {
+            out.push_back(Output::Send(message::write_event(name, payload)));
+        }
+        registered
+    }
+
+    /// Unregisters, waits for the replies to what is still open, closes. [`Event::Stopped`] follows, now or later; the
+    /// caller decides how long it waits for it.
+    pub fn stop(&mut self, now: Time, out: &mut Outbox) {
+        match self.state {
+            State::Registered { link, .. } => {
+                if !self.settings.unregister.is_empty() {
+                    let payload = json!({ "username": self.settings.username, "deviceId": self.settings.device_id });
+                    let name = self.settings.unregister.clone();
+                    self.send_request(now, &name, payload, out);
+                }
+                self.state = State::Leaving { link };
+                self.finish_leaving(out);
+            }
+            State::Connecting { .. } | State::Registering { .. } => {
+                self.fail_requests(out);
+                out.push_back(Output::Close);
+                self.state = State::Idle;
+                out.push_back(Output::Event(Event::Stopped));
+            }
+            State::Idle | State::Waiting { .. } => {
+                self.state = State::Idle;
+                out.push_back(Output::Event(Event::Stopped));
+            }
+            State::Leaving { .. } => {}
+        }
+    }
+
+    // --- the link's side -----------------------------------------------------------------------------------------
+
+    pub fn opened(&mut self, now: Time, out: &mut Outbox) {
+        if !matches!(self.state, State::Connecting { .. }) {
+            return;
+        }
+        let link = Link { ping_at: now + self.settings.ping_interval, unanswered: 0 };
+        let payload =
+            message::register_payload(&self.settings.username, &self.settings.token, &self.settings.device_id);
+        let name = self.settings.register.clone();
+        if name.is_empty() {
+            return self.registered(now, link, out);
+        }
+        match self.send_request(now, &name, payload, out) {
+            Some(ticket) => self.state = State::Registering { link, ticket },
+            None => self.lose(now, Failure::RegisterTimedOut.into(), None, Close::Ours, out),
+        }
+    }
+
+    pub fn handle_frame(&mut self, now: Time, text: &str, out: &mut Outbox) {
+        self.handle_alive();
+        match Frame::parse(text, self.settings.max_message) {
+            Ok(Frame::Request { name, id, body }) => self.on_request(name, id, body, out),
+            Ok(Frame::Answer { id, body, .. }) => self.on_reply(now, &id, Reply::Answer(body), out),
+            Ok(Frame::Cancel { id, code, message, .. }) => self.on_cancel(now, id, code, message, out),
+            Ok(Frame::Event { name, body }) => out.push_back(Output::Event(Event::Notice { name, body })),
+            Err(malformed) => out.push_back(Output::Event(Event::Malformed(malformed))),
+        }
+    }
+
+    /// Any inbound frame, a pong too: the link lives.
+    pub fn handle_alive(&mut self) {
+        if let Some(link) = self.link_mut() {
+            link.unanswered = 0;
+        }
+    }
+
+    pub fn closed(&mut self, now: Time, error: LinkError, out: &mut Outbox) {
+        let retry_after = error.retry_after.map(|s| Span::from_secs(s.into()));
+        match self.state {
+            State::Connecting { .. } | State::Registering { .. } | State::Registered { .. } => {
+                self.lose(now, Cause::new(error.kind.into(), error.detail), retry_after, Close::Theirs, out);
+            }
+            State::Leaving { .. } => {
+                self.fail_requests(out);
+                self.state = State::Idle;
+                out.push_back(Output::Event(Event::Stopped));
+            }
+            State::Idle | State::Waiting { .. } => {}
+        }
+    }
+
+    // --- time ----------------------------------------------------------------------------------------------------
+
+    pub fn poll_timeout(&self) -> Option<Wakeup> {
+        let own = match self.state {
+            State::Idle => None,
+            State::Connecting { gives_up } => Some(Wakeup::new(gives_up, "qss connect timeout")),
+            State::Waiting { retry_at } => Some(Wakeup::new(retry_at, "qss reconnect")),
+            State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link } => {
+                Some(Wakeup::new(link.ping_at, "qss ping"))
+            }
+        };
+        soonest(own, self.requests.poll_timeout())
+    }
+
+    pub fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
+        while let Some(due) = self.requests.handle_timeout(now) {
+            match due {
+                Due::Resend(text) => out.push_back(Output::Send(text)),
+                Due::TimedOut(ticket) => self.finish(now, ticket, Reply::TimedOut, out),
+            }
+        }
+        match self.state {
+            State::Connecting { gives_up } if gives_up <= now => {
+                self.lose(now, Failure::ConnectTimedOut.into(), None, Close::Ours, out);
+            }
+            State::Waiting { retry_at } if retry_at <= now => self.connect(now, out),
+            State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link }
+                if link.ping_at <= now =>
+            {
+                self.ping(now, link, out);
+            }
+            State::Idle
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Registered { .. }
+            | State::Waiting { .. }
+            | State::Leaving { .. } => {}
+        }
+    }
+
+    fn ping(&mut self, now: Time, link: Link, out: &mut Outbox) {
+        if link.unanswered >= self.settings.ping_misses {
+            return match self.state {
+                State::Leaving { .. } => {
+                    out.push_back(Output::Close);
+                    self.closed(now, LinkErrorKind::Dead.into(), out);
+                }
+                State::Idle
+                | State::Connecting { .. }
+                | State::Registering { .. }
+                | State::Registered { .. }
+                | State::Waiting { .. } => self.lose(now, Failure::QssSilent.into(), None, Close::Ours, out),
+            };
+        }
+        let next = Link { ping_at: now + self.settings.ping_interval, unanswered: link.unanswered + 1 };
+        if let Some(link) = self.link_mut() {
+            *link = next;
+        }
+        out.push_back(Output::Ping);
+    }
+
+    // --- what comes in -------------------------------------------------------------------------------------------
+
+    fn on_request(&mut self, name: String, id: String, body: Body, out: &mut Outbox) {
+        match self.transactions.request(&id) {
+            Arrival::New => out.push_back(Output::Event(Event::Request { name, id, body })),
+            Arrival::Answered(text) => out.push_back(Output::Send(text)),
+            Arrival::Repeated | Arrival::Withdrawn => {}
+        }
+    }
+
+    fn on_cancel(&mut self, now: Time, id: String, code: Option<u16>, message: String, out: &mut Outbox) {
+        if let Some(ticket) = self.requests.take(&id) {
+            return self.finish(now, ticket, Reply::Refused { code, message }, out);
+        }
+        match self.transactions.withdraw(&id) {
+            Withdrawal::BeforeReply => out.push_back(Output::Event(Event::Withdrawn { id, code, replied: false })),
+            Withdrawal::AfterReply => out.push_back(Output::Event(Event::Withdrawn { id, code, replied: true })),
+            Withdrawal::Nothing => {}
+        }
+    }
+
+    fn on_reply(&mut self, now: Time, id: &str, reply: Reply, out: &mut Outbox) {
+        if let Some(ticket) = self.requests.take(id) {
+            self.finish(now, ticket, reply, out);
+        }
+    }
+
+    /// A request of ours is over: the registration is ours, the rest is the agent's.
+    fn finish(&mut self, now: Time, ticket: Ticket, reply: Reply, out: &mut Outbox) {
+        match self.state {
+            State::Registering { link, ticket: ours } if ours == ticket => match reply {
+                Reply::Answer(_) => self.registered(now, link, out),
+                Reply::Refused { code, message } => {
+                    let code = code.map_or(0, i32::from);
+                    let failure = match code {
+                        401 | 403 => Failure::QssUnauthorized(code),
+                        _ => Failure::RegisterRefused(code),
+                    };
+                    self.lose(now, Cause::new(failure, message), None, Close::Ours, out);
+                }
+                Reply::TimedOut | Reply::LinkLost => {
+                    self.lose(now, Failure::RegisterTimedOut.into(), None, Close::Ours, out);
+                }
+            },
+            State::Leaving { .. } => {
+                out.push_back(Output::Event(Event::Replied { ticket, reply }));
+                self.finish_leaving(out);
+            }
+            State::Idle
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Registered { .. }
+            | State::Waiting { .. } => out.push_back(Output::Event(Event::Replied { ticket, reply })),
+        }
+    }
+
+    // --- transitions ---------------------------------------------------------------------------------------------
+
+    fn connect(&mut self, now: Time, out: &mut Outbox) {
+        self.state = State::Connecting { gives_up: now + self.settings.connect_timeout + CONNECT_MARGIN };
+        out.push_back(Output::Open);
+    }
+
+    fn registered(&mut self, now: Time, link: Link, out: &mut Outbox) {
+        self.state = State::Registered { link, since: now };
+        out.push_back(Output::Event(Event::Registered));
+    }
+
+    fn lose(&mut self, now: Time, cause: Cause, retry_after: Option<Span>, close: Close, out: &mut Outbox) {
+        let was_registered = match self.state {
+            State::Registered { since, .. } => {
+                if now.since(since) >= self.settings.stable_after {
+                    self.backoff.reset();
+                }
+                true
+            }
+            State::Idle
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Waiting { .. }
+            | State::Leaving { .. } => false,
+        };
+        let earliest = now + Span::from_millis(1);
+        let retry_at = self.backoff.next(now, retry_after, &mut self.rng).max(earliest);
+        self.state = State::Waiting { retry_at };
+        if matches!(close, Close::Ours) {
+            out.push_back(Output::Close);
+        }
+        out.push_back(Output::Event(Event::Lost { cause, was_registered, retry_at }));
+        self.fail_requests(out);
+    }
+
+    /// After [`State::Leaving`] is entered or a request has ended in it.
+    fn finish_leaving(&mut self, out: &mut Outbox) {
+        if self.requests.is_empty() {
+            self.state = State::Idle;
+            out.push_back(Output::Close);
+            out.push_back(Output::Event(Event::Stopped));
+        }
+    }
+
+    fn fail_requests(&mut self, out: &mut Outbox) {
+        let lost = |ticket| Output::Event(Event::Replied { ticket, reply: Reply::LinkLost });
+        out.extend(self.requests.drain().map(lost));
+    }
+
+    fn send_request(&mut self, now: Time, name: &str, payload: Value, out: &mut Outbox) -> Option<Ticket> {
+        let id = self.rng.request_id();
+        let text = message::write_request(name, &id, payload);
+        let ticket = self.requests.add(now, id, text.clone())?;
+        out.push_back(Output::Send(text));
+        Some(ticket)
+    }
+
+    fn reply(&mut self, id: &str, text: String, out: &mut Outbox) {
+        if !self.transactions.reply(id, &text) {
+            return;
+        }
+        match self.state {
+            State::Registering { .. } | State::Registered { .. } | State::Leaving { .. } => {
+                out.push_back(Output::Send(text));
+            }
+            // The reply waits in `transactions` for the server's next repetition.
+            State::Idle | State::Connecting { .. } | State::Waiting { .. } => {}
+        }
+    }
+
+    fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.state {
+            State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link } => Some(link),
+            State::Idle | State::Connecting { .. } | State::Waiting { .. } => None,
+        }
+    }
+}
+
+/// Who ends the link: if we do, the shell must be told.
+#[derive(Clone, Copy)]
+enum Close {
+    Ours,
+    Theirs,
+}
+
+impl From<LinkErrorKind> for LinkError {
+    fn from(kind: LinkErrorKind) -> LinkError {
+        LinkError { kind, detail: String::new(), retry_after: None }
+    }
+}
+
+#[cfg(test)]
+mod tests;

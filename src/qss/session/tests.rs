@@ -1,0 +1,293 @@
+//! The session on virtual time: each test reads like a trace.
+
+use super::*;
+
+/// A session and what it said since the last look.
+struct Trace {
+    session: Session,
+    now: Time,
+    out: Outbox,
+}
+
+impl Trace {
+    fn new(seed: u64) -> Trace {
+        let mut config = Config::default();
+        config.device.id = "dev1".into();
+        config.qss.username = "lobby".into();
+        config.qss.token = Secret("t0k".into());
+        let session = Session::new(&config, Rng::from_u64(seed));
+        Trace { session, now: Time::ZERO, out: Outbox::new() }
+    }
+
+    fn connecting() -> Trace {
+        let mut t = Trace::new(1);
+        t.session.start(t.now, &mut t.out);
+        assert_eq!(t.take(), [Output::Open]);
+        t
+    }
+
+    fn registering() -> (Trace, String) {
+        let mut t = Trace::connecting();
+        t.session.opened(t.now, &mut t.out);
+        let text = t.sent();
+        let id = field(&text, "requestID");
+        (t, id)
+    }
+
+    fn registered() -> Trace {
+        let (mut t, id) = Trace::registering();
+        t.frame(&format!(r#"{{"answer":"register","requestID":"{id}","payload":{{"id":"p1"}}}}"#));
+        assert_eq!(t.take(), [Output::Event(Event::Registered)]);
+        t
+    }
+
+    fn frame(&mut self, text: &str) {
+        self.session.handle_frame(self.now, text, &mut self.out);
+    }
+
+    /// Lets all timers up to `ms` fire.
+    fn run_to(&mut self, ms: u64) {
+        let end = Time::from_millis(ms);
+        while let Some(wakeup) = self.session.poll_timeout().filter(|w| w.at <= end) {
+            self.now = self.now.max(wakeup.at);
+            self.session.handle_timeout(self.now, &mut self.out);
+            let next = self.session.poll_timeout();
+            assert!(next.is_none_or(|n| n.at > self.now), "no progress: {next:?} at {}", self.now);
+        }
+        self.now = end;
+    }
+
+    fn take(&mut self) -> Vec<Output> {
+        self.out.drain(..).collect()
+    }
+
+    fn sent(&mut self) -> String {
+        match self.take().as_slice() {
+            [Output::Send(text)] => text.clone(),
+            other => panic!("one frame expected: {other:?}"),
+        }
+    }
+
+    fn lost(&mut self) -> (Cause, Time) {
+        let event = self.take().into_iter().find_map(|o| match o {
+            Output::Event(Event::Lost { cause, retry_at, .. }) => Some((cause, retry_at)),
+            Output::Open | Output::Send(_) | Output::Ping | Output::Close | Output::Event(_) => None,
+        });
+        event.expect("the session is lost")
+    }
+}
+
+fn field(text: &str, key: &str) -> String {
+    let value: Value = serde_json::from_str(text).expect("JSON");
+    value[key].as_str().expect("a string").to_owned()
+}
+
+#[test]
+fn it_registers_with_user_token_and_device() {
+    let mut t = Trace::connecting();
+    t.session.opened(t.now, &mut t.out);
+    let text = t.sent();
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(value["request"], "register");
+    assert_eq!(value["payload"], json!({"username": "lobby", "token": "t0k", "deviceId": "dev1"}));
+    assert_eq!(field(&text, "requestID").len(), 21);
+    assert!(!t.session.is_registered());
+}
+
+#[test]
+fn register_is_repeated_under_the_same_id_and_given_up() {
+    let mut t = Trace::connecting();
+    t.session.opened(t.now, &mut t.out);
+    let first = t.sent();
+    t.run_to(9_500);
+    assert_eq!(t.take(), vec![Output::Send(first); 3]);
+    t.run_to(10_000);
+    assert_eq!(t.out.front(), Some(&Output::Close));
+    let (cause, retry_at) = t.lost();
+    assert_eq!(cause.failure, Failure::RegisterTimedOut);
+    assert!(retry_at > t.now);
+}
+
+#[test]
+fn a_refused_registration_is_classified_and_tried_again() {
+    for (code, failure) in [
+        (401, Failure::QssUnauthorized(401)),
+        (403, Failure::QssUnauthorized(403)),
+        (500, Failure::RegisterRefused(500)),
+    ] {
+        let (mut t, id) = Trace::registering();
+        t.frame(&format!(r#"{{"cancel":"register","requestID":"{id}","error":{code},"message":"no"}}"#));
+        assert_eq!(t.out.front(), Some(&Output::Close));
+        let (cause, retry_at) = t.lost();
+        assert_eq!((cause.failure, cause.detail.as_str()), (failure, "no"));
+        t.run_to(retry_at.as_millis() + 1);
+        assert_eq!(t.take(), [Output::Open]);
+    }
+}
+
+#[test]
+fn silence_provokes_pings_and_then_ends_the_link() {
+    let mut t = Trace::registered();
+    t.run_to(74_999);
+    assert_eq!(t.take(), [Output::Ping, Output::Ping]);
+    t.run_to(75_000);
+    assert_eq!(t.out.front(), Some(&Output::Close));
+    assert_eq!(t.lost().0.failure, Failure::QssSilent);
+}
+
+#[test]
+fn any_inbound_frame_keeps_the_link() {
+    let mut t = Trace::registered();
+    for i in 1..20 {
+        t.run_to(i * 25_000);
+        assert_eq!(t.take(), [Output::Ping]);
+        match i % 3 {
+            0 => t.session.handle_alive(),
+            1 => t.frame("garbage"),
+            _ => t.frame(r#"{"type":"event","payload":{"eventName":"x"}}"#),
+        }
+        t.take();
+    }
+    assert!(t.session.is_registered());
+}
+
+#[test]
+fn the_back_off_grows_until_a_session_was_stable() {
+    let mut t = Trace::new(9);
+    t.session.start(t.now, &mut t.out);
+    let mut windows = Vec::new();
+    let mut attempt = |t: &mut Trace, lasts_ms: u64| {
+        t.session.opened(t.now, &mut t.out);
+        let id = field(&t.take().iter().find_map(sent_text).expect("register"), "requestID");
+        t.frame(&format!(r#"{{"answer":"register","requestID":"{id}"}}"#));
+        t.run_to(t.now.as_millis() + lasts_ms);
+        t.session.closed(t.now, LinkErrorKind::Closed(1006).into(), &mut t.out);
+        windows.push(t.session.backoff.attempts());
+        let (_, retry_at) = t.lost();
+        t.run_to(retry_at.as_millis() + 1);
+        t.take();
+    };
+    for _ in 0..5 {
+        attempt(&mut t, 1_000);
+    }
+    attempt(&mut t, 61_000);
+    assert_eq!(windows, [1, 2, 3, 4, 5, 1], "accept-then-close does not reset, a minute does");
+}
+
+#[test]
+fn retry_after_of_the_upgrade_is_honoured() {
+    let mut t = Trace::connecting();
+    let error = LinkError { kind: LinkErrorKind::Http(503), detail: "busy".into(), retry_after: Some(120) };
+    t.session.closed(t.now, error, &mut t.out);
+    let (cause, retry_at) = t.lost();
+    assert_eq!(cause.failure, Failure::HttpStatus(503));
+    assert!(retry_at >= Time::from_millis(120_000) && retry_at <= Time::from_millis(121_000));
+}
+
+#[test]
+fn an_attempt_that_the_shell_forgets_is_given_up() {
+    let mut t = Trace::connecting();
+    t.run_to(12_000);
+    assert_eq!(t.lost().0.failure, Failure::ConnectTimedOut);
+}
+
+#[test]
+fn requests_end_with_answer_refusal_time_out_or_loss() {
+    let mut t = Trace::registered();
+    let ask = |t: &mut Trace| {
+        let ticket = t.session.request(t.now, "joinRoom", json!({"room": "r"}), &mut t.out).expect("a ticket");
+        (ticket, field(&t.sent(), "requestID"))
+    };
+    let (ticket, id) = ask(&mut t);
+    t.frame(&format!(r#"{{"answer":"joinRoom","requestID":"{id}","payload":{{"room":"r"}}}}"#));
+    assert!(matches!(t.take().as_slice(), [Output::Event(Event::Replied { ticket: got, reply: Reply::Answer(body) })]
+        if *got == ticket && body.fields().room_id() == Some("r")));
+    t.frame(&format!(r#"{{"answer":"joinRoom","requestID":"{id}"}}"#));
+    assert_eq!(t.take(), [], "a duplicate answer finds nobody");
+
+    let (ticket, id) = ask(&mut t);
+    t.frame(&format!(r#"{{"cancel":"joinRoom","requestID":"{id}","error":403,"message":"user not included into ACL"}}"#));
+    let refused = Reply::Refused { code: Some(403), message: "user not included into ACL".into() };
+    assert_eq!(t.take(), [Output::Event(Event::Replied { ticket, reply: refused })]);
+
+    let (ticket, _) = ask(&mut t);
+    t.run_to(10_000);
+    assert_eq!(t.take().last(), Some(&Output::Event(Event::Replied { ticket, reply: Reply::TimedOut })));
+
+    let (ticket, _) = ask(&mut t);
+    t.session.closed(t.now, LinkErrorKind::Closed(1001).into(), &mut t.out);
+    assert_eq!(t.take().last(), Some(&Output::Event(Event::Replied { ticket, reply: Reply::LinkLost })));
+    assert_eq!(t.session.request(t.now, "joinRoom", json!({}), &mut t.out), None);
+}
+
+#[test]
+fn the_servers_request_comes_up_once_and_is_answered_the_same_each_time() {
+    let mut t = Trace::registered();
+    let invite = r#"{"request":"invite","requestID":"INV1","payload":{"from":"alice"}}"#;
+    t.frame(invite);
+    assert!(matches!(t.take().as_slice(), [Output::Event(Event::Request { .. })]));
+    t.frame(invite);
+    assert_eq!(t.take(), [], "still thinking");
+    t.session.answer("invite", "INV1", message::accept_payload("alice"), &mut t.out);
+    let answer = t.sent();
+    t.frame(invite);
+    assert_eq!(t.sent(), answer);
+    t.session.refuse("invite", "INV1", 603, "", Value::Null, &mut t.out);
+    assert_eq!(t.take(), [], "one request, one reply");
+}
+
+#[test]
+fn a_withdrawn_request_is_not_answered() {
+    let mut t = Trace::registered();
+    t.frame(r#"{"request":"invite","requestID":"INV1","payload":{}}"#);
+    t.take();
+    t.frame(r#"{"cancel":"invite","requestID":"INV1","error":487}"#);
+    let withdrawn = Event::Withdrawn { id: "INV1".into(), code: Some(487), replied: false };
+    assert_eq!(t.take(), [Output::Event(withdrawn)]);
+    t.session.answer("invite", "INV1", json!({}), &mut t.out);
+    assert_eq!(t.take(), []);
+    t.frame(r#"{"cancel":"invite","requestID":"INV2","error":487}"#);
+    t.frame(r#"{"request":"invite","requestID":"INV2","payload":{}}"#);
+    assert_eq!(t.take(), [], "a cancel that overtook its invite");
+}
+
+#[test]
+fn stop_unregisters_and_waits_for_what_is_open() {
+    let mut t = Trace::registered();
+    t.session.request(t.now, "leaveRoom", json!({"room": "r"}), &mut t.out);
+    let leave = field(&t.sent(), "requestID");
+    t.session.stop(t.now, &mut t.out);
+    let text = t.sent();
+    assert_eq!(field(&text, "request"), "unregister");
+    let unregister = field(&text, "requestID");
+    t.frame(&format!(r#"{{"cancel":"leaveRoom","requestID":"{leave}","error":403}}"#));
+    assert!(!t.take().contains(&Output::Event(Event::Stopped)));
+    t.frame(&format!(r#"{{"answer":"unregister","requestID":"{unregister}"}}"#));
+    assert_eq!(t.take()[1..], [Output::Close, Output::Event(Event::Stopped)]);
+    assert_eq!(t.session.poll_timeout(), None);
+}
+
+#[test]
+fn stop_without_a_session_is_done_at_once() {
+    let mut t = Trace::connecting();
+    t.session.stop(t.now, &mut t.out);
+    assert_eq!(t.take(), [Output::Close, Output::Event(Event::Stopped)]);
+    assert_eq!(t.session.poll_timeout(), None);
+}
+
+#[test]
+fn garbage_is_named_and_harmless() {
+    let mut t = Trace::registered();
+    for _ in 0..10_000 {
+        t.frame("{\"request\":");
+        assert_eq!(t.take(), [Output::Event(Event::Malformed(Malformed::NotJson))]);
+    }
+    assert!(t.session.is_registered());
+}
+
+fn sent_text(output: &Output) -> Option<String> {
+    match output {
+        Output::Send(text) => Some(text.clone()),
+        Output::Open | Output::Ping | Output::Close | Output::Event(_) => None,
+    }
+}
