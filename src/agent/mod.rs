@@ -1,12 +1,54 @@
 //! The agent: QSS session, rooms, SIP call and status put together. Everything here is a decision; nothing waits.
+//!
+//! Three machines run side by side. The QSS session (`qss::session`) comes and goes by itself. A *visit* ([`visit`]) is
+//! the one room the device is in, or on its way to; there is never more than one, because there is one sound card:
+//!
+//! ```text
+//!                     admitted (or sip_uri)          200 OK
+//!   choose a room --------------------------> dial ----------> in the call
+//!        ^    |                               ^   |                |  |
+//!        |    | refused, timed out            |   | refused        |  | BYE, no media
+//!        |    v                               |   v                |  |
+//!        +-- pause (per room) <--- gives up --- pause (redial) <---+  |
+//!        ^                                                            |
+//!        +-- expelled, destroyed, hung up (barred until `join`), <----+
+//!            invited elsewhere, grace without QSS over
+//! ```
+//!
+//! The third is the process itself: [`Phase`]. A lost QSS ends no call: the visit's membership becomes *unproven*, is
+//! asked for again after the next registration, and only `call_grace` or a refusal ends the call.
+//!
+//! * [`visit`]: what a visit is. * [`rooms`]: which room, join, leave, rejoin. * [`call`]: dial, hang up, media.
+//! * [`invites`]: policy and races. * [`local`]: the local socket. * [`report`]: facts to events.
+//!
+//! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
+//! looks at the facts.
+
+mod call;
+mod invites;
+mod local;
+mod report;
+mod rooms;
+mod visit;
+
+#[cfg(test)]
+mod tests;
 
 use crate::config::Config;
 use crate::media::command;
+use crate::qss::session::{self, Session};
 use crate::random::Rng;
-use crate::sip::endpoint::{Route, RouteError};
-use crate::time::{Time, Wakeup, WallTime};
+use crate::sip::endpoint::{self, CallId, Endpoint, Route, RouteError};
+use crate::status::failure::{Cause, Failure};
+use crate::time::{Span, Time, Wakeup, WallTime, soonest};
+use report::Reporter;
+use rooms::Rooms;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use visit::Visit;
+
+/// How long a stop waits for BYE, leaveRoom and unregister to be answered.
+const STOP_PATIENCE: Span = Span::from_millis(1_500);
 
 /// What the world tells the agent.
 #[derive(Debug)]
@@ -103,20 +145,242 @@ pub enum Output {
 
 pub type Outbox = VecDeque<Output>;
 
-pub struct Agent {}
+pub struct Agent {
+    config: Config,
+    rng: Rng,
+    phase: Phase,
+    session: Session,
+    sip: Endpoint,
+    rooms: Rooms,
+    visit: Option<Visit>,
+    voice: Voice,
+    /// Calls we have hung up and whose end the peer has not confirmed; the oldest is forgotten first.
+    ending: VecDeque<CallId>,
+    reporter: Reporter,
+}
+
+/// The life of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Before [`Input::Start`].
+    Asleep,
+    Running,
+    /// Said goodbye; waiting for the replies until `until`.
+    Stopping {
+        until: Time,
+        session: Stopping,
+    },
+    Gone,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stopping {
+    Unregistering,
+    Unregistered,
+}
+
+/// What is known of the media thread.
+#[derive(Debug)]
+struct Voice {
+    /// Local RTP and RTCP port, once bound.
+    ports: Option<(u16, u16)>,
+    card: CardUse,
+    muted: bool,
+    /// Why the card cannot be used at present.
+    trouble: Option<command::CardError>,
+    stats: Option<command::Stats>,
+}
+
+/// What the media thread was last told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum CardUse {
+    Closed,
+    /// A call is being dialled.
+    Opened,
+    Streaming(CallId),
+}
+
+/// The circumstances of one step.
+struct Cx<'a> {
+    now: Time,
+    wall: WallTime,
+    out: &'a mut Outbox,
+}
 
 impl Agent {
-    pub fn new(_config: Config, _rng: Rng) -> Agent {
-        unimplemented!()
+    pub fn new(config: Config, mut rng: Rng) -> Agent {
+        Agent {
+            session: Session::new(&config, rng.fork()),
+            sip: Endpoint::new(&config.sip, rng.fork()),
+            rooms: Rooms::new(&config),
+            visit: None,
+            voice: Voice {
+                ports: None,
+                card: CardUse::Closed,
+                muted: config.audio.mute_at_start,
+                trouble: None,
+                stats: None,
+            },
+            ending: VecDeque::new(),
+            reporter: Reporter::new(&config),
+            phase: Phase::Asleep,
+            rng,
+            config,
+        }
     }
+
     /// `wall` is only written into events, never used to decide.
-    pub fn handle(&mut self, _now: Time, _wall: WallTime, _input: Input<'_>, _out: &mut Outbox) {
-        unimplemented!()
+    pub fn handle(&mut self, now: Time, wall: WallTime, input: Input<'_>, out: &mut Outbox) {
+        let cx = &mut Cx { now, wall, out };
+        match input {
+            Input::Start { sip_port } => self.start(cx, sip_port),
+            Input::QssOpened => self.with_session(cx, |session, now, out| session.opened(now, out)),
+            Input::QssFrame(text) => self.with_session(cx, |session, now, out| session.handle_frame(now, text, out)),
+            Input::QssAlive => self.session.handle_alive(),
+            Input::QssClosed(error) => self.with_session(cx, |session, now, out| session.closed(now, error, out)),
+            Input::Sip { from, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_datagram(now, from, bytes, out)),
+            Input::Routed { host, port, route } => {
+                self.with_sip(cx, |sip, now, out| sip.handle_route(now, host, port, route, out));
+            }
+            Input::Media(event) => self.on_media(cx, event),
+            Input::Local { client, line } => self.on_local(cx, client, line),
+            Input::Stop => self.stop(cx),
+        }
+        self.settle(cx);
     }
+
     pub fn poll_timeout(&self) -> Option<Wakeup> {
-        unimplemented!()
+        let own = match self.phase {
+            Phase::Asleep | Phase::Gone => return None,
+            Phase::Running => soonest(self.rooms.poll_timeout(self.visit.as_ref()), self.reporter.poll_timeout()),
+            Phase::Stopping { until, .. } => {
+                soonest(Some(Wakeup::new(until, "stop patience")), self.reporter.poll_timeout())
+            }
+        };
+        let visit = self.visit.as_ref().and_then(|v| v.poll_timeout(self.config.rtp.dead_timeout));
+        soonest(soonest(own, visit), soonest(self.session.poll_timeout(), self.sip.poll_timeout()))
     }
-    pub fn handle_timeout(&mut self, _now: Time, _wall: WallTime, _out: &mut Outbox) {
-        unimplemented!()
+
+    pub fn handle_timeout(&mut self, now: Time, wall: WallTime, out: &mut Outbox) {
+        let cx = &mut Cx { now, wall, out };
+        self.with_session(cx, |session, now, out| session.handle_timeout(now, out));
+        self.with_sip(cx, |sip, now, out| sip.handle_timeout(now, out));
+        self.rooms.handle_timeout(now);
+        self.on_visit_timeout(cx);
+        self.on_report_timeout(cx);
+        if let Phase::Stopping { until, .. } = self.phase
+            && until <= now
+        {
+            self.exit(cx);
+        }
+        self.settle(cx);
+    }
+
+    // --- the life of the process ---------------------------------------------------------------------------------
+
+    fn start(&mut self, cx: &mut Cx<'_>, sip_port: u16) {
+        if self.phase != Phase::Asleep {
+            return;
+        }
+        self.phase = Phase::Running;
+        self.sip.set_local_port(sip_port);
+        self.reporter.start(cx.now);
+        if self.config.qss.url.is_some() {
+            self.with_session(cx, |session, now, out| session.start(now, out));
+        } else {
+            self.reporter.explain(crate::status::Rung::Session, &Failure::QssNotConfigured.into());
+        }
+    }
+
+    /// BYE, leaveRoom and unregister go out together; the status goes upstream before the registration does.
+    fn stop(&mut self, cx: &mut Cx<'_>) {
+        match self.phase {
+            Phase::Asleep => return self.exit(cx),
+            Phase::Stopping { .. } | Phase::Gone => return,
+            Phase::Running => {}
+        }
+        let cause = Cause::from(Failure::Stopping);
+        self.leave(cx, &cause);
+        self.phase = Phase::Stopping { until: cx.now + STOP_PATIENCE, session: Stopping::Unregistering };
+        self.observe(cx, Some(&cause));
+        self.with_session(cx, |session, now, out| session.stop(now, out));
+    }
+
+    fn exit(&mut self, cx: &mut Cx<'_>) {
+        self.phase = Phase::Gone;
+        self.flush_summary(cx);
+        cx.out.push_back(Output::Media(command::Command::Shutdown));
+        cx.out.push_back(Output::Exit);
+    }
+
+    /// After every step: what follows from it, and what is to be said about it.
+    fn settle(&mut self, cx: &mut Cx<'_>) {
+        match self.phase {
+            Phase::Running => {
+                self.advance(cx);
+                self.observe(cx, None);
+            }
+            Phase::Stopping { session: Stopping::Unregistered, .. }
+                if self.ending.is_empty() && !self.reporter.awaits_summary() =>
+            {
+                self.exit(cx);
+            }
+            Phase::Stopping { .. } | Phase::Asleep | Phase::Gone => {}
+        }
+    }
+
+    // --- children, drained where they are called ---------------------------------------------------------------------
+
+    fn with_session<R>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        call: impl FnOnce(&mut Session, Time, &mut session::Outbox) -> R,
+    ) -> R {
+        let mut outputs = session::Outbox::new();
+        let result = call(&mut self.session, cx.now, &mut outputs);
+        for output in outputs {
+            match output {
+                session::Output::Open => cx.out.push_back(Output::QssOpen),
+                session::Output::Send(text) => cx.out.push_back(Output::QssSend(text)),
+                session::Output::Ping => cx.out.push_back(Output::QssPing),
+                session::Output::Close => cx.out.push_back(Output::QssClose),
+                session::Output::Event(event) => self.on_session(cx, event),
+            }
+        }
+        result
+    }
+
+    fn on_session(&mut self, cx: &mut Cx<'_>, event: session::Event) {
+        match event {
+            session::Event::Registered => self.on_registered(cx),
+            session::Event::Lost { cause, was_registered, retry_at } => {
+                self.on_session_lost(cx, &cause, was_registered, retry_at);
+            }
+            session::Event::Replied { ticket, reply } => self.on_reply(cx, ticket, reply),
+            session::Event::Request { name, id, body } => self.on_request(cx, &name, &id, &body),
+            session::Event::Withdrawn { id, replied, .. } => self.on_withdrawn(cx, &id, replied),
+            session::Event::Notice { name, body } => self.on_notice(cx, &name, &body),
+            session::Event::Malformed(malformed) => self.problem(cx, malformed.what()),
+            session::Event::Stopped => {
+                if let Phase::Stopping { session, .. } = &mut self.phase {
+                    *session = Stopping::Unregistered;
+                }
+            }
+        }
+    }
+
+    fn with_sip<R>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        call: impl FnOnce(&mut Endpoint, Time, &mut endpoint::Outbox) -> R,
+    ) -> R {
+        let mut outputs = endpoint::Outbox::new();
+        let result = call(&mut self.sip, cx.now, &mut outputs);
+        self.drain_sip(cx, outputs);
+        result
+    }
+
+    fn media(&mut self, cx: &mut Cx<'_>, command: command::Command) {
+        cx.out.push_back(Output::Media(command));
     }
 }

@@ -199,14 +199,19 @@ impl Session {
         self.reply(id, message::write_cancel(name, id, code, message, payload), out);
     }
 
-    /// Sends an event upstream; false if there is no session, so that it must be kept.
-    #[must_use]
-    pub fn send_event(&mut self, name: &str, payload: &impl Serialize, out: &mut Outbox) -> bool {
-        let registered = self.is_registered();
-        if registered {
+    /// There is a registration, or one that is being given up: events can go upstream.
+    pub fn takes_events(&self) -> bool {
+        match self.state {
+            State::Registered { .. } | State::Leaving { .. } => true,
+            State::Idle | State::Connecting { .. } | State::Registering { .. } | State::Waiting { .. } => false,
+        }
+    }
+
+    /// Sends an event upstream. Nobody acknowledges events.
+    pub fn send_event(&mut self, name: &str, payload: &impl Serialize, out: &mut Outbox) {
+        if self.takes_events() {
             out.push_back(Output::Send(message::write_event(name, payload)));
         }
-        registered
     }
 
     /// Unregisters, waits for the replies to what is still open, closes. [`Event::Stopped`] follows, now or later; the

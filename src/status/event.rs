@@ -1,0 +1,296 @@
+//! One status event as JSON: the same line for the journal, the local socket and (as an event's payload) the QSS.
+//! `docs/status-events.md` lists the kinds and fields.
+
+use crate::media::command::Stats;
+use crate::status::failure::Cause;
+use crate::status::ladder::{Ladder, Rung};
+use crate::time::{Time, WallTime};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What happened, with the circumstances common to every event.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Event {
+    /// Counts up from 1 without gaps while the process lives.
+    pub seq: u64,
+    /// Wall clock, milliseconds since the Unix epoch; as right as the device's clock.
+    pub time_ms: u64,
+    /// Monotonic clock in milliseconds: for distances between events of one process.
+    pub mono_ms: u64,
+    pub device: String,
+    #[serde(flatten)]
+    pub kind: Kind,
+    pub rung: Rung,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// So many events before this one could not be kept for the QSS. Only upstream.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lost: u64,
+}
+
+/// The room an event is about.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct RoomRef {
+    pub name: String,
+    /// The room's id at the QSS; a room dialled by its `sip_uri` has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// The kinds of event, named by the field `event`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Kind {
+    /// A fact of the ladder changed; the rung may have changed with it.
+    Ladder {
+        previous: Rung,
+        proven: Vec<Rung>,
+    },
+    /// An attempt failed and will be repeated. Repeats are folded: `repeats` is 1, 10, 100, ...
+    Attempt {
+        what: Attempt,
+        repeats: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_in_ms: Option<u64>,
+    },
+    Invite {
+        outcome: InviteOutcome,
+        id: String,
+        from: String,
+    },
+    /// A confirmed call is over.
+    CallEnded {
+        duration_ms: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        media: Option<Media>,
+    },
+    Card {
+        card: Card,
+    },
+    Mute {
+        muted: bool,
+        by: MutedBy,
+    },
+    /// Input that nobody can use, folded like `attempt`.
+    Problem {
+        what: &'static str,
+        count: u64,
+    },
+    Snapshot(Box<Snapshot>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attempt {
+    Session,
+    Room,
+    Call,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InviteOutcome {
+    Accepted,
+    Declined,
+    Busy,
+    Withdrawn,
+    Unusable,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MutedBy {
+    /// The local socket.
+    Local,
+    /// A `mute-request` of the QSS.
+    Remote,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Card {
+    /// What the card granted: samples per second, and frames of a period and of the buffer.
+    Opened {
+        rate: u32,
+        period: u32,
+        buffer: u32,
+    },
+    Lost,
+    Returned {
+        away_ms: u64,
+    },
+}
+
+/// Everything the device knows about itself.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Snapshot {
+    pub version: &'static str,
+    /// When the present rung was reached, on the clock of `mono_ms`.
+    pub since_ms: u64,
+    pub facts: Vec<FactState>,
+    pub muted: bool,
+    pub counters: Counters,
+    /// Of the running call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media: Option<Media>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct FactState {
+    pub fact: Rung,
+    pub holds: bool,
+    pub since_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+/// Since the process began.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Counters {
+    pub sessions: u64,
+    pub calls: u64,
+    pub call_failures: u64,
+    pub invites: u64,
+    pub xruns: u64,
+    pub card_losses: u64,
+    /// Events that could not be kept for the QSS.
+    pub events_lost: u64,
+    /// Input that nobody could use, by kind.
+    pub problems: BTreeMap<&'static str, u64>,
+}
+
+/// Counters and gauges of a call (see [`Stats`]).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Media {
+    pub packets_sent: u64,
+    pub bytes_sent: u64,
+    pub packets_received: u64,
+    pub bytes_received: u64,
+    pub packets_lost: u64,
+    pub packets_late: u64,
+    pub packets_duplicate: u64,
+    pub packets_invalid: u64,
+    pub frames_concealed: u64,
+    pub frames_fec: u64,
+    pub xruns: u32,
+    /// Bits on the wire, headers counted, in the worst and in the last second.
+    pub wire_bits_max_second: u32,
+    pub wire_bits_last_second: u32,
+    pub jitter_ms: f64,
+    pub buffer_ms: f64,
+    pub round_trip_ms: f64,
+    /// What the peer reports as lost, 0 to 1.
+    pub peer_fraction_lost: f64,
+    pub muted: bool,
+    pub capture_dbfs: f64,
+    pub playback_dbfs: f64,
+}
+
+impl From<&Stats> for Media {
+    fn from(s: &Stats) -> Media {
+        let ms = |us: u32| f64::from(us) / 1e3;
+        Media {
+            packets_sent: s.packets_sent,
+            bytes_sent: s.bytes_sent,
+            packets_received: s.packets_received,
+            bytes_received: s.bytes_received,
+            packets_lost: s.packets_lost,
+            packets_late: s.packets_late,
+            packets_duplicate: s.packets_duplicate,
+            packets_invalid: s.packets_invalid,
+            frames_concealed: s.frames_concealed,
+            frames_fec: s.frames_fec,
+            xruns: s.xruns,
+            wire_bits_max_second: s.wire_bits_max_second,
+            wire_bits_last_second: s.wire_bits_last_second,
+            jitter_ms: ms(s.jitter_us),
+            buffer_ms: ms(s.buffer_us),
+            round_trip_ms: ms(s.round_trip_us),
+            peer_fraction_lost: (f64::from(s.peer_fraction_lost) / 256.0 * 1e3).round() / 1e3,
+            muted: s.muted,
+            capture_dbfs: f64::from(s.capture_level) / 10.0,
+            playback_dbfs: f64::from(s.playback_level) / 10.0,
+        }
+    }
+}
+
+/// Stamps events: who, when, which number.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    device: String,
+    seq: u64,
+}
+
+impl Stamp {
+    pub fn new(device: &str) -> Stamp {
+        Stamp { device: device.to_owned(), seq: 0 }
+    }
+
+    pub fn event(
+        &mut self,
+        now: Time,
+        wall: WallTime,
+        kind: Kind,
+        rung: Rung,
+        room: Option<RoomRef>,
+        cause: Option<Cause>,
+    ) -> Event {
+        self.seq += 1;
+        let (time_ms, mono_ms) = (wall.0, now.as_millis());
+        Event { seq: self.seq, time_ms, mono_ms, device: self.device.clone(), kind, rung, room, cause, lost: 0 }
+    }
+}
+
+impl Event {
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).expect("events have string keys and no failing serializer")
+    }
+}
+
+/// The facts of the ladder, for a snapshot.
+pub fn fact_states(ladder: &Ladder) -> Vec<FactState> {
+    let state = |(fact, f): (Rung, &crate::status::ladder::Fact)| FactState {
+        fact,
+        holds: f.holds,
+        since_ms: f.since.as_millis(),
+        cause: f.cause.clone(),
+    };
+    ladder.facts().map(state).collect()
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::failure::Failure;
+
+    #[test]
+    fn an_event_is_one_flat_line() {
+        let mut stamp = Stamp::new("dev1");
+        let kind = Kind::Ladder { previous: Rung::Playing, proven: vec![Rung::Session, Rung::Room] };
+        let room = RoomRef { name: "lobby".into(), id: Some("2f11".into()) };
+        let cause = Cause::new(Failure::SipRefused(503), "Service Unavailable");
+        let now = Time::from_millis(1500);
+        let event = stamp.event(now, WallTime(1_700_000_000_000), kind, Rung::Room, Some(room), Some(cause));
+        assert_eq!(
+            event.line(),
+            r#"{"seq":1,"time_ms":1700000000000,"mono_ms":1500,"device":"dev1","event":"ladder","previous":"playing","proven":["session","room"],"rung":"room","room":{"name":"lobby","id":"2f11"},"cause":{"code":"sip_refused","status":503,"detail":"Service Unavailable","next":"look up the status in the mixer's log; the device tries again"}}"#
+        );
+    }
+
+    #[test]
+    fn nothing_empty_is_written() {
+        let mut stamp = Stamp::new("d");
+        let kind = Kind::Card { card: Card::Lost };
+        let line = stamp.event(Time::ZERO, WallTime(0), kind, Rung::Call, None, None).line();
+        assert_eq!(
+            line,
+            r#"{"seq":1,"time_ms":0,"mono_ms":0,"device":"d","event":"card","card":{"state":"lost"},"rung":"call"}"#
+        );
+    }
+}

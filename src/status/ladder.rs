@@ -33,8 +33,7 @@ pub enum Rung {
 }
 
 /// What each rung above `offline` stands on, in this order.
-pub const FACTS: [Rung; 6] =
-    [Rung::Session, Rung::Room, Rung::Call, Rung::Sending, Rung::Receiving, Rung::Playing];
+pub const FACTS: [Rung; 6] = [Rung::Session, Rung::Room, Rung::Call, Rung::Sending, Rung::Receiving, Rung::Playing];
 
 /// Which facts hold now, in the order of [`FACTS`].
 pub type Holds = [bool; FACTS.len()];
@@ -148,10 +147,10 @@ mod tests {
         let change = ladder.observe(T, [false, false, true, true, true, true], Some(&cause)).expect("a change");
         assert_eq!((change.previous, change.rung), (Rung::Playing, Rung::Playing));
         assert_eq!(change.cause, Some(cause));
-        assert_eq!(ladder.facts().filter(|(_, f)| !f.holds).map(|(n, _)| n).collect::<Vec<_>>(), [
-            Rung::Session,
-            Rung::Room
-        ]);
+        assert_eq!(
+            ladder.facts().filter(|(_, f)| !f.holds).map(|(n, _)| n).collect::<Vec<_>>(),
+            [Rung::Session, Rung::Room]
+        );
     }
 
     #[test]

@@ -78,12 +78,10 @@ mod tests {
     #[test]
     fn another_kind_starts_again() {
         let mut repeats = Repeats::new();
-        assert_eq!([repeats.count(1), repeats.count(1), repeats.count(2), repeats.count(1)], [
-            Some(1),
-            None,
-            Some(1),
-            Some(1)
-        ]);
+        assert_eq!(
+            [repeats.count(1), repeats.count(1), repeats.count(2), repeats.count(1)],
+            [Some(1), None, Some(1), Some(1)]
+        );
         repeats.clear();
         assert_eq!(repeats.count(1), Some(1));
     }

@@ -206,7 +206,9 @@ fn requests_end_with_answer_refusal_time_out_or_loss() {
     assert_eq!(t.take(), [], "a duplicate answer finds nobody");
 
     let (ticket, id) = ask(&mut t);
-    t.frame(&format!(r#"{{"cancel":"joinRoom","requestID":"{id}","error":403,"message":"user not included into ACL"}}"#));
+    t.frame(&format!(
+        r#"{{"cancel":"joinRoom","requestID":"{id}","error":403,"message":"user not included into ACL"}}"#
+    ));
     let refused = Reply::Refused { code: Some(403), message: "user not included into ACL".into() };
     assert_eq!(t.take(), [Output::Event(Event::Replied { ticket, reply: refused })]);
 

@@ -1,0 +1,428 @@
+//! Which room to be in, and what the QSS has to do with it: join, leave, rejoin.
+
+use super::visit::{Leg, Membership, Origin, Visit};
+use super::{Agent, Cx, Phase};
+use crate::config::{Config, Room, RoomTarget};
+use crate::qss::backoff::Backoff;
+use crate::qss::message::{self, Body};
+use crate::qss::names::{self, Meaning};
+use crate::qss::requests::Ticket;
+use crate::qss::session::Reply;
+use crate::status::Rung;
+use crate::status::event::{Attempt, Kind, MutedBy};
+use crate::status::failure::{Cause, Failure};
+use crate::time::{Time, Wakeup};
+use serde_json::{Value, json};
+
+/// The configured rooms, most wanted first, and what keeps each from being visited.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    config: Room,
+    /// A room made for [`RoomTarget::Create`]: joined again, not made again.
+    created: Option<String>,
+    pause: Pause,
+    backoff: Backoff,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pause {
+    Ready,
+    Until(Time),
+    /// Until somebody says `join`, or the process starts again: we were sent away (qss-protocol 7.27, 7.28).
+    Barred,
+}
+
+/// How soon a room that failed is tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pace {
+    /// Back-off from `retry_min`.
+    Normal,
+    /// A refusal that will hardly change soon.
+    Slow,
+    Never,
+}
+
+impl Pace {
+    fn after(failure: Failure) -> Pace {
+        const NEVER: [Failure; 3] = [Failure::RoomExpelled, Failure::RoomDestroyed, Failure::HungUp];
+        const SLOW: [Failure; 4] =
+            [Failure::RoomForbidden, Failure::RoomNotFound, Failure::RoomWithoutSipUri, Failure::SipBadUri];
+        match failure {
+            failure if NEVER.contains(&failure) => Pace::Never,
+            failure if SLOW.contains(&failure) => Pace::Slow,
+            _ => Pace::Normal,
+        }
+    }
+}
+
+impl Rooms {
+    pub(super) fn new(config: &Config) -> Rooms {
+        let entry = |room: &Room| Entry {
+            config: room.clone(),
+            created: None,
+            pause: Pause::Ready,
+            backoff: Backoff::new(config.sip.retry_min, config.sip.retry_max),
+        };
+        Rooms { entries: config.rooms.iter().map(entry).collect() }
+    }
+
+    /// Pauses only matter while there is no visit.
+    pub(super) fn poll_timeout(&self, visit: Option<&Visit>) -> Option<Wakeup> {
+        let ends = self.entries.iter().filter_map(|e| match e.pause {
+            Pause::Until(at) => Some(Wakeup::new(at, "room pause")),
+            Pause::Ready | Pause::Barred => None,
+        });
+        if visit.is_some() { None } else { ends.min_by_key(|w| w.at) }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        for entry in &mut self.entries {
+            if matches!(entry.pause, Pause::Until(at) if at <= now) {
+                entry.pause = Pause::Ready;
+            }
+        }
+    }
+
+    /// The first room that may be visited now; a room by its id needs the session.
+    fn first_ready(&self, registered: bool) -> Option<usize> {
+        (0..self.entries.len()).find(|i| self.entries[*i].pause == Pause::Ready && (registered || self.is_direct(*i)))
+    }
+
+    /// Dialled without the QSS.
+    pub(super) fn is_direct(&self, i: usize) -> bool {
+        match self.entries[i].config.target {
+            RoomTarget::SipUri(_) => true,
+            RoomTarget::Id(_) | RoomTarget::Create => false,
+        }
+    }
+
+    /// Lifts every pause and bar of the room called `name`.
+    pub(super) fn admit_again(&mut self, name: &str) -> Option<usize> {
+        let is_called = |e: &Entry| {
+            e.config.name == name
+                || match &e.config.target {
+                    RoomTarget::Id(id) => id == name,
+                    RoomTarget::SipUri(uri) => uri == name,
+                    RoomTarget::Create => false,
+                }
+        };
+        let i = self.entries.iter().position(is_called)?;
+        self.entries[i].pause = Pause::Ready;
+        self.entries[i].backoff.reset();
+        Some(i)
+    }
+}
+
+impl Agent {
+    /// The next step of the visit, or a new one.
+    pub(super) fn advance(&mut self, cx: &mut Cx<'_>) {
+        if self.visit.is_none()
+            && let Some(i) = self.rooms.first_ready(self.session.is_registered())
+        {
+            self.visit_configured(cx, i);
+        }
+        let dials = self
+            .visit
+            .as_ref()
+            .is_some_and(|visit| matches!(visit.leg, Leg::Due) && !matches!(visit.membership, Membership::Asked(_)));
+        if dials && self.voice.ports.is_some() {
+            self.dial(cx);
+        }
+    }
+
+    /// Another configured room could be visited instead of the present one.
+    pub(super) fn has_another_room(&self) -> bool {
+        let here = match self.visit.as_ref().map(|v| &v.origin) {
+            Some(Origin::Configured(i)) => Some(*i),
+            Some(Origin::Invited { .. } | Origin::Asked) | None => None,
+        };
+        let (rooms, registered) = (&self.rooms, self.session.is_registered());
+        let ready = |i: usize| rooms.entries[i].pause == Pause::Ready && (registered || rooms.is_direct(i));
+        (0..rooms.entries.len()).any(|i| Some(i) != here && ready(i))
+    }
+
+    pub(super) fn visit_configured(&mut self, cx: &mut Cx<'_>, i: usize) {
+        let entry = &self.rooms.entries[i];
+        let (name, mut room) = (entry.config.name.clone(), message::Room::default());
+        match &entry.config.target {
+            RoomTarget::SipUri(uri) => room.sip_uri = Some(uri.clone()),
+            RoomTarget::Id(id) => room.id = Some(id.clone()),
+            RoomTarget::Create => room.id = entry.created.clone(),
+        }
+        self.begin_visit(cx, name, Origin::Configured(i), room);
+    }
+
+    /// Turns to a room. One that has a SIP URI needs nothing else; any other is asked for.
+    pub(super) fn begin_visit(&mut self, cx: &mut Cx<'_>, name: String, origin: Origin, room: message::Room) {
+        let membership = match (&origin, &room.sip_uri) {
+            (Origin::Configured(_) | Origin::Asked, Some(_)) => Some(Membership::Direct),
+            (Origin::Invited { .. }, Some(_)) => Some(Membership::Admitted),
+            (_, None) => self.ask(cx, room.id.as_deref()).map(Membership::Asked),
+        };
+        let redial = Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max);
+        let visit = Visit { name, origin, room, membership: Membership::Direct, leg: Leg::Due, redial };
+        match membership {
+            Some(membership) => self.visit = Some(Visit { membership, ..visit }),
+            // No session, no join message configured, or too many requests: this room is not to be had now.
+            None => {
+                self.visit = Some(visit);
+                self.fail_visit(cx, &Failure::RoomWithoutSipUri.into());
+            }
+        }
+    }
+
+    /// Sends joinRoom, or createRoom for a room that has no id yet.
+    fn ask(&mut self, cx: &mut Cx<'_>, id: Option<&str>) -> Option<Ticket> {
+        let names = &self.config.qss.names;
+        let (name, payload) = match id {
+            Some(id) => (names.join_room.clone(), message::room_payload(&names.room_key, id)),
+            None => (names.create_room.clone(), json!({})),
+        };
+        if name.is_empty() {
+            return None;
+        }
+        self.with_session(cx, |session, now, out| session.request(now, &name, payload, out))
+    }
+
+    // --- the session ---------------------------------------------------------------------------------------------
+
+    pub(super) fn on_registered(&mut self, cx: &mut Cx<'_>) {
+        self.reporter.registered();
+        self.observe(cx, None);
+        self.flush_backlog(cx);
+        self.ask_again(cx);
+        self.advance(cx);
+        self.snapshot_soon(cx);
+    }
+
+    /// Proves an unproven membership.
+    fn ask_again(&mut self, cx: &mut Cx<'_>) {
+        let Some(Visit { membership: Membership::Unproven { until, asked: None }, room, .. }) = &self.visit else {
+            return;
+        };
+        let until = *until;
+        let membership = match room.id.clone() {
+            Some(id) if !self.config.qss.names.join_room.is_empty() => {
+                Membership::Unproven { until, asked: self.ask(cx, Some(&id)) }
+            }
+            Some(_) | None => Membership::Admitted,
+        };
+        if let Some(visit) = &mut self.visit {
+            visit.membership = membership;
+        }
+    }
+
+    pub(super) fn on_session_lost(&mut self, cx: &mut Cx<'_>, cause: &Cause, was_registered: bool, retry_at: Time) {
+        let grace_ends = cx.now + self.config.qss.call_grace;
+        if let Some(visit) = &mut self.visit {
+            match visit.membership {
+                Membership::Direct => {}
+                Membership::Admitted => visit.membership = Membership::Unproven { until: grace_ends, asked: None },
+                Membership::Unproven { until, .. } => visit.membership = Membership::Unproven { until, asked: None },
+                // Nothing has come of it yet; the room is chosen again with the next session.
+                Membership::Asked(_) => self.end_visit(cx, cause),
+            }
+        }
+        if was_registered {
+            self.observe(cx, Some(cause));
+        }
+        self.attempt_failed(cx, Attempt::Session, cause, Some(retry_at));
+    }
+
+    // --- replies to join, create, leave --------------------------------------------------------------------------
+
+    pub(super) fn on_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: Reply) {
+        let Some(visit) = &mut self.visit else { return };
+        match visit.membership {
+            Membership::Asked(asked) if asked == ticket => {}
+            Membership::Unproven { asked: Some(asked), until } if asked == ticket => {
+                visit.membership = Membership::Unproven { until, asked: None };
+            }
+            // leaveRoom: whatever the answer, we are out (qss-protocol 3.4).
+            Membership::Direct | Membership::Asked(_) | Membership::Admitted | Membership::Unproven { .. } => return,
+        }
+        match reply {
+            Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
+            Reply::Refused { code, message } => self.on_room_refused(cx, code, message),
+            Reply::TimedOut => match visit.leg {
+                Leg::Up(_) | Leg::Dialling { .. } => self.ask_again(cx),
+                Leg::Due | Leg::Pausing { .. } => self.fail_visit(cx, &Failure::RoomTimedOut.into()),
+            },
+            // The loss of the session has said all there is to say.
+            Reply::LinkLost => {}
+        }
+    }
+
+    fn on_admitted(&mut self, cx: &mut Cx<'_>, described: Option<message::Room>) {
+        let Some(visit) = &mut self.visit else { return };
+        if let Some(described) = described {
+            let known = std::mem::take(&mut visit.room);
+            visit.room = message::Room {
+                id: described.id.clone().or(known.id),
+                sip_uri: described.sip_uri.clone().or(known.sip_uri),
+                bitrate_kbps: described.bitrate_kbps.or(known.bitrate_kbps),
+                ..described
+            };
+        }
+        if let Origin::Configured(i) = visit.origin
+            && let Some(entry) = self.rooms.entries.get_mut(i)
+        {
+            entry.backoff.reset();
+            match entry.config.target {
+                RoomTarget::Create => entry.created = visit.room.id.clone(),
+                RoomTarget::Id(_) | RoomTarget::SipUri(_) => {}
+            }
+        }
+        visit.membership = Membership::Admitted;
+        self.reporter.succeeded(Attempt::Room);
+        if visit.room.sip_uri.is_none() {
+            return self.fail_visit(cx, &Failure::RoomWithoutSipUri.into());
+        }
+        self.follow_room(cx);
+    }
+
+    fn on_room_refused(&mut self, cx: &mut Cx<'_>, code: Option<u16>, message: String) {
+        let failure = match code {
+            Some(403) => Failure::RoomForbidden,
+            Some(404) => Failure::RoomNotFound,
+            // No such request at this QSS: media alone joins (qss-protocol 7.5).
+            Some(501) if self.visit.as_ref().is_some_and(|v| v.room.sip_uri.is_some()) => {
+                return self.on_admitted(cx, None);
+            }
+            code => Failure::RoomRefused(code.map_or(0, i32::from)),
+        };
+        if let Some(Visit { origin: Origin::Configured(i), .. }) = self.visit
+            && failure == Failure::RoomNotFound
+        {
+            self.rooms.entries[i].created = None;
+        }
+        self.fail_visit(cx, &Cause::new(failure, message));
+    }
+
+    // --- the end of a visit --------------------------------------------------------------------------------------
+
+    /// Hangs up, leaves the room at the QSS, and forgets it. The ladder is told why.
+    pub(super) fn end_visit(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        if self.visit.is_none() {
+            return;
+        }
+        self.end_leg(cx, cause);
+        self.release_card(cx);
+        let Some(visit) = self.visit.take() else { return };
+        let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
+        let leave_room = self.config.qss.names.leave_room.clone();
+        if let (Membership::Admitted, Some(id), false, false) =
+            (visit.membership, &visit.room.id, out_already, leave_room.is_empty())
+        {
+            let payload = message::room_payload(&self.config.qss.names.room_key, id);
+            self.with_session(cx, |session, now, out| session.request(now, &leave_room, payload, out));
+        }
+        self.observe(cx, Some(cause));
+    }
+
+    /// The room cannot be had, or not kept: it pauses, and the next most wanted gets its turn.
+    pub(super) fn fail_visit(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        let pace = Pace::after(cause.failure);
+        let retry_at = match self.visit.as_ref().map(|v| v.origin.clone()) {
+            Some(Origin::Configured(i)) => self.pause(cx.now, i, pace),
+            Some(Origin::Invited { .. } | Origin::Asked) | None => None,
+        };
+        self.attempt_failed(cx, Attempt::Room, cause, retry_at);
+        self.end_visit(cx, cause);
+        self.reporter.explain(Rung::Room, cause);
+    }
+
+    fn pause(&mut self, now: Time, i: usize, pace: Pace) -> Option<Time> {
+        let rng = &mut self.rng;
+        let entry = self.rooms.entries.get_mut(i)?;
+        entry.pause = match pace {
+            Pace::Normal => Pause::Until(entry.backoff.next_with_floor(now, rng)),
+            Pace::Slow => Pause::Until(entry.backoff.slow(now, rng)),
+            Pace::Never => Pause::Barred,
+        };
+        match entry.pause {
+            Pause::Until(at) => Some(at),
+            Pause::Ready | Pause::Barred => None,
+        }
+    }
+
+    /// Leaves for good: the process stops.
+    pub(super) fn leave(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        self.end_visit(cx, cause);
+    }
+
+    pub(super) fn on_visit_timeout(&mut self, cx: &mut Cx<'_>) {
+        let Some(visit) = &mut self.visit else { return };
+        if let Membership::Unproven { until, .. } = visit.membership
+            && until <= cx.now
+        {
+            // Without a session there is nothing to pause for: the room is chosen again once there is one.
+            let cause = Cause::from(Failure::QssLostTooLong);
+            return if self.session.is_registered() { self.fail_visit(cx, &cause) } else { self.end_visit(cx, &cause) };
+        }
+        self.on_leg_timeout(cx);
+    }
+
+    // --- what the QSS tells about rooms ----------------------------------------------------------------------------
+
+    pub(super) fn on_notice(&mut self, cx: &mut Cx<'_>, name: &str, body: &Body) {
+        self.on_meaning(cx, names::of_event(name), body);
+    }
+
+    /// Events, and requests that mean the same. True: understood.
+    pub(super) fn on_meaning(&mut self, cx: &mut Cx<'_>, meaning: Meaning, body: &Body) -> bool {
+        if self.phase != Phase::Running {
+            return false;
+        }
+        match meaning {
+            Meaning::Expelled => self.sent_away(cx, body, Failure::RoomExpelled),
+            Meaning::Destroyed => self.sent_away(cx, body, Failure::RoomDestroyed),
+            Meaning::MuteRequest => self.on_mute_request(cx, body),
+            Meaning::Invite => false,
+            Meaning::Unknown => {
+                self.problem(cx, "qss_unknown_event");
+                false
+            }
+        }
+    }
+
+    /// An expulsion without a room, or from the one we are in, ends the visit; it is not tried again by itself.
+    fn sent_away(&mut self, cx: &mut Cx<'_>, body: &Body, failure: Failure) -> bool {
+        let fields = body.fields();
+        let Some(visit) = &self.visit else { return true };
+        let ours = match (fields.room_id(), visit.room.id.as_deref()) {
+            (Some(named), Some(id)) => named == id,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        let about_us = fields.text("userId").is_none_or(|user| user == self.config.qss.username);
+        if ours && (about_us || failure == Failure::RoomDestroyed) {
+            self.fail_visit(cx, &failure.into());
+        }
+        true
+    }
+
+    /// A remote mute is obeyed; a remote *unmute* is not: nobody opens a microphone from afar (qss-protocol 7.26).
+    fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) -> bool {
+        let fields = body.fields();
+        let to_us = fields.text("to").is_none_or(|to| to == self.config.qss.username);
+        if to_us && fields.get("muted").and_then(Value::as_bool) == Some(true) {
+            self.set_muted(cx, true, MutedBy::Remote);
+        }
+        true
+    }
+
+    pub(super) fn set_muted(&mut self, cx: &mut Cx<'_>, muted: bool, by: MutedBy) {
+        if self.voice.muted == muted {
+            return;
+        }
+        self.voice.muted = muted;
+        self.media(cx, crate::media::command::Command::Mute(muted));
+        self.emit(cx, Kind::Mute { muted, by }, None);
+    }
+}

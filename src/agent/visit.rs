@@ -1,0 +1,140 @@
+//! A visit: the one room the device is in, or on its way to. Two things are true of it at once: whether the QSS admits
+//! us ([`Membership`]) and how far the SIP call has come ([`Leg`]). Each changes without the other: a QSS that is away
+//! ends no call, a call that is redialled ends no membership.
+
+use crate::media::command::StreamParams;
+use crate::media::plan::Plan;
+use crate::qss::backoff::Backoff;
+use crate::qss::message;
+use crate::qss::requests::Ticket;
+use crate::sip::endpoint::CallId;
+use crate::status::event::RoomRef;
+use crate::time::{Span, Time, Wakeup, soonest};
+
+#[derive(Debug)]
+pub(super) struct Visit {
+    /// For logs and status.
+    pub(super) name: String,
+    pub(super) origin: Origin,
+    /// What is known of the room; grows with the answer of joinRoom.
+    pub(super) room: message::Room,
+    pub(super) membership: Membership,
+    pub(super) leg: Leg,
+    pub(super) redial: Backoff,
+}
+
+/// Why we are here; decides what happens when the visit ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// Room number `.0` of the configuration: tried again for ever.
+    Configured(usize),
+    /// Invited by request `id`, accepted at `accepted_at`: over when the call is.
+    Invited { id: String, accepted_at: Time },
+    /// Somebody said `join` with a room that is not configured: over when the call is.
+    Asked,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Membership {
+    /// No QSS is asked: the SIP URI is all there is to know.
+    Direct,
+    /// joinRoom or createRoom is on its way; there is no call yet.
+    Asked(Ticket),
+    Admitted,
+    /// The QSS session that admitted us is gone. The call goes on, at most until `until`; `asked` is the joinRoom
+    /// after the next registration.
+    Unproven {
+        until: Time,
+        asked: Option<Ticket>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Leg {
+    /// To be dialled as soon as the rest allows it.
+    Due,
+    /// Dialled again at `at`.
+    Pausing {
+        at: Time,
+    },
+    Dialling {
+        call: CallId,
+        target: String,
+        plan: Plan,
+    },
+    Up(Up),
+}
+
+/// A confirmed call.
+#[derive(Clone, Debug)]
+pub(super) struct Up {
+    pub(super) call: CallId,
+    pub(super) target: String,
+    pub(super) plan: Plan,
+    pub(super) params: StreamParams,
+    pub(super) since: Time,
+    pub(super) sending: bool,
+    pub(super) playing: bool,
+    pub(super) hearing: Hearing,
+}
+
+/// What arrives from the mixer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hearing {
+    Packets,
+    /// Nothing since then.
+    Silence(Time),
+    /// Nothing is to be expected: the mixer holds the call.
+    Held,
+}
+
+impl Visit {
+    pub(super) fn room_ref(&self) -> RoomRef {
+        RoomRef { name: self.name.clone(), id: self.room.id.clone() }
+    }
+
+    pub(super) fn is_admitted(&self) -> bool {
+        match self.membership {
+            Membership::Direct | Membership::Admitted => true,
+            Membership::Asked(_) | Membership::Unproven { .. } => false,
+        }
+    }
+
+    /// There is a call, or one is being set up.
+    pub(super) fn has_call(&self) -> Option<CallId> {
+        match &self.leg {
+            Leg::Dialling { call, .. } => Some(*call),
+            Leg::Up(up) => Some(up.call),
+            Leg::Due | Leg::Pausing { .. } => None,
+        }
+    }
+
+    pub(super) fn up(&self) -> Option<&Up> {
+        match &self.leg {
+            Leg::Up(up) => Some(up),
+            Leg::Due | Leg::Pausing { .. } | Leg::Dialling { .. } => None,
+        }
+    }
+
+    pub(super) fn up_mut(&mut self) -> Option<&mut Up> {
+        match &mut self.leg {
+            Leg::Up(up) => Some(up),
+            Leg::Due | Leg::Pausing { .. } | Leg::Dialling { .. } => None,
+        }
+    }
+
+    pub(super) fn poll_timeout(&self, dead_timeout: Span) -> Option<Wakeup> {
+        let membership = match self.membership {
+            Membership::Unproven { until, .. } => Some(Wakeup::new(until, "call grace without qss")),
+            Membership::Direct | Membership::Asked(_) | Membership::Admitted => None,
+        };
+        let leg = match &self.leg {
+            Leg::Pausing { at } => Some(Wakeup::new(*at, "redial")),
+            Leg::Up(Up { hearing: Hearing::Silence(since), .. }) => {
+                Some(Wakeup::new(*since + dead_timeout, "no media"))
+            }
+            Leg::Up(_) | Leg::Due | Leg::Dialling { .. } => None,
+        };
+        soonest(membership, leg)
+    }
+}
