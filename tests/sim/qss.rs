@@ -1,0 +1,132 @@
+//! The QSS of the simulated world: the documented shapes, slips included, and knobs for refusals and silence.
+
+use super::{Delivery, ROOM, SIP_URI};
+use qss_endpoint::agent::{LinkError, LinkErrorKind};
+use qss_endpoint::time::Time;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub struct Qss {
+    pub up: bool,
+    /// Accepts the link, reads everything, says nothing.
+    pub mute: bool,
+    /// Request name -> refusal (code, message); 0 as code: no answer at all.
+    pub refuse: BTreeMap<String, (u16, &'static str)>,
+    pub rooms: BTreeMap<String, Value>,
+    /// Put the room's fields beside `answer` instead of under `payload`.
+    pub flat: bool,
+    /// Every frame that came in: (time, frame).
+    pub log: Vec<(Time, Value)>,
+    link: Option<u32>,
+    created: u32,
+}
+
+impl Qss {
+    pub fn new() -> Qss {
+        Qss {
+            up: true,
+            mute: false,
+            refuse: BTreeMap::new(),
+            rooms: BTreeMap::from([(ROOM.to_owned(), room(ROOM, SIP_URI))]),
+            flat: false,
+            log: Vec::new(),
+            link: None,
+            created: 0,
+        }
+    }
+
+    pub fn connect(&mut self, link: u32) -> Vec<(u64, Delivery)> {
+        if !self.up {
+            let error = LinkError { kind: LinkErrorKind::Refused, detail: "refused".into(), retry_after: None };
+            return vec![(5, Delivery::Closed(link, error))];
+        }
+        self.link = Some(link);
+        vec![(5, Delivery::Opened(link))]
+    }
+
+    pub fn ping(&self, link: u32) -> Vec<(u64, Delivery)> {
+        if self.link == Some(link) && self.up { vec![(5, Delivery::Alive(link))] } else { Vec::new() }
+    }
+
+    pub fn disconnected(&mut self, link: u32) {
+        if self.link == Some(link) {
+            self.link = None;
+        }
+    }
+
+    pub fn forget_links(&mut self) {
+        self.link = None;
+    }
+
+    pub fn handle(&mut self, link: u32, text: &str, now: Time) -> Vec<(u64, Delivery)> {
+        if self.link != Some(link) || !self.up {
+            return Vec::new();
+        }
+        let frame: Value = serde_json::from_str(text).expect("the agent writes JSON");
+        self.log.push((now, frame.clone()));
+        let Some(name) = frame["request"].as_str() else { return Vec::new() };
+        let id = &frame["requestID"];
+        let refusal = self.refuse.get(name).copied();
+        if self.mute || refusal.is_some_and(|(code, _)| code == 0) {
+            return Vec::new();
+        }
+        let reply = match refusal {
+            Some((code, message)) => json!({"requestID": id, "cancel": name, "error": code, "message": message}),
+            None => self.reply(name, id, &frame["payload"]),
+        };
+        vec![(5, Delivery::Frame(link, reply.to_string()))]
+    }
+
+    fn reply(&mut self, name: &str, id: &Value, payload: &Value) -> Value {
+        let answer = |payload: Value| json!({"answer": name, "requestID": id, "payload": payload});
+        match name {
+            "register" => answer(json!({"id": "peer1"})),
+            "unregister" => answer(json!({})),
+            "createRoom" => {
+                self.created += 1;
+                let id = format!("created{}", self.created);
+                self.rooms.insert(id.clone(), room(&id, SIP_URI));
+                answer(self.rooms[&id].clone())
+            }
+            "joinRoom" => match self.rooms.get(payload["room"].as_str().unwrap_or_default()) {
+                Some(room) if self.flat => {
+                    let mut flat = room.clone();
+                    flat["answer"] = json!(name);
+                    flat["requestID"] = id.clone();
+                    flat
+                }
+                Some(room) => answer(room.clone()),
+                None => json!({"requestID": id, "cancel": name, "error": 403,
+                               "message": "user not included into ACL"}),
+            },
+            // The page's own sample prints a refusal where the success should be.
+            "leaveRoom" => json!({"requestID": id, "cancel": name, "error": 403,
+                                  "message": "user not included into ACL"}),
+            _ => json!({"requestID": id, "cancel": name, "error": 501, "message": "unknown"}),
+        }
+    }
+
+    pub fn requests(&self, name: &str) -> Vec<&Value> {
+        self.log.iter().map(|(_, frame)| frame).filter(|frame| frame["request"] == name).collect()
+    }
+
+    /// The device's status events that arrived.
+    pub fn events(&self) -> Vec<&Value> {
+        let events = self.log.iter().map(|(_, frame)| frame).filter(|frame| frame["type"] == "event");
+        events.map(|frame| &frame["payload"]["payload"]).collect()
+    }
+
+    /// Our reply to a request of the QSS.
+    pub fn replies_to(&self, id: &str) -> Vec<&Value> {
+        let is_reply = |f: &&Value| f["requestID"] == id && (f.get("answer").is_some() || f.get("cancel").is_some());
+        self.log.iter().map(|(_, frame)| frame).filter(is_reply).collect()
+    }
+}
+
+pub fn room(id: &str, sip_uri: &str) -> Value {
+    json!({"id": "60315b4fe951a9c42cae6e0f", "uuid": id, "room": id, "owner": "", "record": false,
+           "number": "26777033", "sipUri": sip_uri, "bitrate": 64, "serverUuid": "RQQV",
+           "server": [{"wss": "wss://collaborator/ws-sfu1"}], "timestamp": 1_613_847_375_280_u64,
+           "participantsLimit": 100, "ice": [{"urls": "stun:stun.example:19302"}], "token": "51e4",
+           "participants": ["5da6"]})
+}
