@@ -128,17 +128,14 @@ impl Agent {
 
     /// The call of the visit is over, or was never answered: dial again, or give the room up.
     fn lose_call(&mut self, cx: &mut Cx<'_>, cause: Cause) {
-        let Some(visit) = &mut self.visit else { return };
-        let lasted = match &visit.leg {
-            Leg::Up(up) => Some(cx.now.since(up.since)),
-            Leg::Due | Leg::Pausing { .. } | Leg::Dialling { .. } => None,
-        };
+        let lasted = self.visit.as_ref().and_then(Visit::up).map(|up| cx.now.since(up.since));
         if lasted.is_none_or(|lasted| lasted < REFUSED_BY_BYE) {
             self.reporter.counters.call_failures += 1;
         }
         if lasted.is_some_and(|lasted| lasted >= self.config.sip.retry_max) {
-            visit.redial.reset();
+            self.forgive();
         }
+        let Some(visit) = &self.visit else { return };
         let invited = match visit.origin {
             Origin::Configured(_) => false,
             Origin::Invited { .. } | Origin::Asked => true,

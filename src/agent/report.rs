@@ -107,8 +107,14 @@ impl Agent {
     /// Lets the ladder look at what is true now; `cause` explains what no longer is.
     pub(super) fn observe(&mut self, cx: &mut Cx<'_>, cause: Option<&Cause>) {
         if let Some(change) = self.reporter.ladder.observe(cx.now, self.holds(), cause) {
-            let proven = self.reporter.ladder.facts().filter(|(_, f)| f.holds).map(|(name, _)| name).collect();
-            self.emit(cx, Kind::Ladder { previous: change.previous, proven }, change.cause);
+            let proven: Vec<_> = self.reporter.ladder.facts().filter(|(_, f)| f.holds).map(|(name, _)| name).collect();
+            let room = self.visit.as_ref().map(Visit::room_ref);
+            let mut previous = change.previous;
+            for rung in self.reporter.ladder.climbed(previous) {
+                let kind = Kind::Ladder { previous, proven: proven.clone() };
+                self.emit_at(cx, rung, kind, room.clone(), change.cause.clone());
+                previous = rung;
+            }
         }
     }
 
@@ -136,8 +142,12 @@ impl Agent {
     }
 
     fn emit_about(&mut self, cx: &mut Cx<'_>, kind: Kind, room: Option<RoomRef>, cause: Option<Cause>) {
+        self.emit_at(cx, self.reporter.ladder.rung(), kind, room, cause);
+    }
+
+    fn emit_at(&mut self, cx: &mut Cx<'_>, rung: Rung, kind: Kind, room: Option<RoomRef>, cause: Option<Cause>) {
         let reporter = &mut self.reporter;
-        let event = reporter.stamp.event(cx.now, cx.wall, kind, reporter.ladder.rung(), room, cause);
+        let event = reporter.stamp.event(cx.now, cx.wall, kind, rung, room, cause);
         cx.out.push_back(Output::Status(event.line()));
         if self.config.qss.url.is_none() {
             return;

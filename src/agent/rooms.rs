@@ -272,7 +272,6 @@ impl Agent {
         if let Origin::Configured(i) = visit.origin
             && let Some(entry) = self.rooms.entries.get_mut(i)
         {
-            entry.backoff.reset();
             match entry.config.target {
                 RoomTarget::Create => entry.created = visit.room.id.clone(),
                 RoomTarget::Id(_) | RoomTarget::SipUri(_) => {}
@@ -348,6 +347,17 @@ impl Agent {
         match entry.pause {
             Pause::Until(at) => Some(at),
             Pause::Ready | Pause::Barred => None,
+        }
+    }
+
+    /// The call of this visit stood long: the next failure is a first one.
+    pub(super) fn forgive(&mut self) {
+        let Some(visit) = &mut self.visit else { return };
+        visit.redial.reset();
+        if let Origin::Configured(i) = visit.origin
+            && let Some(entry) = self.rooms.entries.get_mut(i)
+        {
+            entry.backoff.reset();
         }
     }
 

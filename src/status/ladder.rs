@@ -69,6 +69,15 @@ impl Ladder {
         rung_of(self.facts.each_ref().map(|f| f.holds))
     }
 
+    /// The rungs proven above `previous` up to the present one: a climb is told rung by rung, even when the proofs
+    /// came in another order (packets may arrive before the first one leaves). Just the present rung otherwise.
+    pub fn climbed(&self, previous: Rung) -> Vec<Rung> {
+        let rung = self.rung();
+        let steps: Vec<_> =
+            self.facts().filter(|(name, f)| f.holds && *name > previous && *name <= rung).map(|(name, _)| name).collect();
+        if steps.is_empty() { vec![rung] } else { steps }
+    }
+
     /// The facts with their names.
     pub fn facts(&self) -> impl Iterator<Item = (Rung, &Fact)> {
         FACTS.into_iter().zip(&self.facts)
@@ -158,5 +167,7 @@ mod tests {
         let mut ladder = Ladder::new(Time::ZERO);
         ladder.observe(T, [true, true, true, false, true, true], None);
         assert_eq!(ladder.rung(), Rung::Call);
+        ladder.observe(T, [true; 6], None);
+        assert_eq!(ladder.climbed(Rung::Call), [Rung::Sending, Rung::Receiving, Rung::Playing], "all are told");
     }
 }

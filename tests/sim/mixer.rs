@@ -19,6 +19,8 @@ pub struct Mixer {
     /// What came in: method and Call-ID.
     pub log: Vec<(String, String)>,
     pub last_invite: String,
+    /// Repeats its 200 as RFC 3261 13.3.1.4 asks (ACKed or not).
+    pub insists: bool,
     calls: Vec<Call>,
     tags: u32,
 }
@@ -44,6 +46,7 @@ impl Mixer {
             manner: Manner::Answer,
             log: Vec::new(),
             last_invite: String::new(),
+            insists: false,
             calls: Vec::new(),
             tags: 0,
         }
@@ -130,12 +133,34 @@ impl Mixer {
             cseq: 0,
         });
         let mut out = send(2, response(text, "100 Trying", None, ""));
-        out.extend(send(4, answer));
+        let repetitions: &[u64] = if self.insists { &[4, 504, 1_504, 3_504, 7_504, 11_504, 15_504] } else { &[4] };
+        out.extend(repetitions.iter().flat_map(|after| send(*after, answer.clone())));
         if self.manner == Manner::AnswerThenBye {
             let call = self.calls.pop().expect("just pushed");
             out.extend(send(30, bye(&call)));
         }
         out
+    }
+
+    /// A re-INVITE of the mixer with this direction attribute; on hold it sends nothing.
+    pub fn reinvite(&mut self, direction: &str) -> Vec<(u64, Delivery)> {
+        let call = self.calls.last_mut().expect("a call");
+        call.cseq += 1;
+        call.silent = direction == "inactive";
+        let uri = call.contact.split(['<', '>']).nth(1).expect("a Contact URI");
+        let body = call.answer.split("\r\n\r\n").nth(1).expect("SDP").replace("sendrecv", direction);
+        let text = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {MIXER};branch=z9hG4bKre{cseq}{tag};rport\r\nMax-Forwards: \
+             70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} INVITE\r\nContact: <sip:{MIXER}>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {len}\r\n\r\n{body}",
+            tag = call.tag,
+            from = call.to,
+            to = call.from,
+            id = call.call_id,
+            cseq = call.cseq,
+            len = body.len(),
+        );
+        send(2, text)
     }
 
     /// BYE to every call.

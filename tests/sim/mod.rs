@@ -1,6 +1,6 @@
 //! A small world on virtual time: the real agent (with the real SIP endpoint), a QSS, a mixer and a media thread, all
 //! in one process, seeded. Each step checks what must hold always; see [`World::check`].
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 pub mod mixer;
 pub mod qss;
