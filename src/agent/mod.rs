@@ -31,9 +31,6 @@ mod report;
 mod rooms;
 mod visit;
 
-#[cfg(test)]
-mod tests;
-
 use crate::config::Config;
 use crate::media::command;
 use crate::qss::session::{self, Session};
@@ -236,7 +233,10 @@ impl Agent {
             Input::Start { sip_port } => self.start(cx, sip_port),
             Input::QssOpened => self.with_session(cx, |session, now, out| session.opened(now, out)),
             Input::QssFrame(text) => self.with_session(cx, |session, now, out| session.handle_frame(now, text, out)),
-            Input::QssAlive => self.session.handle_alive(),
+            Input::QssAlive => {
+                self.session.handle_alive();
+                self.reporter.backlog.confirmed();
+            }
             Input::QssClosed(error) => self.with_session(cx, |session, now, out| session.closed(now, error, out)),
             Input::Sip { from, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_datagram(now, from, bytes, out)),
             Input::Routed { host, port, route } => {
@@ -342,7 +342,10 @@ impl Agent {
             match output {
                 session::Output::Open => cx.out.push_back(Output::QssOpen),
                 session::Output::Send(text) => cx.out.push_back(Output::QssSend(text)),
-                session::Output::Ping => cx.out.push_back(Output::QssPing),
+                session::Output::Ping => {
+                    self.reporter.backlog.pinged();
+                    cx.out.push_back(Output::QssPing);
+                }
                 session::Output::Close => cx.out.push_back(Output::QssClose),
                 session::Output::Event(event) => self.on_session(cx, event),
             }

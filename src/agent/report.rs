@@ -23,7 +23,7 @@ const MAX_WAITING: usize = 8;
 pub(super) struct Reporter {
     stamp: Stamp,
     ladder: Ladder,
-    backlog: Backlog,
+    pub(super) backlog: Backlog,
     problems: Tally,
     sessions: Repeats<Failure>,
     rooms: Repeats<Failure>,
@@ -152,24 +152,17 @@ impl Agent {
         if self.config.qss.url.is_none() {
             return;
         }
-        if reporter.backlog.is_empty() && self.session.takes_events() {
-            let event = reporter.backlog.mark(event);
-            self.send_upstream(cx, &event);
-        } else {
-            reporter.backlog.push(event);
-        }
+        reporter.backlog.push(event);
+        self.flush_backlog(cx);
     }
 
-    fn send_upstream(&mut self, cx: &mut Cx<'_>, event: &impl Serialize) {
-        let name = self.config.qss.names.status_event.clone();
-        self.with_session(cx, |session, _, out| session.send_event(&name, event, out));
-    }
-
-    pub(super) fn flush_backlog(&mut self, cx: &mut Cx<'_>) {
+    /// Sends all that waits, oldest first.
+    fn flush_backlog(&mut self, cx: &mut Cx<'_>) {
         while self.session.takes_events()
-            && let Some(event) = self.reporter.backlog.pop()
+            && let Some(event) = self.reporter.backlog.next_to_send()
         {
-            self.send_upstream(cx, &event);
+            let name = self.config.qss.names.status_event.clone();
+            self.with_session(cx, |session, _, out| session.send_event(&name, &event, out));
         }
     }
 

@@ -194,7 +194,6 @@ impl Agent {
     pub(super) fn on_registered(&mut self, cx: &mut Cx<'_>) {
         self.reporter.registered();
         self.observe(cx, None);
-        self.flush_backlog(cx);
         self.ask_again(cx);
         self.advance(cx);
         self.snapshot_soon(cx);
@@ -218,6 +217,7 @@ impl Agent {
     }
 
     pub(super) fn on_session_lost(&mut self, cx: &mut Cx<'_>, cause: &Cause, was_registered: bool, retry_at: Time) {
+        self.reporter.backlog.link_lost();
         let grace_ends = cx.now + self.config.qss.call_grace;
         if let Some(visit) = &mut self.visit {
             match visit.membership {

@@ -73,8 +73,11 @@ impl Ladder {
     /// came in another order (packets may arrive before the first one leaves). Just the present rung otherwise.
     pub fn climbed(&self, previous: Rung) -> Vec<Rung> {
         let rung = self.rung();
-        let steps: Vec<_> =
-            self.facts().filter(|(name, f)| f.holds && *name > previous && *name <= rung).map(|(name, _)| name).collect();
+        let steps: Vec<_> = self
+            .facts()
+            .filter(|(name, f)| f.holds && *name > previous && *name <= rung)
+            .map(|(name, _)| name)
+            .collect();
         if steps.is_empty() { vec![rung] } else { steps }
     }
 

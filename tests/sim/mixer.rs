@@ -79,8 +79,11 @@ impl Mixer {
 
     pub fn handle(&mut self, bytes: &[u8]) -> Vec<(u64, Delivery)> {
         let text = String::from_utf8(bytes.to_vec()).expect("SIP text");
-        if !self.up || text.starts_with("SIP/2.0") {
+        if !self.up {
             return Vec::new();
+        }
+        if text.starts_with("SIP/2.0") {
+            return self.on_response(&text);
         }
         let method = text.split(' ').next().expect("a method").to_owned();
         let call_id = header(&text, "Call-ID").expect("a Call-ID");
@@ -103,6 +106,30 @@ impl Mixer {
                 send(2, response(&text, "200 OK", None, ""))
             }
             _ => send(2, response(&text, "200 OK", None, "")),
+        }
+    }
+
+    /// The only responses that need anything are the 200s to our re-INVITEs.
+    fn on_response(&mut self, text: &str) -> Vec<(u64, Delivery)> {
+        let cseq = header(text, "CSeq").expect("CSeq");
+        let call_id = header(text, "Call-ID").expect("Call-ID");
+        let call = self.calls.iter().find(|c| c.call_id == call_id);
+        match (text.starts_with("SIP/2.0 200"), cseq.strip_suffix(" INVITE"), call) {
+            (true, Some(number), Some(call)) => {
+                let uri = call.contact.split(['<', '>']).nth(1).expect("a Contact URI");
+                send(
+                    2,
+                    format!(
+                        "ACK {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {MIXER};branch=z9hG4bKack{number}{tag};rport\r\n\
+                         Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {number} ACK\r\n\
+                         Content-Length: 0\r\n\r\n",
+                        tag = call.tag,
+                        from = call.to,
+                        to = call.from,
+                    ),
+                )
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -148,7 +175,8 @@ impl Mixer {
         call.cseq += 1;
         call.silent = direction == "inactive";
         let uri = call.contact.split(['<', '>']).nth(1).expect("a Contact URI");
-        let body = call.answer.split("\r\n\r\n").nth(1).expect("SDP").replace("sendrecv", direction);
+        let sdp = call.answer.split("\r\n\r\n").nth(1).expect("SDP");
+        let body = sdp.replace("sendrecv", direction).replace("o=- 1 2", &format!("o=- 1 {}", 2 + call.cseq));
         let text = format!(
             "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {MIXER};branch=z9hG4bKre{cseq}{tag};rport\r\nMax-Forwards: \
              70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} INVITE\r\nContact: <sip:{MIXER}>\r\n\
