@@ -33,8 +33,9 @@ const MAX_ENDING: usize = 8;
 const MIN_BITRATE: u32 = 6_000;
 
 impl Agent {
-    pub(super) fn dial(&mut self, cx: &mut Cx<'_>) {
-        let (Some(visit), Some(ports)) = (&self.visit, self.voice.ports) else { return };
+    /// `ports`: of the media thread's RTP and RTCP sockets.
+    pub(super) fn dial(&mut self, cx: &mut Cx<'_>, ports: (u16, u16)) {
+        let Some(visit) = &self.visit else { return };
         let Some(target) = visit.room.sip_uri.clone() else { return };
         let plan = self.plan(visit);
         if self.voice.card == CardUse::Closed {

@@ -130,8 +130,10 @@ impl Agent {
             .visit
             .as_ref()
             .is_some_and(|visit| matches!(visit.leg, Leg::Due) && !matches!(visit.membership, Membership::Asked(_)));
-        if dials && self.voice.ports.is_some() {
-            self.dial(cx);
+        match (dials, self.voice.ports) {
+            (true, Some(ports)) => self.dial(cx, ports),
+            (true, None) => self.reporter.explain(Rung::Call, &Failure::MediaNotReady.into()),
+            (false, _) => {}
         }
     }
 

@@ -1,0 +1,149 @@
+//! The documents are held against the program: every sample is a frame, every code is in the table.
+
+mod sim;
+
+use qss_endpoint::agent::Input;
+use qss_endpoint::qss::message::{Frame, Room};
+use qss_endpoint::status::failure::Failure;
+use serde_json::Value;
+use sim::{World, config};
+
+const QSS: &str = include_str!("../docs/qss.md");
+const STATUS: &str = include_str!("../docs/status-events.md");
+
+/// The bodies of the ```json fences.
+fn samples(page: &str) -> Vec<&str> {
+    page.split("```json\n").skip(1).map(|rest| rest.split("\n```").next().expect("a closed fence")).collect()
+}
+
+fn table() -> String {
+    let row = |f: &Failure| {
+        let status = if f.status().is_some() { "yes" } else { "" };
+        format!("| `{}` | {status} | {} |\n", f.code(), f.next_step())
+    };
+    format!(
+        "| code | has a `status` | next step |\n|---|---|---|\n{}",
+        Failure::ALL.iter().map(row).collect::<String>()
+    )
+}
+
+#[test]
+fn every_sample_is_a_frame() {
+    let samples = samples(QSS);
+    assert!(samples.len() >= 23, "{} samples", samples.len());
+    for sample in samples {
+        let frame = Frame::parse(sample, 262_144);
+        assert!(frame.is_ok(), "{frame:?}: {sample}");
+    }
+}
+
+#[test]
+fn both_spellings_of_the_room_are_the_same_kind_of_room() {
+    let rooms: Vec<_> = samples(QSS)
+        .into_iter()
+        .filter_map(|sample| match Frame::parse(sample, 262_144) {
+            Ok(Frame::Answer { name, body, .. }) if name == "createRoom" => Room::read(body.fields()),
+            Ok(_) | Err(_) => None,
+        })
+        .collect();
+    assert_eq!(rooms.len(), 2);
+    assert!(rooms.iter().all(|r| r.id.is_some() && r.sip_uri.as_deref() == Some(sim::SIP_URI)));
+    assert!(rooms.iter().all(|r| r.bitrate_kbps.is_some() && !r.servers.is_empty() && !r.ice.is_empty()));
+}
+
+/// What the device writes has the documented keys: each of its own samples is compared with a frame it really sent.
+#[test]
+fn what_the_device_sends_looks_like_its_sample() {
+    let mut config = config();
+    config.invites.accept = vec!["nobody".into()];
+    let mut w = World::playing(1, config);
+    let invite = samples(QSS).into_iter().find(|s| s.contains("\"request\":\"invite\"")).expect("an invite");
+    w.qss_says(invite);
+    w.qss_says(samples(QSS).into_iter().find(|s| s.contains("\"request\":\"transferring")).expect("a transfer"));
+    w.input(Input::Stop);
+    w.run(100);
+    for (kind, name) in [
+        ("request", "register"),
+        ("request", "joinRoom"),
+        ("request", "leaveRoom"),
+        ("request", "unregister"),
+        ("cancel", "invite"),
+        ("cancel", "transferring-attended-transfer"),
+    ] {
+        let sent =
+            w.qss.log.iter().map(|(_, f)| f).find(|f| f[kind] == name).unwrap_or_else(|| panic!("{name} unsent"));
+        let documented = samples(QSS)
+            .into_iter()
+            .map(|s| serde_json::from_str::<Value>(s).expect("JSON"))
+            .find(|s| s[kind] == name)
+            .unwrap_or_else(|| panic!("{name} undocumented"));
+        assert_eq!(shape(sent), shape(&documented), "{name}");
+    }
+}
+
+/// The keys, one level deep.
+fn shape(value: &Value) -> Vec<String> {
+    let keys = |v: &Value| v.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let mut all = keys(value);
+    all.extend(keys(&value["payload"]).into_iter().map(|k| format!("payload.{k}")));
+    all
+}
+
+#[test]
+fn every_sample_of_the_server_is_replayed_and_none_is_malformed() {
+    for sample in samples(QSS) {
+        let mut w = World::playing(1, config());
+        w.qss_says(sample);
+        w.run(5_000);
+        let malformed = w
+            .events_of("problem")
+            .iter()
+            .any(|e| e["what"].as_str().is_some_and(|p| p != "qss_unknown_event" && p != "qss_unknown_request"));
+        assert!(!malformed, "{sample}: {:?}", w.events_of("problem"));
+        if let Ok(Frame::Request { id, .. }) = Frame::parse(sample, 262_144) {
+            assert_eq!(w.qss.replies_to(&id).len(), 1, "a request is always answered: {sample}");
+        }
+    }
+}
+
+/// `REWRITE=1 cargo test --test agent_docs` puts the table into the page.
+#[test]
+fn every_code_is_in_the_table() {
+    let start = STATUS.find("| code | has a").unwrap_or_else(|| STATUS.find("CODES").expect("a place for the table"));
+    if std::env::var_os("REWRITE").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status-events.md");
+        std::fs::write(path, format!("{}{}", &STATUS[..start], table())).expect("the page can be written");
+        return;
+    }
+    assert_eq!(&STATUS[start..], table(), "REWRITE=1 cargo test --test agent_docs");
+}
+
+/// Each event that a long story produces has the documented fields, and each kind and field is on the page.
+#[test]
+fn every_kind_and_field_is_on_the_page() {
+    let mut config = config();
+    config.invites.accept = vec!["*".into()];
+    let mut w = World::playing(2, config);
+    w.qss_says(r#"{"request":"invite","requestID":"I","payload":{"from":"a","room":{"room":"r","sipUri":"sip:1@m"}}}"#);
+    w.qss_says("garbage");
+    w.local("mute on");
+    w.local("status");
+    w.mixer.manner = sim::mixer::Manner::Refuse(503);
+    w.mixer_hangs_up();
+    w.run(5_000);
+    let mut kinds: Vec<_> = w.events.iter().map(|e| e["event"].as_str().expect("a kind").to_owned()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, ["attempt", "call_ended", "card", "invite", "ladder", "mute", "problem", "snapshot"]);
+    for event in &w.events {
+        for key in event.as_object().expect("an object").keys() {
+            assert!(STATUS.contains(&format!("`{key}`")), "{key} is not documented");
+        }
+        assert!(STATUS.contains(&format!("| `{}` |", event["event"].as_str().expect("a kind"))));
+    }
+    let ended = w.events_of("call_ended")[0]["media"].as_object().expect("numbers");
+    assert!(ended.keys().all(|key| STATUS.contains(&format!("`{key}`"))), "{ended:?}");
+    for sample in samples(STATUS) {
+        assert!(serde_json::from_str::<Value>(sample).is_ok_and(|e| e["seq"].is_u64()), "{sample}");
+    }
+}
