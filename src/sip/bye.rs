@@ -1,11 +1,12 @@
 //! BYE (RFC 3261 15): hanging up, and being hung up on.
 
-use super::call::{Call, Leg, Session, State, acknowledge};
-use super::core::{Core, Incoming};
+use super::call::{Call, Departure, Session, State, acknowledge};
+use super::core::{Core, Incoming, NextHop};
 use super::dialog::Dialog;
 use super::endpoint::{CallId, EndCause, Outbox};
 use super::message::name_addr::{quote, unquote};
 use super::message::params::Params;
+use super::message::uri::Uri;
 use super::message::{Headers, Method, Name, Response};
 use super::transaction::{Answer, Purpose, User};
 use crate::time::Time;
@@ -18,62 +19,49 @@ impl Call {
         match mem::replace(&mut self.state, State::Over) {
             State::Routing { .. } => self.end(EndCause::Local, out),
             State::Confirmed(Session { leg, dialog, .. }) => {
-                self.leave(core, now, leg, dialog, EndCause::Local, reason, out);
+                let cause = EndCause::Local;
+                self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, reason, out);
             }
             state @ (State::Calling(_) | State::Proceeding(_)) => {
                 self.state = state;
                 self.give_up(core, now, EndCause::Local, reason, out);
             }
-            state @ (State::Abandoning { .. } | State::Cancelling { .. } | State::Leaving { .. } | State::Over) => {
+            state @ (State::Abandoning { .. } | State::Cancelling { .. } | State::Leaving(_) | State::Over) => {
                 self.state = state;
             }
         }
     }
 
-    /// Sends BYE; the call ends with `cause` when it is answered or times out.
-    #[allow(clippy::too_many_arguments)] // the parts of the state that is left
+    /// Sends BYE; the call ends when it is answered or times out.
     pub(super) fn leave(
         &mut self,
         core: &mut Core,
         now: Time,
-        leg: Leg,
-        dialog: Dialog,
-        cause: EndCause,
+        mut departure: Departure,
         reason: Option<String>,
         out: &mut Outbox,
     ) {
-        self.send_bye(core, now, (leg, dialog, cause, 0), reason, out);
-    }
-
-    fn send_bye(
-        &mut self,
-        core: &mut Core,
-        now: Time,
-        (mut leg, mut dialog, cause, attempts): (Leg, Dialog, EndCause, u8),
-        reason: Option<String>,
-        out: &mut Outbox,
-    ) {
+        let Departure { leg, dialog, .. } = &mut departure;
         let mut bye = dialog.request(Method::Bye);
         if let Some(reason) = reason {
             bye.headers.push(Name::Reason, reason);
         }
         leg.credentials.authorize(&mut bye, &mut core.rng);
         core.send(now, bye, leg.route, User { call: self.id, purpose: Purpose::Bye }, out);
-        self.state = State::Leaving { leg, dialog, cause, attempts };
+        self.state = State::Leaving(departure);
     }
 
     /// Any final response ends the call (RFC 3261 15.1.1), but a challenge may be met.
     pub(super) fn on_bye_response(&mut self, core: &mut Core, now: Time, response: &Response, out: &mut Outbox) {
         match mem::replace(&mut self.state, State::Over) {
-            State::Leaving { leg, dialog, cause, attempts } if response.status < 200 => {
-                self.state = State::Leaving { leg, dialog, cause, attempts };
-            }
-            State::Leaving { mut leg, dialog, cause, attempts } => {
+            State::Leaving(departure) if response.status < 200 => self.state = State::Leaving(departure),
+            State::Leaving(mut departure) => {
                 let challenged = matches!(response.status, 401 | 407);
-                if challenged && leg.credentials.learn(response, attempts).is_ok() {
-                    self.send_bye(core, now, (leg, dialog, cause, attempts + 1), None, out);
+                if challenged && departure.leg.credentials.learn(response, departure.refusals).is_ok() {
+                    departure.refusals += 1;
+                    self.leave(core, now, departure, None, out);
                 } else {
-                    self.end(cause, out);
+                    self.end(departure.cause, out);
                 }
             }
             state @ (State::Routing { .. }
@@ -87,9 +75,8 @@ impl Call {
     }
 
     pub(super) fn on_bye_timeout(&mut self, out: &mut Outbox) {
-        if let State::Leaving { cause, .. } = &self.state {
-            let cause = cause.clone();
-            self.end(cause, out);
+        if let State::Leaving(departure) = &self.state {
+            self.end(departure.cause.clone(), out);
         }
     }
 
@@ -101,7 +88,7 @@ impl Call {
                 session.exchange.abandon(core);
                 self.end(EndCause::Remote { reason: reason_of(&incoming.request.headers) }, out);
             }
-            State::Leaving { cause, .. } => self.end(cause, out),
+            State::Leaving(departure) => self.end(departure.cause, out),
             state @ (State::Routing { .. }
             | State::Calling(_)
             | State::Proceeding(_)
@@ -115,7 +102,11 @@ impl Call {
 /// A 2xx nobody wants, of another fork or for a call that is over: ACK, then BYE (RFC 3261 13.2.2.4).
 pub(super) fn drop_fork(core: &mut Core, now: Time, call: CallId, answer: &Answer, out: &mut Outbox) {
     let mut dialog = Dialog::of_answer(answer);
-    let route = answer.route();
+    let mut route = answer.route();
+    let first = Uri::parse(&answer.request.uri).map(|uri| core.hop(&uri));
+    if let Ok(NextHop::At(address)) = first.map(|first| core.next_hop(&first, &dialog.next_hop())) {
+        route.remote = address;
+    }
     acknowledge(core, &dialog, route, answer, out);
     let bye = dialog.request(Method::Bye);
     core.send(now, bye, route, User { call, purpose: Purpose::DropFork }, out);

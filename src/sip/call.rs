@@ -14,16 +14,14 @@
 //! * `modify`: re-INVITE and UPDATE of either side while Confirmed.
 
 use super::auth::Credentials;
-use super::core::{Core, Hop, Incoming};
+use super::core::{Core, Hop, Incoming, NextHop};
 use super::dialog::Dialog;
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output, Route, RouteError};
-use super::message::uri::Uri;
 use super::message::{Identity, Method, Name};
 use super::modify::Exchange;
 use super::transaction::{Answer, Notice, Purpose};
 use crate::sdp::{Local, Negotiated, Negotiation};
 use crate::time::{Time, Wakeup};
-use std::net::{IpAddr, SocketAddr};
 
 pub(super) struct Call {
     pub(super) id: CallId,
@@ -65,12 +63,7 @@ pub(super) enum State {
     },
     Confirmed(Session),
     /// BYE sent.
-    Leaving {
-        leg: Leg,
-        dialog: Dialog,
-        cause: EndCause,
-        attempts: u8,
-    },
+    Leaving(Departure),
     Over,
 }
 
@@ -96,6 +89,15 @@ pub(super) struct Attempt {
     pub(super) next: Option<Local>,
 }
 
+/// A dialog that is being ended.
+pub(super) struct Departure {
+    pub(super) leg: Leg,
+    pub(super) dialog: Dialog,
+    pub(super) cause: EndCause,
+    /// How often the BYE was refused with a challenge.
+    pub(super) refusals: u8,
+}
+
 /// A confirmed dialog with media.
 pub(super) struct Session {
     pub(super) leg: Leg,
@@ -112,7 +114,9 @@ impl Call {
     /// Whether a request of the peer belongs to this call.
     pub(super) fn matches(&self, identity: &Identity) -> bool {
         match &self.state {
-            State::Confirmed(Session { dialog, .. }) | State::Leaving { dialog, .. } => dialog.matches(identity),
+            State::Confirmed(Session { dialog, .. }) | State::Leaving(Departure { dialog, .. }) => {
+                dialog.matches(identity)
+            }
             State::Routing { .. }
             | State::Calling(_)
             | State::Proceeding(_)
@@ -143,7 +147,7 @@ impl Call {
     /// A request within the dialog, other than ACK. Repetitions never come here.
     pub(super) fn on_request(&mut self, core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
         let dialog = match &mut self.state {
-            State::Confirmed(Session { dialog, .. }) | State::Leaving { dialog, .. } => dialog,
+            State::Confirmed(Session { dialog, .. }) | State::Leaving(Departure { dialog, .. }) => dialog,
             State::Routing { .. }
             | State::Calling(_)
             | State::Proceeding(_)
@@ -190,7 +194,7 @@ impl Call {
                 }
                 return;
             }
-            State::Confirmed(Session { leg, .. }) | State::Leaving { leg, .. } => leg,
+            State::Confirmed(Session { leg, .. }) | State::Leaving(Departure { leg, .. }) => leg,
             State::Calling(_)
             | State::Proceeding(_)
             | State::Abandoning { .. }
@@ -210,7 +214,7 @@ impl Call {
             }
             State::Cancelling { give_up_at, .. } => Some(Wakeup::new(*give_up_at, "sip: CANCEL led to nothing")),
             State::Confirmed(session) => session.exchange.poll_timeout(),
-            State::Abandoning { .. } | State::Leaving { .. } | State::Over => None,
+            State::Abandoning { .. } | State::Leaving(_) | State::Over => None,
         }
     }
 
@@ -223,7 +227,7 @@ impl Call {
             State::Calling(_) | State::Proceeding(_) => self.give_up(core, now, EndCause::NoAnswer, None, out),
             State::Cancelling { .. } => self.on_cancel_timeout(core, out),
             State::Confirmed(_) => self.offer_again(core, now, out),
-            State::Abandoning { .. } | State::Leaving { .. } | State::Over => {}
+            State::Abandoning { .. } | State::Leaving(_) | State::Over => {}
         }
     }
 
@@ -237,20 +241,13 @@ impl Leg {
     /// Turns to where the dialog's requests go now (RFC 3261 12.2.1.1).
     pub(super) fn follow(&mut self, core: &Core, first: &Hop, dialog: &Dialog, out: &mut Outbox) {
         self.moving = None;
-        let Ok(uri) = Uri::parse(&dialog.next_hop()) else { return };
-        match (first, core.hop(&uri)) {
-            (_, Hop::Proxy(..)) => {}
-            // Deviation from 12.2.1.1: a host map stands for a network we are not in, and addresses of that network
-            // which the map does not name cannot be reached. The element that answered can.
-            (Hop::Mapped(..), Hop::Direct(..)) => {}
-            (first, hop) if *first == hop => {}
-            (_, Hop::Mapped(host, port) | Hop::Direct(host, port)) => match host.parse::<IpAddr>() {
-                Ok(ip) => self.route.remote = SocketAddr::new(ip, port),
-                Err(_) => {
-                    out.push_back(Output::Resolve { host: host.clone(), port });
-                    self.moving = Some((host, port));
-                }
-            },
+        match core.next_hop(first, &dialog.next_hop()) {
+            NextHop::Same => {}
+            NextHop::At(address) => self.route.remote = address,
+            NextHop::Named(host, port) => {
+                out.push_back(Output::Resolve { host: host.clone(), port });
+                self.moving = Some((host, port));
+            }
         }
     }
 }

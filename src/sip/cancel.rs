@@ -23,7 +23,7 @@ impl Call {
             | State::Abandoning { .. }
             | State::Cancelling { .. }
             | State::Confirmed(_)
-            | State::Leaving { .. }
+            | State::Leaving(_)
             | State::Over) => self.state = state,
         }
     }

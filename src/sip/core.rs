@@ -1,10 +1,10 @@
 //! What every verb needs besides its call: configuration, chance, our own address, and the transactions.
 
 use super::endpoint::{CallId, Outbox, Output, Route};
-use super::message::name_addr::quote;
+use super::message::name_addr::{NameAddr, quote};
 use super::message::uri::{DEFAULT_PORT, Uri, bracketed_ip, escape_user, parse_host_port};
 use super::message::via::{MAGIC_COOKIE, Via};
-use super::message::{Identity, Method, Name, Request, Response};
+use super::message::{Identity, Method, Name, Refusal, Request, Response};
 use super::transaction::{Timing, Transactions, User};
 use crate::config;
 use crate::random::Rng;
@@ -50,6 +50,15 @@ impl Hop {
     }
 }
 
+/// Where the requests within a dialog go, compared with its INVITE.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum NextHop {
+    Same,
+    At(SocketAddr),
+    /// To be looked up.
+    Named(String, u16),
+}
+
 impl Core {
     pub(super) fn new(config: &config::Sip, rng: Rng) -> Core {
         let some = |span: Span| if span == Span::ZERO { Span::from_millis(1) } else { span };
@@ -72,6 +81,22 @@ impl Core {
         match entry(Some(port)).or_else(|| entry(None)) {
             Some((host, mapped_port)) => Hop::Mapped(host, mapped_port.unwrap_or(port)),
             None => Hop::Direct(uri.host.clone(), port),
+        }
+    }
+
+    /// Follows the Contact or Route `uri` of a dialog whose INVITE went to `first` (RFC 3261 12.2.1.1).
+    pub(super) fn next_hop(&self, first: &Hop, uri: &str) -> NextHop {
+        let Ok(uri) = Uri::parse(uri) else { return NextHop::Same };
+        match (first, self.hop(&uri)) {
+            (_, Hop::Proxy(..)) => NextHop::Same,
+            // Deviation from 12.2.1.1: a host map stands for a network we are not in, and addresses of that network
+            // which the map does not name cannot be reached. The element that answered can.
+            (Hop::Mapped(..), Hop::Direct(..)) => NextHop::Same,
+            (first, hop) if *first == hop => NextHop::Same,
+            (_, Hop::Mapped(host, port) | Hop::Direct(host, port)) => match host.parse() {
+                Ok(ip) => NextHop::At(SocketAddr::new(ip, port)),
+                Err(_) => NextHop::Named(host, port),
+            },
         }
     }
 
@@ -117,24 +142,26 @@ impl Core {
 
     /// A response to `incoming` with what RFC 3261 8.2.6.2 wants copied.
     pub(super) fn response(&mut self, incoming: &Incoming<'_>, status: u16) -> Response {
-        self.response_to(incoming.request, &incoming.identity.via, incoming.from, status)
+        self.response_to(incoming.request, incoming.from, status)
     }
 
-    pub(super) fn response_to(&mut self, request: &Request, via: &Via, from: SocketAddr, status: u16) -> Response {
+    fn response_to(&mut self, request: &Request, from: SocketAddr, status: u16) -> Response {
         let mut response = Response::new(status);
         let headers = &mut response.headers;
-        let mut top = via.clone();
-        top.note_source(from);
         let mut vias = request.headers.all(&Name::Via);
-        let first = vias.next().and_then(|value| Via::first_of(value).ok());
-        let rest: Option<String> = first.and_then(|(_, rest)| rest);
-        headers.push(Name::Via, top.to_string());
-        for value in rest.into_iter().chain(vias.map(String::from)) {
-            headers.push(Name::Via, value);
+        let top = vias.next().unwrap_or_default();
+        match Via::first_of(top) {
+            Ok((mut via, rest)) => {
+                via.note_source(from);
+                headers.push(Name::Via, via.to_string());
+                rest.into_iter().for_each(|rest| headers.push(Name::Via, rest));
+            }
+            Err(_) => headers.push(Name::Via, top),
         }
+        vias.for_each(|via| headers.push(Name::Via, via));
         for name in [Name::From, Name::To, Name::CallId, Name::CSeq, Name::Timestamp] {
             let Some(value) = request.headers.first(&name) else { continue };
-            let untagged = name == Name::To && !value.to_ascii_lowercase().contains(";tag=");
+            let untagged = name == Name::To && NameAddr::parse(value).is_ok_and(|to| to.tag().is_none());
             let tag = if untagged { format!(";tag={}", self.rng.hex(8)) } else { String::new() };
             headers.push(name, format!("{value}{tag}"));
         }
@@ -165,17 +192,13 @@ impl Core {
         self.respond(incoming, &response, None, out);
     }
 
-    /// Answers a request outside every transaction, once.
-    pub(super) fn refuse_malformed(
-        &mut self,
-        from: SocketAddr,
-        request: &Request,
-        via: &Via,
-        status: u16,
-        out: &mut Outbox,
-    ) {
-        let bytes = self.response_to(request, via, from, status).to_bytes();
-        out.push_back(Output::Send { to: via.reply_to(from), bytes });
+    /// Answers a request outside every transaction, once; to its source if its Via cannot be read.
+    pub(super) fn refuse_malformed(&mut self, from: SocketAddr, refusal: &Refusal, out: &mut Outbox) {
+        let Refusal { status, request } = refusal;
+        let via = request.headers.first(&Name::Via).and_then(|value| Via::first_of(value).ok());
+        let to = via.map_or(from, |(via, _)| via.reply_to(from));
+        let bytes = self.response_to(request, from, *status).to_bytes();
+        out.push_back(Output::Send { to, bytes });
     }
 }
 

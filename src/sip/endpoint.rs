@@ -174,8 +174,7 @@ impl Endpoint {
             Err(malformed) => {
                 out.push_back(Output::Event(Event::Malformed { from, what: malformed.what }));
                 if let Some(refusal) = malformed.answer {
-                    let message::Refusal { status, request, via } = *refusal;
-                    self.core.refuse_malformed(from, &request, &via, status, out);
+                    self.core.refuse_malformed(from, &refusal, out);
                 }
             }
         }
@@ -212,7 +211,7 @@ impl Endpoint {
         debug_assert!(self.poll_timeout().is_none_or(|next| next.at > now), "a fired timer is still set");
     }
 
-    /// No call left, and no request of ours that waits for an answer: the process may exit. Transactions that only
+    /// No call left, and no BYE of an unwanted fork waits for its answer: the process may exit. Transactions that only
     /// listen for repetitions (Timers D, I, J, K, L, M) do not count.
     pub fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.core.transactions.is_idle()
@@ -226,7 +225,11 @@ impl Endpoint {
     }
 
     fn sweep(&mut self) {
-        self.calls.retain(|_, call| !call.is_over());
+        let over: Vec<CallId> = self.calls.values().filter(|call| call.is_over()).map(|call| call.id).collect();
+        for id in over {
+            self.calls.remove(&id);
+            self.core.transactions.release(id);
+        }
     }
 
     fn deliver(&mut self, now: Time, notice: Notice, out: &mut Outbox) {

@@ -2,7 +2,7 @@
 
 use super::auth::Credentials;
 use super::bye::drop_fork;
-use super::call::{Attempt, Call, Leg, Plan, Session, State, acknowledge};
+use super::call::{Attempt, Call, Departure, Leg, Plan, Session, State, acknowledge};
 use super::core::{ACCEPT, Core, Incoming};
 use super::dialog::Dialog;
 use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, Route, RouteError};
@@ -106,10 +106,10 @@ impl Call {
             // 2xx won the race against our CANCEL, or there was no time for one (RFC 3261 9.1, 15).
             (State::Abandoning { attempt, cause, .. } | State::Cancelling { attempt, cause, .. }, 200..=299) => {
                 let (leg, dialog) = self.dialog_of(core, attempt.leg, answer, out);
-                self.leave(core, now, leg, dialog, cause, None, out);
+                self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, None, out);
             }
             (State::Abandoning { cause, .. } | State::Cancelling { cause, .. }, _) => self.end(cause, out),
-            (state @ (State::Confirmed(_) | State::Leaving { .. } | State::Over | State::Routing { .. }), status) => {
+            (state @ (State::Confirmed(_) | State::Leaving(_) | State::Over | State::Routing { .. }), status) => {
                 self.state = state;
                 // The transaction answers repetitions itself: this 2xx is of another branch (RFC 3261 13.2.2.4).
                 if (200..=299).contains(&status) {
@@ -123,7 +123,7 @@ impl Call {
         match mem::replace(&mut self.state, State::Over) {
             State::Calling(_) | State::Proceeding(_) => self.end(EndCause::Timeout, out),
             State::Abandoning { cause, .. } | State::Cancelling { cause, .. } => self.end(cause, out),
-            state @ (State::Routing { .. } | State::Confirmed(_) | State::Leaving { .. } | State::Over) => {
+            state @ (State::Routing { .. } | State::Confirmed(_) | State::Leaving(_) | State::Over) => {
                 self.state = state;
             }
         }
@@ -140,7 +140,10 @@ impl Call {
                     self.modify(core, now, local, out);
                 }
             }
-            Err(_) => self.leave(core, now, leg, dialog, EndCause::NoCommonMedia, None, out),
+            Err(_) => {
+                let cause = EndCause::NoCommonMedia;
+                self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, None, out);
+            }
         }
     }
 

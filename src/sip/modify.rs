@@ -9,7 +9,7 @@
 //! Only one offer may be open at a time (RFC 3264 4): while one of ours is, the peer's gets 491 (RFC 3261 14.2), and
 //! what our own side wants meanwhile waits.
 
-use super::call::{Call, Session, State, acknowledge};
+use super::call::{Call, Departure, Session, State, acknowledge};
 use super::core::{ACCEPT, ALLOW, Core, Hop, Incoming};
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output};
 use super::message::{Method, Name, Request};
@@ -73,7 +73,7 @@ impl Call {
                 Exchange::Offering { next, .. } | Exchange::Offered { next, .. } => *next = Some(local),
                 Exchange::Backoff { local: wanted, .. } => *wanted = local,
             },
-            State::Abandoning { .. } | State::Cancelling { .. } | State::Leaving { .. } | State::Over => {}
+            State::Abandoning { .. } | State::Cancelling { .. } | State::Leaving(_) | State::Over => {}
         }
     }
 
@@ -99,7 +99,7 @@ impl Call {
         let session = match &mut self.state {
             State::Confirmed(session) => session,
             // Leaving or gone: a 2xx still wants its ACK.
-            State::Leaving { leg, dialog, .. } if (200..=299).contains(&status) => {
+            State::Leaving(Departure { leg, dialog, .. }) if (200..=299).contains(&status) => {
                 return acknowledge(core, dialog, leg.route, answer, out);
             }
             State::Routing { .. }
@@ -107,7 +107,7 @@ impl Call {
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
-            | State::Leaving { .. }
+            | State::Leaving(_)
             | State::Over => return,
         };
         let Exchange::Offering { before, next, refusals, .. } = &session.exchange else { return };
@@ -233,13 +233,15 @@ impl Call {
 
     fn leave_session(&mut self, core: &mut Core, now: Time, cause: EndCause, out: &mut Outbox) {
         match mem::replace(&mut self.state, State::Over) {
-            State::Confirmed(Session { leg, dialog, .. }) => self.leave(core, now, leg, dialog, cause, None, out),
+            State::Confirmed(Session { leg, dialog, .. }) => {
+                self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, None, out)
+            }
             state @ (State::Routing { .. }
             | State::Calling(_)
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
-            | State::Leaving { .. }
+            | State::Leaving(_)
             | State::Over) => self.state = state,
         }
     }

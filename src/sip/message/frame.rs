@@ -8,8 +8,8 @@ use super::{Headers, Malformed, Name};
 
 pub(super) struct Frame<'a> {
     pub(super) start: String,
-    /// Each `Name: value`, unfolded and trimmed.
-    pub(super) lines: Vec<String>,
+    /// Each `Name: value`, unfolded and trimmed, or what is wrong with it.
+    pub(super) lines: Vec<Result<String, &'static str>>,
     /// Everything after the empty line; [`body`] cuts it.
     pub(super) body: &'a [u8],
 }
@@ -43,7 +43,7 @@ pub(super) fn cut(datagram: &[u8]) -> Result<Frame<'_>, Malformed> {
             return Err("too many header lines".into());
         }
     }
-    let lines = lines.iter().map(|line| regular(line)).collect::<Result<_, Malformed>>()?;
+    let lines = lines.iter().map(|line| regular(line)).collect();
     Ok(Frame { start, lines, body: rest })
 }
 
@@ -54,7 +54,7 @@ pub(super) fn body<'a>(headers: &Headers, rest: &'a [u8]) -> Result<&'a [u8], &'
     if lengths.any(|other| other != first) {
         return Err("several Content-Lengths");
     }
-    let length: usize = first.parse().map_err(|_| "Content-Length is no number")?;
+    let length: usize = super::number(first).ok_or("Content-Length is no number")?;
     rest.get(..length).ok_or("body shorter than its Content-Length")
 }
 
@@ -74,7 +74,7 @@ fn text(line: &[u8]) -> String {
 }
 
 /// `Name: value` with the long name and no white space before the colon or around the value.
-fn regular(line: &str) -> Result<String, Malformed> {
+fn regular(line: &str) -> Result<String, &'static str> {
     let (name, value) = line.split_once(':').ok_or("header line without a colon")?;
     let name = name.trim();
     Ok(format!("{}: {}", long_name(name), value.trim()))

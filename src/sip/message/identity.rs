@@ -43,7 +43,7 @@ impl CSeq {
     /// No number below 2^31 (RFC 3261 8.1.1.5), or no method after it.
     pub fn parse(text: &str) -> Result<CSeq, &'static str> {
         let (number, method) = text.trim().split_once([' ', '\t']).ok_or("bad CSeq")?;
-        let number = number.parse::<u32>().ok().filter(|number| *number < 1 << 31).ok_or("CSeq out of range")?;
+        let number = super::number::<u32>(number).filter(|number| *number < 1 << 31).ok_or("CSeq out of range")?;
         let method = method.trim();
         if method.is_empty() || !method.chars().all(super::wire::is_token) {
             return Err("bad CSeq");

@@ -68,8 +68,8 @@ pub struct Malformed {
 pub struct Refusal {
     /// 400, or 505 for another version.
     pub status: u16,
+    /// As far as it could be read.
     pub request: Request,
-    pub via: via::Via,
 }
 
 /// Reads one datagram.
@@ -78,20 +78,30 @@ pub struct Refusal {
 /// [`Malformed`] names the first broken rule; it carries what is needed for a 400 or 505 if the sender can be told.
 pub fn parse(datagram: &[u8]) -> Result<Message, Malformed> {
     let frame = frame::cut(datagram)?;
-    let headers = frame.lines.iter().map(|line| wire::header(line)).collect::<Result<Headers, Malformed>>();
+    let mut headers = Headers::default();
+    let mut broken = None;
+    for line in frame.lines {
+        match line.and_then(|line| wire::header(&line)) {
+            Ok((name, value)) => headers.push(name, value),
+            Err(what) => broken = broken.or(Some(what)),
+        }
+    }
     match wire::start_line(&frame.start)? {
         wire::Start::Request { method, uri, version } => {
-            let mut request = Request { method, uri, headers: headers?, body: Vec::new() };
-            let checked = version
-                .map_err(|what| (505, what))
-                .and_then(|()| check_request(&mut request, frame.body).map_err(|what| (400, what)));
+            let mut request = Request { method, uri, headers, body: Vec::new() };
+            let whole = broken.map_or(Ok(()), Err);
+            let checked = version.map_err(|what| (505, what)).and_then(|()| {
+                whole.and_then(|()| check_request(&mut request, frame.body)).map_err(|what| (400, what))
+            });
             match checked {
                 Ok(identity) => Ok(Message::Request { request, identity }),
                 Err((status, what)) => Err(refuse(status, what, request)),
             }
         }
         wire::Start::Response { status, reason } => {
-            let headers = headers?;
+            if let Some(what) = broken {
+                return Err(what.into());
+            }
             let body = frame::body(&headers, frame.body)?.to_vec();
             let identity = Identity::of(&headers)?;
             Ok(Message::Response { response: Response { status, reason, headers, body }, identity })
@@ -104,7 +114,7 @@ fn check_request(request: &mut Request, body: &[u8]) -> Result<Identity, &'stati
     request.body = frame::body(&request.headers, body)?.to_vec();
     if let Some(hops) = request.headers.first(&Name::MaxForwards) {
         // RFC 3261 20.22: 0..=255.
-        hops.parse::<u8>().map_err(|_| "Max-Forwards is no number")?;
+        number::<u8>(hops).ok_or("Max-Forwards is no number")?;
     }
     let identity = Identity::of(&request.headers)?;
     if identity.cseq.method != request.method {
@@ -113,14 +123,10 @@ fn check_request(request: &mut Request, body: &[u8]) -> Result<Identity, &'stati
     Ok(identity)
 }
 
-/// An ACK is never answered (RFC 3261 17.1.1.3), and without a Via there is nobody to answer.
+/// An ACK is never answered (RFC 3261 17.1.1.3), and without a Via nobody would take the answer for one.
 fn refuse(status: u16, what: &'static str, request: Request) -> Malformed {
-    let via = request.headers.first(&Name::Via).and_then(|value| via::Via::first_of(value).ok());
-    let answer = match (&request.method, via) {
-        (Method::Ack, _) | (_, None) => None,
-        (_, Some((via, _))) => Some(Box::new(Refusal { status, request, via })),
-    };
-    Malformed { what, answer }
+    let answerable = request.method != Method::Ack && request.headers.first(&Name::Via).is_some();
+    Malformed { what, answer: answerable.then(|| Box::new(Refusal { status, request })) }
 }
 
 impl Request {
@@ -162,6 +168,12 @@ impl From<&'static str> for Malformed {
     fn from(what: &'static str) -> Malformed {
         Malformed { what, answer: None }
     }
+}
+
+/// Digits and nothing else: `parse` alone would take a sign.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok())?
 }
 
 /// Reason phrases of the statuses this agent sends (RFC 3261 21).

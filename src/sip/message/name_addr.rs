@@ -23,8 +23,9 @@ impl NameAddr {
         let display = text[..open].trim();
         let rest = &text[open + 1..];
         let close = rest.find('>').ok_or("unclosed < in an address")?;
-        let uri = rest[..close].trim();
-        if uri.is_empty() || uri.contains(['<', '"', ' ']) {
+        // RFC 4475 3.1.2.14: no white space within the brackets.
+        let uri = &rest[..close];
+        if uri.is_empty() || uri.contains(['<', '"', ' ', '\t']) {
             return Err("no URI between < and >");
         }
         let after = rest[close + 1..].trim();

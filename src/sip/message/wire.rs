@@ -88,11 +88,11 @@ pub(super) fn method(token: &str) -> Method {
 }
 
 /// One regular header line.
-pub(super) fn header(line: &str) -> Result<(Name, String), Malformed> {
+pub(super) fn header(line: &str) -> Result<(Name, String), &'static str> {
     let (_, token) = HeaderTokenizer::tokenize(line.as_bytes()).map_err(|_| "header name is no token")?;
     match (std::str::from_utf8(token.name), std::str::from_utf8(token.value)) {
         (Ok(name), Ok(value)) => Ok((Name::of(name), value.into())),
-        (Err(_), _) | (_, Err(_)) => Err("header is no text".into()),
+        (Err(_), _) | (_, Err(_)) => Err("header is no text"),
     }
 }
 

@@ -67,6 +67,7 @@ fn a_200_of_another_fork_gets_ack_and_bye_and_the_call_stays() {
     let bye = world.expect(Method::Bye);
     assert_eq!((ack.identity().to.tag(), bye.identity().to.tag()), (Some("other"), Some("other")));
     assert_eq!(bye.request().uri, "sip:192.0.2.66:5060");
+    assert_eq!((ack.to, bye.to), (address("192.0.2.66:5060"), address("192.0.2.66:5060")));
     assert_eq!(bye.header("CSeq"), Some("2 BYE"));
     world.receive(&fork);
     assert_eq!(world.expect(Method::Ack).bytes, ack.bytes, "repeated: acknowledged again, but not hung up again");

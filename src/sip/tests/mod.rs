@@ -1,7 +1,13 @@
 //! The user agent against a scripted peer, on virtual time: each test reads like a packet trace.
 
+mod auth;
 mod call;
 mod hangup;
+mod loss;
+mod malformed;
+mod modify;
+mod requests;
+mod routing;
 
 use super::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output, Route, RouteError};
 use super::message::{self, Identity, Message, Method, Name, Request};

@@ -60,13 +60,6 @@ impl ClientInvite {
         self.user
     }
 
-    pub(super) fn is_waiting(&self) -> bool {
-        match self.state {
-            State::Calling { .. } | State::Proceeding => true,
-            State::Accepted { .. } | State::Completed { .. } => false,
-        }
-    }
-
     pub(super) fn keep_ack(&mut self, tag: &str, bytes: Vec<u8>, to: SocketAddr) {
         match &mut self.state {
             State::Accepted { acks, .. } => acks.push(Ack { tag: tag.into(), bytes, to }),

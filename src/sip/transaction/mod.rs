@@ -106,8 +106,9 @@ enum Fired {
     TimedOut,
 }
 
-/// A request beyond this many kept answers is answered, but not remembered.
+/// Beyond this many answers, or for a longer one, a request is answered but not remembered.
 const MAX_SERVERS: usize = 256;
+const MAX_KEPT_ANSWER: usize = 8_192;
 
 pub(super) struct Transactions {
     timing: Timing,
@@ -222,7 +223,7 @@ impl Transactions {
     ) {
         let bytes = response.to_bytes();
         out.push_back(Output::Send { to, bytes: bytes.clone() });
-        if self.servers.len() + self.server_invites.len() >= MAX_SERVERS {
+        if self.servers.len() + self.server_invites.len() >= MAX_SERVERS || bytes.len() > MAX_KEPT_ANSWER {
             return;
         }
         let key = server_key(request, identity, request.method.as_str());
@@ -239,6 +240,11 @@ impl Transactions {
     /// The ACK of a 2xx we gave to `call`'s re-INVITE with that CSeq arrived.
     pub(super) fn acknowledged(&mut self, call: CallId, cseq: u32) {
         self.server_invites.values_mut().filter(|invite| invite.is_of(call, cseq)).for_each(ServerInvite::acknowledged);
+    }
+
+    /// The call is over: its 2xx need not be repeated any more.
+    pub(super) fn release(&mut self, call: CallId) {
+        self.server_invites.values_mut().filter(|t| t.call() == Some(call)).for_each(ServerInvite::acknowledged);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
@@ -271,10 +277,9 @@ impl Transactions {
         notices
     }
 
-    /// No request of ours waits for an answer that matters; what is left only listens for repetitions.
+    /// Nothing is left that outlives its call and wants an answer.
     pub(super) fn is_idle(&self) -> bool {
-        let bye = |t: &Client| t.is_waiting() && t.user().purpose != Purpose::Cancel;
-        !self.client_invites.values().any(ClientInvite::is_waiting) && !self.clients.values().any(bye)
+        !self.clients.values().any(|client| client.is_waiting() && client.user().purpose == Purpose::DropFork)
     }
 }
 
