@@ -116,3 +116,220 @@ impl Negotiation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Span;
+
+    const ANSWER: &str = "v=0\r\no=- 1 3 IN IP4 192.0.2.9\r\ns=audiomixer\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
+        m=audio 20140 RTP/AVP 96 97\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 maxaveragebitrate=24000\r\na=ptime:20\r\n\
+        a=maxptime:60\r\na=sendrecv\r\na=rtpmap:97 telephone-event/48000\r\na=fmtp:97 0-16\r\n";
+
+    fn local() -> Local {
+        Local {
+            rtp_port: 40_000,
+            rtcp_port: 40_001,
+            ptime: Span::from_millis(20),
+            max_average_bitrate: 32_000,
+            fec: true,
+            dtx: false,
+            active: true,
+        }
+    }
+
+    fn negotiation(local: Local) -> Negotiation {
+        let mut negotiation = Negotiation::new(u64::MAX, "192.0.2.1".parse().unwrap(), local);
+        negotiation.offer();
+        negotiation
+    }
+
+    fn offer_of(local: Local) -> String {
+        String::from_utf8(Negotiation::new(8, "192.0.2.1".parse().unwrap(), local).offer()).unwrap()
+    }
+
+    fn accept(answer: &str) -> Result<Negotiated, Error> {
+        negotiation(local()).accept_answer(answer.as_bytes())
+    }
+
+    #[test]
+    fn the_offer_in_full() {
+        let expected = "v=0\r\no=- 4 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+            m=audio 40000 RTP/AVP 96 97\r\na=rtpmap:96 opus/48000/2\r\n\
+            a=fmtp:96 minptime=10;maxaveragebitrate=32000;useinbandfec=1\r\na=rtpmap:97 telephone-event/48000\r\n\
+            a=fmtp:97 0-15\r\na=ptime:20\r\na=maxptime:60\r\na=rtcp-mux\r\na=sendrecv\r\n";
+        assert_eq!(offer_of(local()), expected);
+    }
+
+    #[test]
+    fn each_wish_shows_in_the_offer() {
+        let text = offer_of(Local { fec: false, dtx: true, active: false, rtcp_port: 41_000, ..local() });
+        assert!(!text.contains("useinbandfec") && text.contains(";usedtx=1\r\n"));
+        assert!(text.contains("a=inactive\r\n") && text.contains("a=rtcp:41000\r\n"), "{text}");
+        let long = Local { ptime: Span::from_millis(60), max_average_bitrate: 1_000, ..local() };
+        assert!(offer_of(long).contains("a=ptime:60\r\n"));
+        assert!(offer_of(long).contains("maxaveragebitrate=6000;"), "RFC 7587 6.1 knows no less");
+        let six = Negotiation::new(8, "2001:db8::1".parse().unwrap(), local()).offer();
+        assert!(String::from_utf8(six).unwrap().contains("c=IN IP6 2001:db8::1\r\n"));
+    }
+
+    #[test]
+    fn the_version_grows_only_when_something_changed() {
+        let version = |bytes: Vec<u8>| -> u64 {
+            let text = String::from_utf8(bytes).unwrap();
+            text.lines().nth(1).unwrap().split(' ').nth(2).unwrap().parse().unwrap()
+        };
+        let mut negotiation = Negotiation::new(8, "192.0.2.1".parse().unwrap(), local());
+        assert_eq!([version(negotiation.offer()), version(negotiation.offer())], [1, 1]);
+        negotiation.set_local(Local { active: false, ..local() });
+        assert_eq!([version(negotiation.offer()), version(negotiation.offer())], [2, 2]);
+        let (answer, _) = negotiation.answer(ANSWER.as_bytes()).unwrap();
+        assert_eq!(version(answer), 3, "an answer without rtcp-mux differs");
+    }
+
+    #[test]
+    fn a_plain_answer() {
+        let media = accept(ANSWER).unwrap();
+        let expected = Negotiated {
+            remote_rtp: "192.0.2.9:20140".parse().unwrap(),
+            remote_rtcp: "192.0.2.9:20141".parse().unwrap(),
+            rtcp_mux: false,
+            send_payload_type: 96,
+            receive_payload_type: 96,
+            telephone_event: Some(97),
+            ptime: Some(Span::from_millis(20)),
+            max_average_bitrate: Some(24_000),
+            send: true,
+            receive: true,
+        };
+        assert_eq!(media, expected);
+    }
+
+    #[test]
+    fn what_answers_may_say_differently() {
+        let with = |from: &str, to: &str| accept(&ANSWER.replace(from, to)).unwrap();
+        let moved = ANSWER.replace(":96", ":111").replace("AVP 96", "AVP 111");
+        let media = accept(&moved).unwrap();
+        assert_eq!((media.send_payload_type, media.receive_payload_type), (111, 96), "its number and ours");
+        assert_eq!(media.max_average_bitrate, Some(24_000));
+        assert_eq!(with("opus/48000/2", "OPUS/48000").send_payload_type, 96);
+        assert_eq!(with("a=rtpmap:96 opus/48000/2\r\n", "").send_payload_type, 96, "bound by our offer");
+        let both = ANSWER.replace("AVP 96 97", "AVP 0 8 96 97");
+        assert_eq!(accept(&both).unwrap().send_payload_type, 96);
+        let media_level =
+            ANSWER.replace("c=IN IP4 192.0.2.9\r\n", "").replace("a=ptime", "c=IN IP4 192.0.2.77\r\na=ptime");
+        assert_eq!(accept(&media_level).unwrap().remote_rtp, "192.0.2.77:20140".parse().unwrap());
+        let six = ANSWER.replace("c=IN IP4 192.0.2.9", "c=IN IP6 2001:db8::9");
+        assert_eq!(accept(&six).unwrap().remote_rtp, "[2001:db8::9]:20140".parse().unwrap());
+        let mux = with("a=sendrecv", "a=rtcp-mux\r\na=sendrecv");
+        assert!(mux.rtcp_mux && mux.remote_rtcp == mux.remote_rtp);
+        assert_eq!(with("a=sendrecv", "a=rtcp:30000").remote_rtcp, "192.0.2.9:30000".parse().unwrap());
+        let elsewhere = with("a=sendrecv", "a=rtcp:30000 IN IP4 192.0.2.10");
+        assert_eq!(elsewhere.remote_rtcp, "192.0.2.10:30000".parse().unwrap());
+        assert_eq!(with("telephone-event/48000", "telephone-event/8000").telephone_event, None);
+        assert_eq!(with("ptime:20", "ptime:abc").ptime, None);
+        assert_eq!(with("a=ptime:20", "a=ptime:120").ptime, Some(Span::from_millis(60)), "not above maxptime");
+        assert_eq!(with("=24000", "=0").max_average_bitrate, None);
+        assert_eq!(with("=24000", "=1").max_average_bitrate, Some(6_000));
+        assert_eq!(
+            with("maxaveragebitrate=24000", "stereo=1; MaxAverageBitrate = 9000").max_average_bitrate,
+            Some(9_000)
+        );
+        assert_eq!(with("\r\n", "\n").send_payload_type, 96, "bare LF");
+    }
+
+    #[test]
+    fn directions_are_the_overlap_of_both_wishes() {
+        let cases = [
+            (true, "sendrecv", (true, true)),
+            (true, "sendonly", (false, true)),
+            (true, "recvonly", (true, false)),
+            (true, "inactive", (false, false)),
+            (false, "sendrecv", (false, false)),
+            (false, "sendonly", (false, false)),
+        ];
+        for (active, direction, expected) in cases {
+            let negotiation = negotiation(Local { active, ..local() });
+            let media = negotiation.accept_answer(ANSWER.replace("sendrecv", direction).as_bytes()).unwrap();
+            assert_eq!((media.send, media.receive), expected, "{active} {direction}");
+        }
+        let session_level = ANSWER.replace("a=sendrecv\r\n", "").replace("t=0 0\r\n", "t=0 0\r\na=recvonly\r\n");
+        assert!(!accept(&session_level).unwrap().receive);
+        let old_hold = accept(&ANSWER.replace("c=IN IP4 192.0.2.9", "c=IN IP4 0.0.0.0")).unwrap();
+        assert!(!old_hold.send && old_hold.receive, "RFC 3264 8.4");
+    }
+
+    #[test]
+    fn answers_that_cannot_be_used() {
+        let cases = [
+            (String::new(), Error::Malformed),
+            ("nonsense".into(), Error::Malformed),
+            (ANSWER.replace("20140", "99999"), Error::Malformed),
+            (ANSWER.split("m=").next().unwrap().into(), Error::NoAudio),
+            (ANSWER.replace("20140", "0"), Error::NoAudio),
+            (ANSWER.replace("RTP/AVP", "RTP/SAVP"), Error::NoAudio),
+            (ANSWER.replace("m=audio", "m=video"), Error::NoAudio),
+            (ANSWER.replace("opus/48000/2", "PCMU/8000"), Error::NoOpus),
+            (ANSWER.replace("opus/48000/2", "opus/16000/2"), Error::NoOpus),
+            (ANSWER.replace("c=IN IP4 192.0.2.9\r\n", ""), Error::NoAddress),
+            (ANSWER.replace("c=IN IP4 192.0.2.9", "c=IN IP4 host.example"), Error::NoAddress),
+            (ANSWER.replace("c=IN IP4 192.0.2.9", "c=IN IP4 224.2.1.1/127"), Error::NoAddress),
+        ];
+        for (text, error) in cases {
+            assert_eq!(accept(&text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_offer_is_answered_with_its_own_numbers_which_we_then_keep() {
+        let offer = ANSWER.replace(":96", ":107").replace("AVP 96", "AVP 107 0").replace("a=sendrecv", "a=sendonly");
+        let mut negotiation = negotiation(local());
+        let (answer, media) = negotiation.answer(offer.as_bytes()).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.contains("m=audio 40000 RTP/AVP 107 97\r\n") && answer.contains("a=recvonly\r\n"));
+        assert!(!answer.contains("rtcp-mux"), "it was not offered");
+        assert_eq!((media.receive_payload_type, media.send), (107, false));
+        let next = String::from_utf8(negotiation.offer()).unwrap();
+        assert!(next.contains("RTP/AVP 107 97\r\n") && next.contains("a=sendrecv\r\n"), "RFC 3264 8.3.2: {next}");
+    }
+
+    #[test]
+    fn our_numbers_never_clash() {
+        let offer = ANSWER
+            .replace(":96", ":97")
+            .replace("AVP 96 97", "AVP 97")
+            .replace("a=rtpmap:97 telephone-event/48000\r\n", "");
+        let mut negotiation = negotiation(local());
+        let (answer, _) = negotiation.answer(offer.as_bytes()).unwrap();
+        assert!(!String::from_utf8(answer).unwrap().contains("telephone-event"), "not offered, not answered");
+        assert!(String::from_utf8(negotiation.offer()).unwrap().contains("m=audio 40000 RTP/AVP 97 96\r\n"));
+    }
+
+    #[test]
+    fn an_answer_repeats_every_stream_of_the_offer() {
+        let offer =
+            ANSWER.replace("m=audio", "m=video 5000 RTP/AVP 31\r\na=sendonly\r\nm=audio 0 RTP/AVP 0\r\nm=audio");
+        let offer = format!(
+            "{offer}m=audio 6000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\nm=application 9 UDP/DTLS/SCTP x\r\n"
+        );
+        let (answer, _) = negotiation(local()).answer(offer.as_bytes()).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let streams: Vec<&str> = answer.lines().filter(|line| line.starts_with("m=")).collect();
+        let expected = [
+            "m=video 0 RTP/AVP 31",
+            "m=audio 0 RTP/AVP 0",
+            "m=audio 40000 RTP/AVP 96 97",
+            "m=audio 0 RTP/AVP 96",
+            "m=application 0 UDP/DTLS/SCTP x",
+        ];
+        assert_eq!(streams, expected);
+    }
+
+    #[test]
+    fn an_offer_that_cannot_be_used_changes_nothing() {
+        let mut negotiation = negotiation(local());
+        let before = negotiation.offer();
+        assert_eq!(negotiation.answer(ANSWER.replace("opus", "G722").as_bytes()).err(), Some(Error::NoOpus));
+        assert_eq!(negotiation.offer(), before);
+    }
+}
