@@ -200,3 +200,89 @@ fn phrase(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::name_addr::NameAddr;
+    use super::uri::{Uri, escape_user};
+    use super::via::Via;
+    use super::*;
+
+    const HEAD: &str = "Via: SIP/2.0/UDP [2001:db8::9]:5060;branch=z9hG4bKa, SIP/2.0/TCP b.example;branch=z9hG4bKb\r\n\
+        From: \"A <b>, \\\"c\\\"\" <sip:a@[2001:db8::1];x=y>;tag=1\r\nTo: sip:b@x;tag=2\r\nCall-ID: 1@x\r\nCSeq: 1 INVITE\r\n";
+
+    fn response(line: &str) -> Response {
+        match parse(format!("{line}\r\n{HEAD}\r\n").as_bytes()) {
+            Ok(Message::Response { response, .. }) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reason_phrases_stay_as_they_are() {
+        for (line, reason) in [
+            ("SIP/2.0 480 No members", "No members"),
+            ("SIP/2.0 200 = 2**3 * 5**2 \u{43d}\u{43e}", "= 2**3 * 5**2 \u{43d}\u{43e}"),
+            ("SIP/2.0 100 ", ""),
+            ("sip/2.0 299 odd", "odd"),
+        ] {
+            let response = response(line);
+            assert_eq!(response.reason, reason);
+            assert!(
+                String::from_utf8(response.to_bytes())
+                    .unwrap()
+                    .starts_with(&format!("SIP/2.0 {} {reason}\r\n", response.status))
+            );
+        }
+    }
+
+    #[test]
+    fn a_binary_body_stays_byte_exact_and_its_length_is_kept_to() {
+        let body: Vec<u8> = (0..=255).collect();
+        let head = HEAD.replace("1 INVITE", "1 MESSAGE");
+        let mut bytes = format!("MESSAGE sip:b@x SIP/2.0\r\n{head}Content-Length: 256\r\n\r\n").into_bytes();
+        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(b"and more");
+        let Ok(Message::Request { request, .. }) = parse(&bytes) else { panic!() };
+        assert_eq!(request.body, body);
+        assert!(request.to_bytes().ends_with(&body));
+    }
+
+    #[test]
+    fn the_identity_reads_what_lists_brackets_and_quotes_hide() {
+        let Ok(Message::Response { identity, .. }) = parse(format!("SIP/2.0 200 OK\r\n{HEAD}\r\n").as_bytes()) else {
+            panic!()
+        };
+        assert_eq!(
+            (identity.via.host.as_str(), identity.via.port, identity.via.branch()),
+            ("2001:db8::9", Some(5060), Some("z9hG4bKa"))
+        );
+        assert_eq!(identity.from.uri, "sip:a@[2001:db8::1];x=y");
+        assert_eq!((identity.from.tag(), identity.to.tag()), (Some("1"), Some("2")));
+        assert_eq!(identity.to.uri, "sip:b@x", "without brackets the parameters are the header's");
+    }
+
+    #[test]
+    fn uris_and_their_parts() {
+        let uri = Uri::parse("sip:8882;p=1@[2001:db8::1]:5070;transport=tls;lr?X-Room=1").unwrap();
+        assert_eq!((uri.host.as_str(), uri.port, uri.user.as_deref()), ("2001:db8::1", Some(5070), Some("8882;p=1")));
+        assert!(uri.params.has("LR") && uri.params.value("transport") == Some("tls"));
+        assert_eq!(uri.to_string(), "sip:8882;p=1@[2001:db8::1]:5070;transport=tls;lr?X-Room=1");
+        for bad in
+            ["sip:a@[::1", "sip:a@[x]", "sip:a@b:", "sip:a@b:0", "sip:a@b:99999", "sip:@b", "sip:a@b;=1", "sip:a@b_c d"]
+        {
+            assert!(Uri::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(escape_user("J\u{e4}r @:7"), "J%C3%A4r%20%40%3A7");
+    }
+
+    #[test]
+    fn addresses_and_vias_that_are_wrong() {
+        for bad in ["", "<>", "<sip:a@b", "\"x <sip:a@b>", "<sip:a@b>x", "sip:a@b?X=1", "<sip:a@b>;tag=\"", "sip:a b"] {
+            assert!(NameAddr::parse(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "SIP/2.0/UDP", "SIP/1.0/UDP x", "HTTP/2.0/UDP x", "SIP/2.0/UDP x:y", "SIP/2.0/UDP ;branch=z"] {
+            assert!(Via::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
