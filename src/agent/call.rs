@@ -359,12 +359,14 @@ fn local(codec: &config::Codec, (rtp_port, rtcp_port): (u16, u16), plan: Plan) -
     }
 }
 
-/// The plan under the peer's limits. Its `maxaveragebitrate` is law (RFC 7587 6.1). Its `ptime` is a wish (RFC 8866
-/// 6.4), granted when longer than the plan's; 20 ms is what every mixer says and wishes nothing.
+/// The plan under the peer's limits. Its `maxaveragebitrate` is law (RFC 7587 6.1), unless it is the very number we
+/// offered: Asterisk copies ours into its answer, and ours limits what it sends, not what it takes. Its `ptime` is a
+/// wish (RFC 8866 6.4), granted when longer than the plan's; 20 ms is what every mixer says and wishes nothing.
 fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: Plan, cap: u32) -> StreamParams {
     let longer = [40, 60].map(Span::from_millis);
     let wish = media.ptime.filter(|wish| longer.contains(wish) && *wish > plan.ptime);
-    let limit = media.max_average_bitrate.unwrap_or(u32::MAX).max(MIN_BITRATE);
+    let own_limit = |limit: &u32| *limit != plan.max_average_bitrate;
+    let limit = media.max_average_bitrate.filter(own_limit).unwrap_or(u32::MAX).max(MIN_BITRATE);
     StreamParams {
         call: call.0,
         remote_rtp: media.remote_rtp,

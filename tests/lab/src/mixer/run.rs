@@ -522,7 +522,7 @@ fn phrase(status: u16) -> &'static str {
 }
 
 /// Asks for SCHED_FIFO; without permission the ordinary scheduler has to do.
-pub(super) fn realtime(priority: u8) {
+pub(crate) fn realtime(priority: u8) {
     if priority > 0 {
         let parameter = libc::sched_param { sched_priority: priority.into() };
         // SAFETY: the parameter outlives the call; thread 0 is the calling one.
