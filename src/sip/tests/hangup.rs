@@ -181,6 +181,9 @@ fn a_cancel_that_leads_to_nothing_ends_after_64_t1() {
     world.pass(ms(1));
     assert_eq!(world.expect_ended(), EndCause::Local);
     assert!(world.endpoint.is_idle());
+    world.drop_sent();
+    world.reply(&invite, 200, "Contact: <sip:192.0.2.9:5080>\r\n", ANSWER);
+    world.expect_silence();
 }
 
 #[test]
