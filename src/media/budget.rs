@@ -92,6 +92,19 @@ impl Budget {
         self.cap.saturating_sub(all + kept)
     }
 
+    /// What has to be left over so that a packet of `bits` can follow every `ptime`, as what was sent leaves the window.
+    pub fn needed_later(&self, now: Time, ptime: Span, bits: u32) -> u32 {
+        let (mut needed, mut freed) = (0, 0);
+        for entry in &self.sent {
+            // Just before this entry is forgotten, so many packets will have followed.
+            let remaining = (entry.at + WINDOW).since(now).as_micros().saturating_sub(1);
+            let packets = (remaining / ptime.as_micros().max(1)) as u32;
+            needed = needed.max(packets.saturating_mul(bits).saturating_sub(freed));
+            freed += entry.bits;
+        }
+        needed
+    }
+
     pub fn on_sent(&mut self, now: Time, bits: u32, kind: Kind) {
         self.forget(now);
         if let Err(entry) = self.sent.push_back(Entry { at: now, bits, kind })

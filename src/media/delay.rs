@@ -2,7 +2,7 @@
 //!
 //! A packet's *lag* is its arrival minus its position in the peer's time, less the lag of the fastest packet of the
 //! last seconds (`base`): 0 for the fastest, 30 ms for one that was 30 ms slower on its way. The target is the lag that
-//! all but the latest hundredth stay within:
+//! all but the latest half percent stay within:
 //!
 //! * a histogram that forgets (about ten seconds) gives the quantile, so that one straggler decides nothing;
 //! * the greatest lag of the last three seconds bounds it, so that a storm is forgotten as soon as it is over;
@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!   lags    ▂█▆▃▂▁▁    ▁           ▏
-//!           0     target(99 %)     greatest of 3 s
+//!           0     target(99.5 %)    greatest of 3 s
 //! ```
 
 use crate::time::{Span, Time};
@@ -18,7 +18,7 @@ use crate::time::{Span, Time};
 /// One millisecond, in samples.
 const BIN: i64 = 48;
 const BINS: usize = 512;
-const QUANTILE: f32 = 0.99;
+const QUANTILE: f32 = 0.995;
 /// Weight of a sample relative to the one after it: a memory of 500 samples, ten seconds.
 const FORGET: f32 = 0.998;
 /// The histogram gets one sample for each such time of arrivals: its latest packet.
@@ -42,6 +42,8 @@ pub struct Delay {
     histogram: [f32; BINS],
     total: f32,
     weight: f32,
+    /// As of the last packet.
+    target: i64,
     /// The latest packet since the histogram's last sample, and when that was.
     latest: Option<i64>,
     sampled_at: i64,
@@ -63,6 +65,7 @@ impl Delay {
             histogram: [0.0; BINS],
             total: 0.0,
             weight: 1.0,
+            target: 0,
             latest: None,
             sampled_at: i64::MIN,
         }
@@ -88,6 +91,7 @@ impl Delay {
             self.sampled_at = arrival;
             self.sample(latest - self.base);
         }
+        self.target = self.quantile(QUANTILE).min(self.greatest_recent());
     }
 
     /// How long, in samples, a packet with this position has been waiting at `now`, had it been the fastest.
@@ -97,7 +101,7 @@ impl Delay {
 
     /// How long, in samples, a packet has to wait so that the next ones will be there in time.
     pub fn target(&self) -> i64 {
-        self.quantile(QUANTILE).min(self.greatest_recent())
+        self.target
     }
 
     fn keep_extremes(&mut self, arrival: i64, raw: i64) {

@@ -43,16 +43,21 @@ const MAX_HOLE: i64 = 5_760;
 const MERGE: usize = 240;
 /// Adjustments smaller than this are not worth a cut: 5 ms.
 const LEAST_CUT: i64 = 240;
-/// A target that wanders by this much (2 ms) is not followed.
+/// The delay is cut when it is this much more than enough (2 ms), so that a target that wanders is not followed; and
+/// lengthened when it is this much less (1 ms).
 const HYSTERESIS: i64 = 96;
-/// Waits of the last packets that an adjustment is judged by.
-const WAITS: usize = 10;
+const TOLERANCE: i64 = 24;
+/// Delays of so many packets are enough to judge by; of so many, to judge strictly.
+const FEW: usize = 10;
+const MANY: usize = 100;
 /// Excess from which cuts need not be clean (40 ms), and from which any will do (100 ms).
 const LARGE: i64 = 1_920;
 const HUGE: i64 = 4_800;
 /// Loss above which waiting one packet longer, to use its FEC, is worth the delay; below the other it no longer is.
 const FEC_AT: f32 = 0.01;
 const FEC_UNTIL: f32 = 0.003;
+/// So many packets without repetition, and there is none: an encoder leaves it out where there is no voice.
+const FEC_MISSED: u32 = 250;
 /// Each packet counts for this much of the loss estimate: about five seconds.
 const LOSS_GAIN: f32 = 1.0 / 256.0;
 /// Decoded and not yet played: the longest packet, the longest insertion, one more packet.
@@ -102,13 +107,24 @@ pub struct Playout<D> {
     /// Samples invented since the last packet, and how many of these are not faded.
     invented: usize,
     fade_after: usize,
-    waits: HistoryBuf<i64, WAITS>,
+    /// Delays of the last packets: what each waited, and what was decoded before it.
+    delays: HistoryBuf<i64, MANY>,
     fec_wait: FecWait,
     loss: f32,
     /// Length of the last packet, and of the last request.
     samples: u32,
-    period: i64,
+    request: Request,
     counters: Counters,
+}
+
+/// How the card asks: a packet is decoded at the first request that the FIFO cannot fill.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    /// Samples asked for at once, at most.
+    period: i64,
+    /// In what steps the moments of decoding move against the packets: the greatest common divisor of both, if the
+    /// card asks regularly.
+    step: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,7 +141,10 @@ enum State {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum FecWait {
     No,
-    Yes,
+    /// So many packets ago one repeated the one before it.
+    Yes {
+        ago: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -150,11 +169,11 @@ impl<D: Decoder> Playout<D> {
             skip: 0,
             invented: 0,
             fade_after: FADE_AFTER,
-            waits: HistoryBuf::new(),
+            delays: HistoryBuf::new(),
             fec_wait: FecWait::No,
             loss: 0.0,
             samples: 960,
-            period: PIECE as i64,
+            request: Request { period: PIECE as i64, step: PIECE as i64 },
             counters: Counters::default(),
         }
     }
@@ -189,11 +208,7 @@ impl<D: Decoder> Playout<D> {
         let now = delay::in_samples(now);
         let position = self.timeline.place(seq, timestamp, toc.samples, now);
         self.delay.on_packet(now, position.ticks());
-        if toc.repeats_previous && self.loss > FEC_AT {
-            self.fec_wait = FecWait::Yes;
-        } else if self.loss < FEC_UNTIL {
-            self.fec_wait = FecWait::No;
-        }
+        self.judge_fec(toc.repeats_previous);
         let content = Content::Audio { samples: toc.samples, repeats_previous: toc.repeats_previous, begins: marker };
         self.keep(Meta { seq, position, content }, payload)
     }
@@ -224,7 +239,7 @@ impl<D: Decoder> Playout<D> {
     /// Fills `out`.
     pub fn play(&mut self, now: Time, out: &mut [i16]) {
         let now = delay::in_samples(now);
-        self.period = (out.len() as i64).clamp(1, 4_800);
+        self.note_request(out.len() as i64);
         for chunk in out.chunks_mut(FIFO / 4) {
             while self.fifo.len() < chunk.len() {
                 let missing = chunk.len() - self.fifo.len();
@@ -285,17 +300,17 @@ impl<D: Decoder> Playout<D> {
         if early > 0 {
             return self.fifo.push_silence(missing);
         }
-        if -early >= i64::from(samples) && self.jitter.len() > 1 {
+        if self.jitter.len() > 1 && (-early >= i64::from(samples) || self.is_overdue(now, first.position)) {
             self.counters.discarded += 1;
             return self.jitter.remove(first.seq);
         }
         if self.jitter.len() > 1 {
-            self.skip = -early as usize;
+            self.skip = self.superfluous(-early + self.target_wait() + self.rest()) as usize;
         }
         if self.merge.is_empty() {
             self.merge.resize(MERGE, 0).expect("the capacity is MERGE");
         }
-        self.waits.clear();
+        self.delays.clear();
         self.state = State::Playing { next: first.seq, at: first.position };
     }
 
@@ -307,7 +322,7 @@ impl<D: Decoder> Playout<D> {
             return;
         };
         let wait = self.waited(now, meta.position);
-        if wait > self.bounds.max + self.period && self.jitter.len() > 1 {
+        if self.jitter.len() > 1 && self.is_overdue(now, meta.position) {
             self.fade_from_present();
             self.state = State::Waiting;
             return;
@@ -315,7 +330,7 @@ impl<D: Decoder> Playout<D> {
         let hole = meta.position.after(at);
         let pause = begins || hole > MAX_HOLE;
         let due = wait >= self.target_wait();
-        if hole >= UNIT as i64 && !(due && (pause || wait - self.target_wait() >= self.period)) {
+        if hole >= UNIT as i64 && !(due && (pause || self.superfluous(wait + self.rest() - HYSTERESIS) >= hole)) {
             // The peer left time out. Its pause is ours, except where we would rather be rid of some delay.
             self.state = State::Concealing { next: seq, at, filled: 0 };
             return self.fill(seq, at, 0, PIECE.min(hole as usize / UNIT * UNIT));
@@ -323,7 +338,7 @@ impl<D: Decoder> Playout<D> {
         let n = self.decode(seq, samples);
         self.jitter.remove(seq);
         self.note_loss(0.0);
-        self.waits.write(wait);
+        self.delays.write(wait + self.rest());
         self.state = State::Playing { next, at: meta.position.shifted(n as i64) };
         self.deliver(n);
     }
@@ -340,7 +355,7 @@ impl<D: Decoder> Playout<D> {
         }
         let length = (gap / lost).clamp(UNIT as i64, toc::MAX_SAMPLES as i64) / UNIT as i64 * UNIT as i64;
         let onwards = State::Playing { next: next.next(), at: at.shifted(length) };
-        if self.excess(now, at) >= length {
+        if self.superfluous(self.waited(now, at) + self.rest() - HYSTERESIS) >= length {
             self.fade_from_present();
             self.state = onwards;
             return;
@@ -367,22 +382,24 @@ impl<D: Decoder> Playout<D> {
         // The frame before it may be recovered, if most of it has not been played yet.
         let lost = meta.seq.after(next);
         let before = meta.position.shifted(-i64::from(samples));
-        if lost == 1 && ahead > i64::from(samples) / 2 && self.recover(meta, samples as usize) {
-            self.skip = (self.waited(now, before) - target).clamp(0, here.after(before).max(0)) as usize;
+        let recoverable = lost > 0 && (i64::from(samples) / 2..i64::from(samples) + UNIT as i64).contains(&ahead);
+        if recoverable && self.recover(meta, samples as usize) {
+            self.note_losses(lost);
+            self.skip =
+                self.superfluous(self.waited(now, before) + self.rest()).clamp(0, here.after(before).max(0)) as usize;
             self.fade_from_present();
             self.state = State::Playing { next: meta.seq, at: meta.position };
             return self.deliver(samples as usize);
         }
         if ahead >= UNIT as i64 && self.waited(now, meta.position) < target {
-            return self.fill(next, at, filled, PIECE.min(ahead as usize / UNIT * UNIT));
+            let until = if ahead > i64::from(samples) { ahead - i64::from(samples) } else { ahead } as usize;
+            return self.fill(next, at, filled, PIECE.min(until.next_multiple_of(UNIT)));
         }
-        for _ in 0..lost.min(25) {
-            self.note_loss(1.0);
-        }
+        self.note_losses(lost);
         // What its concealment has played of it, it need not play again; unless we want to be later.
-        self.skip = (self.waited(now, meta.position) - target).clamp(0, (-ahead).max(0)) as usize;
+        self.skip = self.superfluous(self.waited(now, meta.position) + self.rest()).clamp(0, (-ahead).max(0)) as usize;
         self.fade_from_present();
-        self.waits.clear();
+        self.delays.clear();
         self.state = State::Playing { next: meta.seq, at: meta.position };
     }
 
@@ -457,42 +474,78 @@ impl<D: Decoder> Playout<D> {
     }
 
     /// Samples to cut out (negative) or put in, and how clean the cut has to be.
-    ///
-    /// The card asks in periods: a packet is decoded at the first request that the FIFO cannot fill. So the wait moves
-    /// in steps of a period, and what is in the FIFO at that moment (`rest`) is delay that serves nothing.
     fn adjustment(&self) -> (i64, Similarity) {
-        let Some(lowest) = self.waits.oldest_ordered().copied().min() else {
+        let known = self.delays.len();
+        let Some(lowest) = self.delays.oldest_ordered().rev().take(FEW).copied().min() else {
             return (0, Similarity::GOOD);
         };
-        let target = self.target_wait();
-        let rest = self.fifo.len() as i64;
-        let judged = self.waits.len() == WAITS;
-        let steps = (lowest - target - HYSTERESIS).max(0) / self.period;
-        let excess = if lowest + HYSTERESIS >= target { rest + steps * self.period } else { 0 };
+        let missing = -self.to_spare(lowest);
+        if missing > TOLERANCE {
+            let step = self.request.step;
+            let put = (missing + step - 1) / step * step - self.rest() % step;
+            return (if known >= FEW { put.max(LEAST_CUT) } else { 0 }, Similarity::GOOD);
+        }
+        // The more a line jitters, the more its estimate wanders.
+        let slack = self.target_wait() / 16;
+        let excess = self.superfluous(lowest - HYSTERESIS - slack);
         if excess >= HUGE {
-            (-excess, Similarity::ANY)
-        } else if excess >= LARGE {
-            (-excess, Similarity::FAIR)
-        } else if judged && excess >= LEAST_CUT {
-            (-excess, Similarity::GOOD)
-        } else if judged && lowest + HYSTERESIS < target {
-            let steps = (target - lowest + self.period - 1) / self.period;
-            (steps * self.period - rest, Similarity::GOOD)
+            return (-excess, Similarity::ANY);
+        }
+        if excess >= LARGE {
+            return (-excess, Similarity::FAIR);
+        }
+        if known >= FEW && excess >= LEAST_CUT {
+            return (-excess, Similarity::GOOD);
+        }
+        let lowest = self.delays.oldest_ordered().copied().min().unwrap_or(lowest);
+        if known == MANY {
+            (-self.superfluous(lowest + TOLERANCE - slack), Similarity::GOOD)
         } else {
             (0, Similarity::GOOD)
         }
     }
 
-    /// The waits seen before an adjustment say nothing about those after it.
-    fn on_adjusted(&mut self, samples: usize) {
-        if samples > 0 {
-            self.waits.clear();
+    /// How much longer than the target the packet that waits least will wait, if the delay stays as it is.
+    ///
+    /// What is in the FIFO when a packet is decoded is delay that serves nothing, and differs from packet to packet
+    /// unless the card's periods fit into them.
+    fn to_spare(&self, delay: i64) -> i64 {
+        let Request { period, step } = self.request;
+        delay - self.rest() % step - (period - step) - self.target_wait()
+    }
+
+    /// By how much a delay can be cut so that every packet still waits for the target.
+    fn superfluous(&self, delay: i64) -> i64 {
+        let step = self.request.step;
+        match self.to_spare(delay) {
+            spare if spare < 0 => 0,
+            spare => spare / step * step + self.rest() % step,
         }
     }
 
-    /// By how much a packet at this position has waited longer than it had to.
-    fn excess(&self, now: i64, position: Timestamp) -> i64 {
-        self.waited(now, position) - self.target_wait() - self.period
+    /// Samples decoded and not yet played.
+    fn rest(&self) -> i64 {
+        self.fifo.len() as i64
+    }
+
+    fn note_request(&mut self, asked: i64) {
+        let asked = asked.clamp(1, 4_800);
+        let step = if asked == self.request.period { gcd(asked, i64::from(self.samples)) } else { 1 };
+        // Who asks for less once may ask for more again.
+        let period = if asked < self.request.period { self.request.period - 1 } else { asked };
+        self.request = Request { period, step };
+    }
+
+    /// The delays seen before an adjustment say nothing about those after it.
+    fn on_adjusted(&mut self, samples: usize) {
+        if samples > 0 {
+            self.delays.clear();
+        }
+    }
+
+    /// It waits longer than the configuration allows.
+    fn is_overdue(&self, now: i64, position: Timestamp) -> bool {
+        self.waited(now, position) > self.bounds.max + self.request.period
     }
 
     fn waited(&self, now: i64, position: Timestamp) -> i64 {
@@ -504,10 +557,28 @@ impl<D: Decoder> Playout<D> {
         let packet = i64::from(self.samples);
         let fec = match self.fec_wait {
             FecWait::No => 0,
-            FecWait::Yes => packet,
+            FecWait::Yes { .. } => packet + TOLERANCE,
         };
         let least = (self.bounds.min - packet).max(0);
         (self.delay.target() + fec).clamp(least, self.bounds.max.max(least))
+    }
+
+    /// Waiting longer pays while packets are lost and repeated.
+    fn judge_fec(&mut self, repeats_previous: bool) {
+        self.fec_wait = match self.fec_wait {
+            _ if self.loss < FEC_UNTIL => FecWait::No,
+            FecWait::No if repeats_previous && self.loss > FEC_AT => FecWait::Yes { ago: 0 },
+            FecWait::No => FecWait::No,
+            FecWait::Yes { .. } if repeats_previous => FecWait::Yes { ago: 0 },
+            FecWait::Yes { ago } if ago >= FEC_MISSED => FecWait::No,
+            FecWait::Yes { ago } => FecWait::Yes { ago: ago + 1 },
+        };
+    }
+
+    fn note_losses(&mut self, lost: i64) {
+        for _ in 0..lost.min(25) {
+            self.note_loss(1.0);
+        }
     }
 
     fn note_loss(&mut self, lost: f32) {
@@ -542,6 +613,10 @@ impl<D: Decoder> Playout<D> {
             fade(&mut self.merge, self.invented, self.fade_after);
         }
     }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Concealment cannot fail for the listener: without the decoder's help it is silence.

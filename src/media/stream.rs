@@ -286,6 +286,16 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.liveness.handle_timeout(now);
     }
 
+    /// The encoder, to be asked what it was told.
+    pub fn encoder(&self) -> &E {
+        &self.encoder
+    }
+
+    /// The jitter buffer, for its counters.
+    pub fn playout(&self) -> &Playout<D> {
+        &self.playout
+    }
+
     pub fn poll_event(&mut self) -> Option<Event> {
         self.liveness.poll_event()
     }
@@ -323,7 +333,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     /// Bitrate and cap; over IPv6 the headers are longer than the plan could know.
     fn apply_rate(&mut self, params: &StreamParams) {
-        let room = plan::payload_room(params.cap, params.ptime, header_bytes(params));
+        let room = plan::payload_room(params.cap, duration(frame_samples(params.ptime)), header_bytes(params));
         let _ = self.encoder.set_bitrate(params.bitrate.min(room).max(500));
         self.budget.set_cap(params.cap, params.remote_rtp.is_ipv6());
     }
@@ -334,7 +344,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return;
         };
         let before = call.captured_at.replace(now);
-        let given = Span::from_micros(given as u64 * 125 / 6);
+        let given = duration(given);
         if let Some(before) = before
             && now.since(before) > given + CAPTURE_GAP
         {
@@ -353,12 +363,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return call.sender.on_skipped(samples as u32);
         }
         let headers = header_bytes(&call.params);
-        let allowed = (self.budget.allowed(now, Kind::Media) / 8).saturating_sub(headers) as usize;
-        let mut limit = allowed.min(MAX_PAYLOAD);
-        if call.params.cap > 0 {
-            let average = call.params.bitrate as usize / 8 * samples / 48_000;
-            limit = limit.min(BURST * average.max(LEAST_PAYLOAD));
-        }
+        let limit = payload_limit(now, &mut self.budget, &call.params, samples);
         let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
         let encoded = if limit < LEAST_PAYLOAD {
             None
@@ -451,6 +456,21 @@ impl Call {
     }
 }
 
+/// The bytes that the next frame may have. Under a cap it leaves room for half a frame each after it, so that a loud second
+/// ends in short frames and not in missing ones.
+fn payload_limit(now: Time, budget: &mut Budget, params: &StreamParams, samples: usize) -> usize {
+    let headers = header_bytes(params);
+    let allowed = budget.allowed(now, Kind::Media) / 8;
+    if params.cap == 0 {
+        return MAX_PAYLOAD;
+    }
+    let average = (params.bitrate as usize / 8 * samples / 48_000).max(LEAST_PAYLOAD);
+    let half = headers + average as u32 / 2;
+    let kept = budget.needed_later(now, duration(samples), half * 8) / 8;
+    let limit = allowed.saturating_sub(kept).max(allowed.min(half)).saturating_sub(headers) as usize;
+    limit.min(BURST * average).min(MAX_PAYLOAD)
+}
+
 /// IP, UDP and RTP headers of one packet.
 fn header_bytes(params: &StreamParams) -> u32 {
     budget::ip_udp_bytes(params.remote_rtp.is_ipv6()) + HEADER_LEN as u32
@@ -464,6 +484,11 @@ fn frame_samples(ptime: Span) -> usize {
         40..60 => 1_920,
         _ => MAX_FRAME,
     }
+}
+
+/// How long so many samples last.
+fn duration(samples: usize) -> Span {
+    Span::from_micros(samples as u64 * 125 / 6)
 }
 
 /// A socket for both families shows IPv4 senders as mapped IPv6 addresses.

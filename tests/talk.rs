@@ -1,0 +1,342 @@
+//! The talking half of the voice path: what leaves, when, with which numbers, and never more than the cap.
+
+mod line;
+
+use line::{Ear, Mouth, OPUS, Sent, params, payload, peer, peer_rtcp, rtp, settings};
+use qss_endpoint::config::{Config, FecMode};
+use qss_endpoint::media::command::{Event, StreamParams};
+use qss_endpoint::media::plan::plan;
+use qss_endpoint::media::stream::Stream;
+use qss_endpoint::random::Rng;
+use qss_endpoint::rtp::packet::Packet;
+use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, Part, ReportBlock};
+use qss_endpoint::time::{Span, Time};
+
+fn secs(s: u64) -> Span {
+    Span::from_secs(s)
+}
+
+fn ms(ms: u64) -> Span {
+    Span::from_millis(ms)
+}
+
+/// A microphone on the beat, and the wire behind it.
+struct Booth {
+    stream: Stream<Mouth, Ear>,
+    wire: Sent,
+    now: Time,
+    events: Vec<Event>,
+    /// Each period comes this much late, at most.
+    unsteady: Span,
+    rng: Rng,
+    voice: i16,
+}
+
+impl Booth {
+    fn new(params: StreamParams) -> Booth {
+        Booth::with(params, FecMode::Auto)
+    }
+
+    fn with(params: StreamParams, fec: FecMode) -> Booth {
+        let now = Time::from_millis(1_000_000);
+        let mut settings = settings();
+        settings.codec.fec = fec;
+        let mut stream = Stream::new(settings, Mouth::new(), Ear);
+        stream.start(now, params);
+        let rng = Rng::from_u64(1);
+        Booth { stream, wire: Sent::default(), now, events: Vec::new(), unsteady: Span::ZERO, rng, voice: 1_000 }
+    }
+
+    /// Talks for a while, 10 ms at a time.
+    fn talk(&mut self, span: Span) -> &mut Booth {
+        self.pass(span, true)
+    }
+
+    /// Time passes without a microphone.
+    fn idle(&mut self, span: Span) -> &mut Booth {
+        self.pass(span, false)
+    }
+
+    fn pass(&mut self, span: Span, talking: bool) -> &mut Booth {
+        for _ in 0..span.as_millis() / 10 {
+            self.now += ms(10);
+            let at = self.now + self.rng.span_up_to(self.unsteady);
+            self.wire.now = at;
+            if talking {
+                self.stream.capture(at, &[self.voice; 480], &mut self.wire);
+            }
+            if self.stream.poll_timeout().is_some_and(|w| w.at <= at) {
+                self.stream.handle_timeout(at, &mut self.wire);
+            }
+            self.events.extend(std::iter::from_fn(|| self.stream.poll_event()));
+        }
+        self
+    }
+
+    fn packets(&self) -> Vec<(Time, Packet<'_>)> {
+        self.wire.rtp.iter().map(|(at, bytes)| (*at, Packet::parse(bytes).unwrap())).collect()
+    }
+
+    /// Wire bits of the busiest second, counted from what left and not from what the stream says.
+    fn busiest_second(&self, ip_udp: usize) -> usize {
+        let all: Vec<(Time, usize)> = (self.wire.rtp.iter().chain(&self.wire.rtcp))
+            .map(|(at, bytes)| (*at, (bytes.len() + ip_udp) * 8))
+            .collect();
+        let second = |end: Time| all.iter().filter(move |(at, _)| *at <= end && end.since(*at) < secs(1));
+        all.iter().map(|(end, _)| second(*end).map(|(_, bits)| bits).sum()).max().unwrap_or(0)
+    }
+
+    /// The peer's report about our stream.
+    fn report(&mut self, fraction_lost: u8) {
+        let block = ReportBlock {
+            ssrc: params().ssrc,
+            fraction_lost,
+            cumulative_lost: 0,
+            highest_seq: 0,
+            jitter: 0,
+            last_sender_report: 0,
+            since_sender_report: 0,
+        };
+        let mut packet = [0; MAX_LEN];
+        let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], Farewell::None);
+        self.stream.handle_rtcp(self.now, peer_rtcp(), &packet[..len]);
+    }
+}
+
+fn planned(cap: u32) -> StreamParams {
+    let plan = plan(&Config::default().codec, cap);
+    StreamParams { ptime: plan.ptime, bitrate: plan.bitrate, cap, ..params() }
+}
+
+// ---- the cap ----
+
+#[test]
+fn no_second_exceeds_the_cap_and_nothing_is_withheld_by_a_plan() {
+    for cap in [16_000, 24_000, 32_000, 64_000, 1_024_000] {
+        for unsteady in [0, 3] {
+            let mut booth = Booth::new(planned(cap));
+            booth.unsteady = ms(unsteady);
+            booth.talk(secs(120));
+            let busiest = booth.busiest_second(28);
+            assert!(busiest <= cap as usize, "cap {cap}: {busiest}");
+            let stats = booth.stream.stats(booth.now);
+            assert_eq!(stats.wire_bits_max_second as usize, busiest, "and the stream knows it");
+            assert_eq!(stats.packets_withheld, 0, "cap {cap}");
+            assert!(booth.wire.rtcp.len() >= 18, "reports go out: {}", booth.wire.rtcp.len());
+            if cap < 64_000 {
+                assert!(busiest as f64 >= 0.8 * f64::from(cap), "the cap {cap} is used: {busiest}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cap_holds_against_an_encoder_that_does_not_listen_and_over_ipv6() {
+    for cap in [16_000, 24_000, 32_000, 64_000] {
+        let v6 = "[2001:db8::1]:4000".parse().unwrap();
+        let params = StreamParams { bitrate: 500_000, ptime: ms(20), remote_rtp: v6, cap, ..params() };
+        let mut booth = Booth::new(params);
+        booth.talk(secs(60));
+        let busiest = booth.busiest_second(48);
+        assert!(busiest <= cap as usize, "cap {cap}: {busiest}");
+        assert!(booth.packets().len() > 500, "and yet there is a voice");
+    }
+}
+
+#[test]
+fn a_cap_that_comes_during_the_call_holds_from_then_on() {
+    let mut booth = Booth::new(planned(0));
+    booth.talk(secs(5));
+    booth.stream.update(booth.now, planned(24_000));
+    booth.talk(secs(2));
+    booth.wire = Sent::default();
+    booth.talk(secs(30));
+    assert!(booth.busiest_second(28) <= 24_000);
+    assert!(booth.packets().len() > 700, "25 packets a second: {}", booth.packets().len());
+}
+
+#[test]
+fn without_a_cap_nothing_is_held_back() {
+    let mut booth = Booth::new(StreamParams { bitrate: 128_000, ..params() });
+    booth.talk(secs(10));
+    assert_eq!(booth.packets().len(), 500);
+    assert_eq!(booth.stream.stats(booth.now).packets_withheld, 0);
+}
+
+// ---- numbers ----
+
+#[test]
+fn every_packet_time_makes_packets_of_its_length() {
+    for ptime in [10, 20, 40, 60] {
+        let mut booth = Booth::new(StreamParams { ptime: ms(ptime), ..params() });
+        booth.talk(secs(6));
+        let packets = booth.packets();
+        assert_eq!(packets.len() as u64, 6_000 / ptime);
+        for pair in packets.windows(2) {
+            let (a, b) = (pair[0].1.header, pair[1].1.header);
+            assert_eq!(b.sequence_number, a.sequence_number.wrapping_add(1));
+            assert_eq!(b.timestamp, a.timestamp.wrapping_add(48 * ptime as u32));
+            assert_eq!((b.ssrc, b.payload_type), (params().ssrc, OPUS));
+        }
+        assert_eq!(packets.iter().filter(|(_, p)| p.header.marker).count(), 1);
+    }
+}
+
+#[test]
+fn mute_sends_silence_and_time_runs_on() {
+    let mut booth = Booth::new(params());
+    booth.talk(secs(1));
+    booth.stream.mute(true);
+    booth.talk(secs(1));
+    assert!(booth.stream.stats(booth.now).muted);
+    booth.stream.mute(false);
+    booth.talk(secs(1));
+    let packets = booth.packets();
+    assert_eq!(packets.len(), 150);
+    let sound: Vec<bool> = packets.iter().map(|(_, p)| p.payload[1] == 1).collect();
+    assert!(sound[..50].iter().all(|s| *s));
+    assert!(sound[51..100].iter().all(|s| !*s), "digital silence");
+    assert!(sound[101..].iter().all(|s| *s));
+    let (first, last) = (packets[0].1.header, packets[149].1.header);
+    assert_eq!(last.timestamp.wrapping_sub(first.timestamp), 149 * 960);
+}
+
+#[test]
+fn a_lost_card_leaves_a_hole_in_time_and_none_in_sequence() {
+    let mut booth = Booth::new(params());
+    booth.talk(secs(1)).idle(secs(3)).talk(secs(1));
+    let packets = booth.packets();
+    assert_eq!(packets.len(), 100);
+    let (before, after) = (packets[49].1.header, packets[50].1.header);
+    assert_eq!(after.sequence_number, before.sequence_number.wrapping_add(1));
+    let hole = after.timestamp.wrapping_sub(before.timestamp);
+    assert!((144_000..=146_000).contains(&hole), "three seconds are {hole} ticks");
+    assert!(after.marker);
+    let call = 1;
+    let seen: Vec<_> = booth.events.iter().filter(|e| !matches!(e, Event::Silent { .. })).collect();
+    assert_eq!(seen, [&Event::Sending { call }, &Event::NotSending { call }, &Event::Sending { call }]);
+}
+
+#[test]
+fn on_hold_only_reports_leave_and_time_runs_on() {
+    let mut booth = Booth::new(params());
+    booth.talk(secs(1));
+    booth.stream.update(booth.now, StreamParams { send: false, receive: false, ..params() });
+    booth.wire.rtcp.clear();
+    booth.events.clear();
+    booth.talk(secs(20));
+    assert_eq!(booth.packets().len(), 50);
+    assert!(!booth.wire.rtcp.is_empty());
+    assert_eq!(booth.events, [], "hold is no fault");
+    booth.stream.update(booth.now, params());
+    booth.talk(secs(1));
+    let packets = booth.packets();
+    let (before, after) = (packets[49].1.header, packets[50].1.header);
+    assert_eq!(after.sequence_number, before.sequence_number.wrapping_add(1));
+    assert_eq!(after.timestamp.wrapping_sub(before.timestamp), 960 * 1_001);
+    assert!(after.marker);
+}
+
+#[test]
+fn what_is_on_hold_is_not_heard() {
+    let mut booth = Booth::new(StreamParams { receive: false, ..params() });
+    for n in 0..50u16 {
+        booth.idle(ms(20));
+        let packet = rtp(n, u32::from(n) * 960, 9, false, &payload(0, false));
+        booth.stream.handle_rtp(booth.now, peer(), &packet);
+        let mut heard = [1; 960];
+        booth.stream.playback(booth.now, &mut heard);
+        assert_eq!(heard, [0; 960]);
+    }
+    assert_eq!(booth.events, []);
+}
+
+// ---- reports ----
+
+#[test]
+fn reports_tell_what_was_sent_and_heard() {
+    let mut booth = Booth::new(params());
+    for n in 0..500u16 {
+        booth.talk(ms(20));
+        if n % 10 != 3 {
+            let packet = rtp(n, u32::from(n) * 960, 9, false, &payload(i64::from(n) * 960, false));
+            booth.stream.handle_rtp(booth.now, peer(), &packet);
+        }
+    }
+    let (at, last) = booth.wire.rtcp.last().unwrap();
+    let mut parts = Vec::new();
+    rtcp::read(last, |part| parts.push(part)).unwrap();
+    let [Part::SenderReport { ssrc, ntp }, Part::Block(block)] = parts[..] else { panic!("{parts:?}") };
+    assert_eq!((ssrc, ntp), (params().ssrc, rtcp::middle(rtcp::ntp(*at))));
+    assert_eq!(block.ssrc, 9);
+    assert!((20..32).contains(&block.fraction_lost), "10 % of 256: {}", block.fraction_lost);
+    assert_eq!(booth.stream.stats(booth.now).packets_lost, 50);
+}
+
+#[test]
+fn reports_share_the_port_when_that_was_agreed() {
+    let mut booth = Booth::new(StreamParams { rtcp_mux: true, ..params() });
+    booth.talk(secs(10));
+    assert!(booth.wire.rtcp.is_empty());
+    assert!(booth.wire.rtp.iter().any(|(_, bytes)| qss_endpoint::rtp::packet::is_rtcp(bytes)));
+    let mut packet = [0; MAX_LEN];
+    let len = rtcp::write(&mut packet, 5, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+    booth.stream.handle_rtp(booth.now, peer(), &packet[..len]);
+    booth.idle(ms(10));
+    assert!(booth.events.contains(&Event::PeerBye { call: 1 }));
+}
+
+#[test]
+fn fec_goes_on_and_off_with_what_the_receiver_reports() {
+    let fec = |mode| {
+        let mut booth = Booth::with(params(), mode);
+        booth.talk(secs(1));
+        let before = booth.stream.encoder().expected_loss;
+        booth.report(26);
+        let lossy = booth.stream.encoder().expected_loss;
+        (0..20).for_each(|_| booth.report(0));
+        (before, lossy, booth.stream.encoder().expected_loss)
+    };
+    assert_eq!(fec(FecMode::Auto), (0, 10, 0));
+    assert_eq!(fec(FecMode::Off), (0, 0, 0));
+    assert_eq!(fec(FecMode::On), (10, 10, 10));
+}
+
+#[test]
+fn only_the_source_that_is_heard_ends_the_call_and_only_from_its_address() {
+    let mut booth = Booth::new(params());
+    for n in 0..5u16 {
+        booth.stream.handle_rtp(booth.now, peer(), &rtp(n, u32::from(n) * 960, 9, false, &payload(0, false)));
+    }
+    let bye = |booth: &mut Booth, ssrc, from: &str| {
+        let mut packet = [0; MAX_LEN];
+        let len = rtcp::write(&mut packet, ssrc, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+        booth.events.clear();
+        booth.stream.handle_rtcp(booth.now, from.parse().unwrap(), &packet[..len]);
+        booth.idle(ms(10));
+        booth.events.contains(&Event::PeerBye { call: 1 })
+    };
+    assert!(!bye(&mut booth, 8, "192.0.2.1:4001"), "a source that nobody hears");
+    assert!(!bye(&mut booth, 9, "198.51.100.1:4001"), "a stranger");
+    assert!(bye(&mut booth, 9, "192.0.2.1:4001"));
+}
+
+#[test]
+fn the_call_ends_with_a_bye_and_the_next_one_begins_afresh() {
+    let mut booth = Booth::new(params());
+    booth.talk(secs(1));
+    booth.stream.stop(booth.now, &mut booth.wire);
+    let (_, last) = booth.wire.rtcp.last().unwrap();
+    let mut said_bye = false;
+    rtcp::read(last, |part| said_bye |= part == Part::Bye { ssrc: params().ssrc }).unwrap();
+    assert!(said_bye);
+    let sent = booth.wire.rtp.len();
+    booth.talk(secs(10));
+    assert_eq!(booth.wire.rtp.len(), sent, "idle");
+    assert_eq!(booth.stream.poll_timeout(), None);
+    booth.stream.start(booth.now, StreamParams { call: 2, ssrc: 3, ..params() });
+    booth.events.clear();
+    booth.talk(secs(1));
+    assert_eq!(booth.stream.stats(booth.now).packets_sent, 50);
+    assert!(booth.events.contains(&Event::Sending { call: 2 }));
+}

@@ -1,0 +1,116 @@
+//! After `Stream::new` nothing on the path of a frame allocates: capture, playback, packets, reports, events.
+
+mod line;
+
+use line::{Ear, Mouth, params, payload, peer, peer_rtcp, rtp, settings};
+use qss_endpoint::media::stream::{Stream, Wire};
+use qss_endpoint::random::Rng;
+use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN};
+use qss_endpoint::time::{Span, Time};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[allow(unsafe_code)] // A global allocator cannot be written without.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that is being torn down counts no more.
+        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
+
+/// A wire that forgets.
+struct Nowhere(u64);
+
+impl Wire for Nowhere {
+    fn send_rtp(&mut self, _to: SocketAddr, packet: &[u8]) {
+        self.0 += packet.len() as u64;
+    }
+    fn send_rtcp(&mut self, _to: SocketAddr, packet: &[u8]) {
+        self.0 += packet.len() as u64;
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = allocations();
+    std::hint::black_box(vec![0u8; 100]);
+    assert!(allocations() > before);
+}
+
+#[test]
+fn no_frame_allocates_on_a_good_line_or_a_bad_one() {
+    // Everything the world says is prepared beforehand: ten seconds with loss, disorder, strangers, reports.
+    let mut rng = Rng::from_u64(1);
+    let mut packets: Vec<Vec<u8>> = Vec::new();
+    for n in 0..500u16 {
+        let mut packet = rtp(n, u32::from(n) * 960, 9, n % 50 == 0, &payload(i64::from(n) * 960, n % 3 == 0));
+        match rng.below(20) {
+            0 => packet.truncate(rng.below(20) as usize),
+            1 => packet[8] = 7,
+            2 => packet[1] = 101,
+            _ => {}
+        }
+        packets.push(packet);
+    }
+    for _ in 0..50 {
+        let at = rng.below(499) as usize;
+        packets.swap(at, at + 1);
+    }
+    let mut report = [0; MAX_LEN];
+    let len = rtcp::write(&mut report, 9, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+
+    let mut now = Time::from_millis(10);
+    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
+    let mut wire = Nowhere(0);
+    let (mut heard, spoken) = ([0i16; 480], [1_000i16; 480]);
+
+    let before = allocations();
+    stream.start(now, line::StreamParams { cap: 32_000, bitrate: 14_000, ..params() });
+    stream.card_moves(now, true);
+    for (n, packet) in packets.iter().enumerate() {
+        for half in 0..2 {
+            now += Span::from_millis(10);
+            stream.capture(now, &spoken, &mut wire);
+            stream.playback(now, &mut heard);
+            // Now and then a packet is lost, and half of the time nothing comes in this period.
+            if half == 0 && n % 17 != 0 && !(200..260).contains(&n) {
+                stream.handle_rtp(now, peer(), packet);
+            }
+            if n % 100 == 99 {
+                stream.handle_rtcp(now, peer_rtcp(), &report[..len]);
+                stream.handle_rtcp(now, peer_rtcp(), packet);
+            }
+            if stream.poll_timeout().is_some_and(|w| w.at <= now) {
+                stream.handle_timeout(now, &mut wire);
+            }
+            while stream.poll_event().is_some() {}
+            std::hint::black_box(stream.stats(now));
+        }
+    }
+    stream.update(now, params());
+    stream.mute(true);
+    stream.stop(now, &mut wire);
+    let allocated = allocations() - before;
+
+    assert!(wire.0 > 10_000, "packets left");
+    assert_eq!(allocated, 0);
+}
