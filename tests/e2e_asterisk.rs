@@ -1,0 +1,87 @@
+//! The main job on the real thing: an Asterisk ConfBridge, and in the same room an endpoint somebody else wrote.
+
+mod stage;
+
+use lab::asterisk::Asterisk;
+use lab::baresip::{Baresip, Plan, Sound};
+use lab::cards::{Card, Cards};
+use lab::measure::signal;
+use lab::process::ConfigFile;
+use lab::qss::{Config, QssServer, RoomSpec};
+use stage::{Heard, MIXER_HOST, PATIENCE, TOKEN, listen, start, undisturbed, uri};
+use std::sync::{Mutex, PoisonError};
+
+const ROOM: &str = "2f11c52047f244f78e1deac1839fbd45d008d20f6eabcf2e17ede0b5d3d520e9";
+const NUMBER: &str = "88826777033";
+static TURN: Mutex<()> = Mutex::new(());
+
+fn device(qss: &QssServer, mixer: &Asterisk, name: &str, card: &Card) -> ConfigFile {
+    let mut config = ConfigFile::lab(name, card).session(&qss.url(), name, TOKEN);
+    config.set_raw("codec", "bitrate", "96000");
+    config.host_map(MIXER_HOST, mixer.sip)
+}
+
+fn qss() -> QssServer {
+    let rooms = vec![RoomSpec::open(ROOM, &uri(NUMBER), 1024)];
+    QssServer::start(Config { rooms, token: Some(TOKEN.into()), ..Config::default() }).expect("a QSS")
+}
+
+#[test]
+fn two_endpoints_and_baresip_hear_each_other_through_confbridge() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mixer, qss, cards) = (Asterisk::start("three").unwrap(), qss(), Cards::new("three").unwrap());
+    let [a, b, c] = ["a", "b", "c"].map(|name| cards.card(name, "").unwrap());
+    let mut first = start("a", &device(&qss, &mixer, "a", &a).room(ROOM), &cards);
+    let mut second = start("b", &device(&qss, &mixer, "b", &b).accept_all(), &cards);
+    first.wait_rung("playing", 0, PATIENCE).unwrap();
+    second.wait_rung("session", 0, PATIENCE).unwrap();
+    qss.invite("a", "b", ROOM);
+    second.wait_rung("playing", 0, PATIENCE).unwrap();
+    let sound = Sound::Card {
+        alsa_config: cards.path().join("asound.conf"),
+        folder: cards.path().to_path_buf(),
+        card: c.name().to_string(),
+    };
+    let mut peer = Baresip::dial("three", NUMBER, mixer.sip, &Plan::new(sound)).unwrap();
+    peer.wait_established(PATIENCE).unwrap();
+    mixer.wait_for(NUMBER, 3, PATIENCE).unwrap();
+
+    let voices = [(&a, 440.0), (&b, 700.0), (&c, 1100.0)];
+    for (card, hertz) in voices {
+        card.say_now(&signal::tone(hertz, -14.0, 240.0)).unwrap();
+    }
+    let cards = [&a, &b, &c];
+    for (card, own) in voices {
+        let others: Vec<f64> = voices.iter().map(|(_, hertz)| *hertz).filter(|hertz| *hertz != own).collect();
+        // The first second may hold the beginning of a tone.
+        listen(card, 1.0);
+        let heard = undisturbed(&cards, || Heard::of(&listen(card, 5.0), &others));
+        let (name, clear) = (card.name(), heard.snr_db.iter().all(|snr| *snr >= 30.0));
+        assert!(clear && heard.gaps == 0, "{name} heard {others:?} as {heard:?}");
+        assert!(heard.level_dbfs.iter().all(|level| (-17.0..-11.0).contains(level)), "{name}: {heard:?}");
+    }
+    peer.hang_up().unwrap();
+}
+
+#[test]
+fn asterisk_killed_and_restarted_brings_the_sound_back_without_a_restart_of_the_device() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mixer, qss, cards) = (Asterisk::start("killed").unwrap(), qss(), Cards::new("killed").unwrap());
+    let card = cards.card("a", "").unwrap();
+    let mut config = device(&qss, &mixer, "a", &card).room(ROOM);
+    config.set_raw("rtp", "silence_timeout_ms", "1000").set_raw("rtp", "dead_timeout_ms", "3000");
+    let mut endpoint = start("a", &config, &cards);
+    endpoint.wait_rung("playing", 0, PATIENCE).unwrap();
+    let mark = endpoint.mark();
+    mixer.kill().unwrap();
+    let lost =
+        |lines: &[lab::process::Line]| lines.get(mark..)?.iter().find(|line| line.rung() == Some("room")).map(drop);
+    endpoint.wait_for("the loss", PATIENCE, lost).unwrap();
+    let mark = endpoint.mark();
+    mixer.start_again().unwrap();
+    endpoint.wait_rung("playing", mark, PATIENCE).unwrap();
+    mixer.wait_for(NUMBER, 1, PATIENCE).unwrap();
+    mixer.play_tone(NUMBER, 440, 60).unwrap();
+    let heard = std::iter::repeat_with(|| Heard::of(&listen(&card, 1.0), &[440.0])).take(20);
+    assert!(heard.into_iter().any(|heard| heard.gaps == 0 && heard.snr_db[0] > 20.0), "no tone after the restart");
+}
