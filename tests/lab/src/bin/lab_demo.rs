@@ -12,10 +12,10 @@
 use lab::asterisk::Asterisk;
 use lab::cards::{Card, Cards};
 use lab::clock::{mono_us, sleep_until};
-use lab::measure::likeness::{Likeness, likeness};
-use lab::measure::{level, signal, sound_file, wire};
+use lab::measure::likeness::{Likeness, likeness, twice_through_opus};
+use lab::measure::{level, signal, sound_file, tone, wire};
 use lab::mixer::{self, Mixer};
-use lab::process::{ConfigFile, Endpoint, Usage, endpoint_binary};
+use lab::process::{ConfigFile, Endpoint, Line, Usage, endpoint_binary};
 use lab::qss::{Authority, CertificateKind, Config, QssServer, RoomSpec};
 use lab::wire::Relay;
 use lexopt::{Arg, ValueExt};
@@ -29,8 +29,10 @@ const ROOM: &str = "2f11c52047f244f78e1deac1839fbd45d008d20f6eabcf2e17ede0b5d3d5
 const SIP_URI: &str = "sip:88826777033@audiomixer-sfu1:5080";
 /// Everybody must have climbed the whole ladder by then.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// Louder than this for 20 ms counts as sound.
+/// Louder than this counts as sound.
 const AUDIBLE_DBFS: f64 = -45.0;
+/// What A and B hum before they speak.
+const HUM_HZ: [f64; 2] = [440.0, 660.0];
 
 struct Options {
     endpoint: PathBuf,
@@ -65,15 +67,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     show.until(&[&a, &b], PATIENCE, || reached(&a, "playing") && reached(&b, "session"))
         .map_err(|_| stuck(&[("A", &a), ("B", &b)]))?;
 
-    // A hums, so that B's first sound tells when the invite became audio.
-    let hum = stage.card_a.say_now(&signal::tone(440.0, -20.0, 6.0))?;
+    // A hums, so that B's first sound tells when the invite became audio. Once B is there it hums too, and two tones
+    // tell how clean each way is.
+    let hum_at = stage.card_a.say_now(&signal::tone(HUM_HZ[0], -20.0, 20.0))?;
     sleep_until(mono_us() + 300_000);
     let invited_us = mono_us();
     qss.invite("A", "B", ROOM);
     show.note(invited_us, "QSS", "invites B into the room");
     show.until(&[&a, &b], PATIENCE, || reached(&b, "playing")).map_err(|_| stuck(&[("A", &a), ("B", &b)]))?;
-    show.wait(&[&a, &b], Duration::from_millis(500));
-    stage.card_a.say(hum, &vec![0; 6 * 48_000])?;
+    let clean_at = stage.card_b.say_now(&signal::tone(HUM_HZ[1], -20.0, 2.5))?;
+    show.wait(&[&a, &b], Duration::from_millis(2700));
+    stage.card_a.say(hum_at, &vec![0; 20 * 48_000])?;
 
     let words = signal::espeak(
         "Good morning, this is the kitchen. The delivery is here, shall I open the gate? Please answer when you hear me.",
@@ -108,6 +112,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let heard_by_a = stage.card_a.loudspeaker();
     let first_sound = first_audible(&heard_by_b, stage.card_b.frame_at(invited_us));
     let invite_to_audio = first_sound.map(|frame| (frame - stage.card_b.frame_at(invited_us)) as f64 / 48.0);
+    // The second second of the humming, when every buffer has settled.
+    let hummed = |heard: &[i16], hz: f64| {
+        let part = heard.get(clean_at + 48_000..clean_at + 96_000).unwrap_or(&[]);
+        format!("{:.1} dB", tone::tone(part, hz).snr_db)
+    };
     let a_to_b = Heard::new(&words, &heard_by_b, said_at);
     let b_to_a = Heard::new(&reply, &heard_by_a, replied_at);
     let recorded = heard_by_b.get(said_at..(said_at + words.len() + 48_000).min(heard_by_b.len())).unwrap_or(&[]);
@@ -132,8 +141,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         &format!("{:.1} dBFS", level::active_dbfs(&reply)),
     );
     row("level heard", &format!("{:.1} dBFS", a_to_b.level), &format!("{:.1} dBFS", b_to_a.level));
-    row("SNR by coherence", &a_to_b.db(|found| found.coherence_snr_db), &b_to_a.db(|found| found.coherence_snr_db));
-    row("segmental SNR", &a_to_b.db(|found| found.segmental_snr_db), &b_to_a.db(|found| found.segmental_snr_db));
+    row("SNR of a tone", &hummed(&heard_by_b, HUM_HZ[0]), &hummed(&heard_by_a, HUM_HZ[1]));
+    row("SNR of speech, coherence", &a_to_b.coherence(), &b_to_a.coherence());
+    row("  of which Opus alone", &codecs_alone(&words), &codecs_alone(&reply));
     row("pieces lost", &a_to_b.lost(), &b_to_a.lost());
     row("", "A", "B");
     row("wire up, mean", &kbps(rate(0).0.mean_bps), &kbps(rate(1).0.mean_bps));
@@ -208,26 +218,31 @@ impl Show {
     }
 
     fn lines(&mut self, endpoints: &[&Endpoint; 2]) {
-        for (at, (endpoint, who)) in endpoints.iter().zip(["A", "B"]).enumerate() {
+        let mut fresh = Vec::new();
+        for (at, endpoint) in endpoints.iter().enumerate() {
             let lines = endpoint.lines();
-            for line in &lines[self.shown[at]..] {
-                let rung = line.rung().unwrap_or(&self.rungs[at]).to_string();
-                let kind = line.event["event"].as_str().unwrap_or_default();
-                let cause = &line.event["cause"];
-                let cause = cause.as_str().map_or_else(|| cause.to_string(), String::from);
-                let cause = if cause == "null" { String::new() } else { format!("  ({cause})") };
-                if rung != self.rungs[at] {
-                    self.note(line.at_us, who, &format!("{} -> {rung}{cause}", self.rungs[at]));
-                    self.rungs[at] = rung;
-                } else if matches!(kind, "attempt" | "invite" | "call_ended" | "card" | "problem") {
-                    let detail = ["what", "outcome", "from", "state", "retry_in_ms"]
-                        .iter()
-                        .filter(|key| !line.event[**key].is_null())
-                        .map(|key| format!(" {}", plain(&line.event[*key])));
-                    self.note(line.at_us, who, &format!("{kind}{}{cause}", detail.collect::<String>()));
-                }
-            }
+            fresh.extend(lines[self.shown[at]..].iter().cloned().map(|line| (at, line)));
             self.shown[at] = lines.len();
+        }
+        fresh.sort_by_key(|(_, line)| line.at_us);
+        fresh.iter().for_each(|(at, line)| self.line(*at, line));
+    }
+
+    /// A change of the rung, or something else worth knowing.
+    fn line(&mut self, at: usize, line: &Line) {
+        let who = ["A", "B"][at];
+        let event = &line.event;
+        let cause = event["cause"]["code"].as_str().map_or(String::new(), |code| format!("  ({code})"));
+        let rung = line.rung().unwrap_or(&self.rungs[at]).to_string();
+        if rung != self.rungs[at] {
+            self.note(line.at_us, who, &format!("{} -> {rung}{cause}", self.rungs[at]));
+            self.rungs[at] = rung;
+        } else if let Some(kind @ ("attempt" | "invite" | "call_ended" | "card" | "problem")) = event["event"].as_str()
+        {
+            let fields = ["what", "outcome", "from", "retry_in_ms", "state", "rate", "period", "buffer"];
+            let value = |key: &str| [&event[key], &event["card"][key]].into_iter().find(|value| !value.is_null());
+            let detail = fields.iter().filter_map(|key| value(key).map(|value| format!(" {key} {}", plain(value))));
+            self.note(line.at_us, who, &format!("{kind}{}{cause}", detail.collect::<String>()));
         }
     }
 
@@ -272,8 +287,8 @@ impl Heard {
         value.map_or("-".into(), |ms| format!("{ms:.1} ms"))
     }
 
-    fn db(&self, of: impl Fn(&Likeness) -> f64) -> String {
-        self.found.as_ref().map_or("-".into(), |found| format!("{:.1} dB", of(found)))
+    fn coherence(&self) -> String {
+        self.found.as_ref().map_or("-".into(), |found| format!("{:.1} dB", found.coherence_snr_db))
     }
 
     fn lost(&self) -> String {
@@ -332,7 +347,14 @@ fn stuck(endpoints: &[(&str, &Endpoint)]) -> String {
     text
 }
 
-/// First frame from `from` on where 20 ms are louder than [`AUDIBLE_DBFS`], to 1 ms.
+/// The coherence that is left when nothing but Opus, twice, stands between mouth and ear.
+fn codecs_alone(said: &[i16]) -> String {
+    let mut heard = twice_through_opus(said, 32_000);
+    heard.resize(said.len() + 48_000, 0);
+    Heard::new(said, &heard, 0).coherence()
+}
+
+/// First frame from `from` on where 2 ms are louder than [`AUDIBLE_DBFS`].
 fn first_audible(samples: &[i16], from: usize) -> Option<usize> {
     let starts = (from..samples.len().saturating_sub(960)).step_by(48);
     starts.into_iter().find(|start| level::rms_dbfs(&samples[*start..start + 960]) > AUDIBLE_DBFS)

@@ -6,6 +6,9 @@
 use super::signal::Chirps;
 use super::{RATE, percentile};
 
+/// Samples of a piece of speech that is looked for at once.
+pub(super) const PIECE: usize = RATE as usize / 2;
+
 /// One piece of sound found again.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Found {
@@ -48,7 +51,7 @@ pub fn by_chirps(heard: &[i16], sent_length: usize, chirps: &Chirps, max_ms: f64
         if at + window + template.len() > heard.len() {
             break;
         }
-        let best = best_match(&template, &heard[at..at + window + template.len()], 1);
+        let best = best_match(&template, &heard[at..at + window + template.len()]);
         match best {
             Some((delay, likeness)) if likeness >= 0.5 => {
                 latency.found.push(Found { at, delay_ms: delay * 1000.0 / f64::from(RATE), likeness });
@@ -62,7 +65,6 @@ pub fn by_chirps(heard: &[i16], sent_length: usize, chirps: &Chirps, max_ms: f64
 /// Cuts the sent sound into pieces of half a second and finds each loud one again within `max_ms`, first roughly at 8 kHz,
 /// then to the sample. Pieces with a likeness below 0.5 count as missed.
 pub fn by_speech(sent: &[i16], heard: &[i16], max_ms: f64) -> Latency {
-    const PIECE: usize = RATE as usize / 2;
     const COARSE: usize = 6;
     let window = (max_ms * f64::from(RATE) / 1000.0) as usize / COARSE * COARSE;
     let loudest = sent.chunks(PIECE).map(super::level::rms_dbfs).fold(-200.0, f64::max);
@@ -75,13 +77,13 @@ pub fn by_speech(sent: &[i16], heard: &[i16], max_ms: f64) -> Latency {
         if super::level::rms_dbfs(piece) < (loudest - 20.0).max(-60.0) {
             continue;
         }
-        let coarse = best_match(&thin(piece, COARSE), &round(&thin(&heard[at..at + PIECE + window], COARSE)), 1);
+        let coarse = best_match(&thin(piece, COARSE), &round(&thin(&heard[at..at + PIECE + window], COARSE)));
         let fine = coarse.filter(|(_, likeness)| *likeness >= 0.3).and_then(|(delay, _)| {
             let from = (delay * COARSE as f64) as usize;
             let from = from.saturating_sub(2 * COARSE).min(window - (4 * COARSE).min(window));
             let to = (from + 4 * COARSE).min(window);
             let fine: Vec<f64> = piece.iter().map(|sample| f64::from(*sample)).collect();
-            best_match(&fine, &heard[at + from..at + to + PIECE], 1)
+            best_match(&fine, &heard[at + from..at + to + PIECE])
                 .map(|(delay, likeness)| (delay + from as f64, likeness))
         });
         match fine {
@@ -95,7 +97,7 @@ pub fn by_speech(sent: &[i16], heard: &[i16], max_ms: f64) -> Latency {
 }
 
 /// Lag (in samples, refined by a parabola) and value of the best normalised correlation of `needle` in `hay`.
-fn best_match(needle: &[f64], hay: &[i16], step: usize) -> Option<(f64, f64)> {
+pub(super) fn best_match(needle: &[f64], hay: &[i16]) -> Option<(f64, f64)> {
     let lags = (hay.len() + 1).checked_sub(needle.len())?;
     let hay: Vec<f64> = hay.iter().map(|sample| f64::from(*sample)).collect();
     let needle_energy: f64 = needle.iter().map(|x| x * x).sum();
@@ -110,7 +112,7 @@ fn best_match(needle: &[f64], hay: &[i16], step: usize) -> Option<(f64, f64)> {
             energy += hay[lag + needle.len()].powi(2) - hay[lag].powi(2);
         }
     }
-    let (best, value) = values.iter().copied().enumerate().step_by(step).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (best, value) = values.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let fraction = match (best.checked_sub(1).map(|left| values[left]), values.get(best + 1)) {
         (Some(left), Some(right)) if left + right - 2.0 * value < 0.0 => {
             (left - right) / (2.0 * (left + right - 2.0 * value))
