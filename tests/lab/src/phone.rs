@@ -309,7 +309,7 @@ impl Line {
 
     fn run(mut self, orders: Receiver<Order>) {
         // Its pace is part of what is measured.
-        crate::mixer::realtime(16);
+        crate::clock::become_realtime(16);
         let period = u64::from(self.dialog.plan.ptime_ms) * 1000;
         let mut next = mono_us();
         loop {

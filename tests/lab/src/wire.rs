@@ -202,7 +202,7 @@ enum By {
 impl Exchange {
     fn run(mut self) {
         // What it delays would be blamed on the endpoint.
-        crate::mixer::realtime(16);
+        crate::clock::become_realtime(16);
         let mut buffer = vec![0_u8; 65_536];
         loop {
             if self.state().stop {

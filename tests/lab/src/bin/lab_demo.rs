@@ -115,7 +115,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The second second of the humming, when every buffer has settled.
     let hummed = |heard: &[i16], hz: f64| {
         let part = heard.get(clean_at + 48_000..clean_at + 96_000).unwrap_or(&[]);
-        format!("{:.1} dB", tone::tone(part, hz).snr_db)
+        let tone = tone::tone(part, hz);
+        format!("{:.1} ({:.1}) dB", tone.median_snr_db, tone.worst_snr_db)
     };
     let a_to_b = Heard::new(&words, &heard_by_b, said_at);
     let b_to_a = Heard::new(&reply, &heard_by_a, replied_at);
@@ -141,7 +142,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         &format!("{:.1} dBFS", level::active_dbfs(&reply)),
     );
     row("level heard", &format!("{:.1} dBFS", a_to_b.level), &format!("{:.1} dBFS", b_to_a.level));
-    row("SNR of a tone", &hummed(&heard_by_b, HUM_HZ[0]), &hummed(&heard_by_a, HUM_HZ[1]));
+    row("SNR of a tone (worst 0.1 s)", &hummed(&heard_by_b, HUM_HZ[0]), &hummed(&heard_by_a, HUM_HZ[1]));
     row("SNR of speech, coherence", &a_to_b.coherence(), &b_to_a.coherence());
     row("  of which Opus alone", &codecs_alone(&words), &codecs_alone(&reply));
     row("pieces lost", &a_to_b.lost(), &b_to_a.lost());
@@ -158,6 +159,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let goodbye = if said_goodbye { "left the room" } else { "did NOT leave the room" };
     println!("\n   SIGTERM to exit {} ms, {goodbye}; exit codes {}", leaving.as_millis(), codes(&exits));
     println!("   what B heard: {}", options.out.display());
+    for (who, endpoint) in [("A", &a), ("B", &b)] {
+        let lines = endpoint.lines();
+        if let Some(media) = lines.iter().rev().map(|line| &line.event["media"]).find(|media| media.is_object()) {
+            let keys = ["packets_lost", "packets_late", "frames_concealed", "xruns", "jitter_ms", "buffer_ms"];
+            let told = keys.map(|key| format!("{key} {}", plain(&media[key])));
+            println!("   {who} itself: {}", told.join(", "));
+        }
+    }
+    for call in stage.ours.iter().flat_map(Mixer::calls) {
+        let (user, it) = (&call.user, call.counters);
+        println!(
+            "   the mixer from {user}: {} packets, {} lost, {} late, {} starved, {} trimmed",
+            it.packets, it.lost, it.late, it.starved, it.trimmed
+        );
+    }
     if stage.card_a.spoilt() || stage.card_b.spoilt() {
         println!("   note: this machine stalled during the run (xruns of the virtual card)");
     }
@@ -179,7 +195,7 @@ struct Stage {
     card_b: Card,
     sip: SocketAddr,
     relay: Relay,
-    _mixer: Option<Mixer>,
+    ours: Option<Mixer>,
     _asterisk: Option<Asterisk>,
 }
 
@@ -197,7 +213,7 @@ impl Stage {
         };
         let relay = Relay::start(sip, 1)?;
         let (card_a, card_b) = (cards.card("a", "")?, cards.card("b", "")?);
-        Ok(Stage { cards, card_a, card_b, sip, relay, _mixer: ours, _asterisk: asterisk })
+        Ok(Stage { cards, card_a, card_b, sip, relay, ours, _asterisk: asterisk })
     }
 }
 
@@ -356,12 +372,12 @@ fn codecs_alone(said: &[i16]) -> String {
 
 /// First frame from `from` on where 2 ms are louder than [`AUDIBLE_DBFS`].
 fn first_audible(samples: &[i16], from: usize) -> Option<usize> {
-    let starts = (from..samples.len().saturating_sub(960)).step_by(48);
-    starts.into_iter().find(|start| level::rms_dbfs(&samples[*start..start + 960]) > AUDIBLE_DBFS)
+    let mut starts = (from..samples.len().saturating_sub(96)).step_by(24);
+    starts.find(|start| level::rms_dbfs(&samples[*start..start + 96]) > AUDIBLE_DBFS)
 }
 
 fn row(name: &str, left: &str, right: &str) {
-    println!("   {name:<26}{left:>18}{right:>18}");
+    println!("   {name:<28}{left:>18}{right:>18}");
 }
 
 fn plain(value: &serde_json::Value) -> String {

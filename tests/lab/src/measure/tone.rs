@@ -18,7 +18,8 @@ pub struct Tone {
     pub level_dbfs: f64,
     /// This tone's energy over the energy that *no* expected tone explains.
     pub snr_db: f64,
-    /// The same in the worst block.
+    /// The same in the median block, and in the worst.
+    pub median_snr_db: f64,
     pub worst_snr_db: f64,
 }
 
@@ -26,12 +27,12 @@ pub struct Tone {
 pub fn tones(samples: &[i16], frequencies: &[f64]) -> Vec<Tone> {
     let blocks: Vec<Vec<Fit>> = samples.chunks_exact(BLOCK).map(|block| fit_block(block, frequencies)).collect();
     let of_tone = |at: usize| -> Tone {
-        let (mut signal, mut noise, mut worst) = (0.0, 0.0, f64::INFINITY);
-        let mut measured = Vec::new();
+        let (mut signal, mut noise) = (0.0, 0.0);
+        let (mut measured, mut ratios) = (Vec::new(), Vec::new());
         for block in &blocks {
             signal += block[at].power;
             noise += block[at].rest;
-            worst = f64::min(worst, ratio_db(block[at].power, block[at].rest));
+            ratios.push(ratio_db(block[at].power, block[at].rest));
             measured.push(block[at].hz);
         }
         Tone {
@@ -39,7 +40,8 @@ pub fn tones(samples: &[i16], frequencies: &[f64]) -> Vec<Tone> {
             measured_hz: super::percentile(&measured, 0.5).unwrap_or(0.0),
             level_dbfs: decibels(2.0 * signal / (blocks.len().max(1) as f64 * 32_768.0_f64.powi(2))),
             snr_db: ratio_db(signal, noise),
-            worst_snr_db: if worst.is_finite() { worst } else { -200.0 },
+            median_snr_db: super::percentile(&ratios, 0.5).unwrap_or(-200.0),
+            worst_snr_db: super::percentile(&ratios, 0.0).unwrap_or(-200.0),
         }
     };
     (0..frequencies.len()).map(of_tone).collect()
@@ -198,7 +200,7 @@ mod tests {
         let mut gap = signal::tone(440.0, -6.0, 1.0);
         gap[20_000..20_960].fill(0);
         let found = tone(&gap, 440.0);
-        assert!(found.worst_snr_db < 10.0 && found.snr_db < 20.0, "{found:?}");
+        assert!(found.worst_snr_db < 10.0 && found.snr_db < 20.0 && found.median_snr_db > 55.0, "{found:?}");
     }
 
     #[test]

@@ -13,7 +13,6 @@ pub mod sdp;
 
 pub use leg::{Counters, Packet};
 
-pub(crate) use run::realtime;
 use run::{Command, Shared};
 use std::net::SocketAddr;
 use std::sync::mpsc::Sender;

@@ -80,7 +80,9 @@ enum Destination {
 
 impl Bridge {
     fn run(mut self, orders: Receiver<Command>) {
-        realtime(self.config.realtime_priority);
+        if self.config.realtime_priority > 0 {
+            crate::clock::become_realtime(self.config.realtime_priority);
+        }
         let mut next_tick_us = mono_us() + TICK_US;
         let mut buffer = vec![0_u8; 65_536];
         loop {
@@ -518,14 +520,5 @@ fn phrase(status: u16) -> &'static str {
         500 => "Server Internal Error",
         503 => "Service Unavailable",
         _ => "Refused",
-    }
-}
-
-/// Asks for SCHED_FIFO; without permission the ordinary scheduler has to do.
-pub(crate) fn realtime(priority: u8) {
-    if priority > 0 {
-        let parameter = libc::sched_param { sched_priority: priority.into() };
-        // SAFETY: the parameter outlives the call; thread 0 is the calling one.
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameter) };
     }
 }
