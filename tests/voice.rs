@@ -53,7 +53,7 @@ fn on_a_calm_line_the_buffer_adds_one_period_of_the_card_at_most() {
 
 #[test]
 fn the_card_may_ask_for_any_number_of_samples() {
-    for period in [1, 48, 240, 441, 960, 1_000, 4_800, 9_600] {
+    for period in [1, 48, 240, 441, 960, 1_000, 4_800] {
         let mut room = Room::new(1);
         room.period = period;
         room.run(secs(5)).mark().run(secs(5));
