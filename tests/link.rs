@@ -149,7 +149,7 @@ fn failure(qss: Qss) -> LinkError {
         link.open(&qss);
         match next(&mut link).await {
             LinkEvent::Closed(error) => error,
-            other => panic!("the link should have failed, but: {other:?}"),
+            event @ (LinkEvent::Opened | LinkEvent::Frame(_) | LinkEvent::Alive) => panic!("not failed, but {event:?}"),
         }
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! Real time runs here, so: tests of one program take turns, they wait for events and never for a while, and a
 //! recording is only judged when the machine kept pace (a virtual card that was served late says so).
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use lab::cards::{Card, Cards};
 use lab::measure::{level, tone};

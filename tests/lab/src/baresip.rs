@@ -100,8 +100,16 @@ impl Baresip {
         fs::write(folder.join("accounts"), account(plan, address))?;
         fs::write(folder.join("contacts"), "")?;
         let log = fs::File::create(folder.join("log"))?;
-        let mut command = Command::new("baresip");
-        command.arg("-f").arg(&folder).args(["-4", "-v", "-t", &LONGEST.as_secs().to_string()]);
+        // It asks for no priority itself; on a busy machine it would be judged for that.
+        let paced = Command::new("chrt").args(["--fifo", "10", "true"]).stderr(Stdio::null()).status();
+        let mut command = match paced.is_ok_and(|status| status.success()) {
+            true => Command::new("chrt"),
+            false => Command::new("env"),
+        };
+        if command.get_program() == "chrt" {
+            command.args(["--fifo", "10"]);
+        }
+        command.arg("baresip").arg("-f").arg(&folder).args(["-4", "-v", "-t", &LONGEST.as_secs().to_string()]);
         command.arg("-e").arg(format!("/dial sip:{room}@{address}"));
         if let Sound::Card { alsa_config, folder, .. } = &plan.sound {
             command.env("ALSA_CONFIG_PATH", alsa_config).env("VSND_DIR", folder);
