@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds qss-endpoint for every target of cross.toml and runs it under an emulator.
+# Builds qss-endpoint for every target of cross.toml and lets it make a call under an emulator.
 #
 #   cross.sh [TARGET...]
+#   cross.sh --run TARGET ARGUMENTS...   runs what was built, under the emulator, in the chroot
 #
 #   CROSS=chroot|cross   how: a Debian chroot (the default for root), or the `cross` tool (the default for others)
 #   LAB_DIR              the chroot is $LAB_DIR/cross-root, 2.4 GB (default target/lab)
@@ -22,6 +23,9 @@ say() { echo "[cross +${SECONDS}s] $*"; }
 die() { echo "cross.sh: $*" >&2; exit 1; }
 
 main() {
+  if [ "${1:-}" = --run ]; then
+    inside "$2" "$(emulator "$2")" "$repo/target/$2/release/qss-endpoint" "${@:3}"
+  fi
   local targets=("$@")
   [ $# -gt 0 ] || mapfile -t targets < <(sed -n 's/^\[target\.\([a-z0-9_-]*\)\]$/\1/p' "$config")
   [ ${#targets[@]} -gt 0 ] || die "no target in cross.toml"
@@ -113,41 +117,51 @@ make_root() {
     ${options[@]+"${options[@]}"} \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     "$suite" "$root" "deb $archive $suite main"
-  mkdir -p "$root"/{src,cargo/registry,lab}
+  mkdir -p "$root/cargo/registry"
   echo "$include" > "$root/complete"
   say "chroot ready: $(chroot "$root" rustc --version), $(du -sm "$root" | cut -f1) MB"
 }
 
-# Runs a command in the chroot, with the sources at /src and the crates at hand. The mounts live in a name space of
-# their own and vanish with the command.
+# Becomes a command in the chroot, with the sources and /tmp where they are outside and the crates at hand. The mounts
+# live in a name space of their own and vanish with the command; pid and network are those of outside.
 inside() {
-  local target=$1 env upper under gnu setting
+  local target=$1 gnu under upper env name setting
   shift
-  under=${target//-/_} upper=${target//-/_} gnu=$(gnu_triple "$target")
-  upper=${upper^^}
+  gnu=$(gnu_triple "$target") under=${target//-/_}
+  upper=${under^^}
   env=(PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CARGO_HOME=/cargo CARGO_NET_OFFLINE=true
-    CARGO_TARGET_DIR=/src/target/cross "CARGO_TARGET_${upper}_LINKER=$gnu-gcc" "CARGO_TARGET_${upper}_RUNNER=$(emulator "$target")"
-    "PKG_CONFIG_PATH_$under=/usr/lib/$gnu/pkgconfig")
-  [ -z "${CARGO_BUILD_JOBS:-}" ] || env+=("CARGO_BUILD_JOBS=$CARGO_BUILD_JOBS")
+    "CARGO_TARGET_DIR=$repo/target/cross" "CARGO_TARGET_${upper}_LINKER=$gnu-gcc" "PKG_CONFIG_PATH_$under=/usr/lib/$gnu/pkgconfig")
+  for name in CARGO_BUILD_JOBS ALSA_CONFIG_PATH VSND_DIR; do [ -z "${!name:-}" ] || env+=("$name=${!name}"); done
   while read -r setting; do env+=("$setting"); done < <(toml_array "target.$target.env" passthrough)
-  ROOT=$root SRC=$repo REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry unshare --mount --propagation private bash -euc '
-    mount --bind "$SRC" "$ROOT/src"
+  mkdir -p "$root$repo"
+  ROOT=$root SRC=$repo REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry exec unshare --mount --propagation private bash -euc '
+    mount --bind /tmp "$ROOT/tmp"
+    mount --bind "$SRC" "$ROOT$SRC"
     mount --bind "$REGISTRY" "$ROOT/cargo/registry"
     mount -t proc proc "$ROOT/proc"
     mount --rbind /dev "$ROOT/dev"
-    exec chroot "$ROOT" /usr/bin/env -i "$@"' _ "${env[@]}" bash -euc 'cd /src; exec "$@"' _ "$@"
+    exec chroot "$ROOT" /usr/bin/env -i "$@"' _ "${env[@]}" bash -euc 'cd "$0"; exec "$@"' "$repo" "$@"
 }
 
 build() {
   mkdir -p "$repo/target/cross" "$repo/target/$1/release"
-  inside "$1" cargo build --locked --release --target "$1" --bin qss-endpoint
+  (inside "$1" cargo build --locked --release --target "$1" --package qss-endpoint --bin qss-endpoint)
+  (inside "$1" cargo build --locked --release --target "$1" --package vsnd)
   cp "$repo/target/cross/$1/release/qss-endpoint" "$repo/target/$1/release/"
   say "$1 built: $(stat -c %s "$repo/target/$1/release/qss-endpoint") bytes"
 }
 
+# It says its version, and two of it talk to each other through the lab's mixer. The virtual sound card is a plug-in of
+# the program's own libasound, so it is of the target's kind too.
 try() {
-  inside "$1" "$(emulator "$1")" "target/$1/release/qss-endpoint" version
-  say "$1 ran under $(emulator "$1")"
+  local program=$lab/qss-endpoint-$1
+  printf '#!/bin/bash\nexec %q --run %q "$@"\n' "$here/cross.sh" "$1" > "$program"
+  chmod +x "$program"
+  "$program" version
+  (cd "$repo" && cargo build --locked --quiet --package lab --package vsnd)
+  VSND_LIB=$repo/target/cross/$1/release/libasound_module_pcm_vsnd.so \
+    "$repo/target/debug/lab-demo" --endpoint "$program" --mixer lab --out "$lab/heard-$1.wav"
+  say "$1 made a call under $(emulator "$1")"
 }
 
 main "$@"

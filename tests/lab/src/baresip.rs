@@ -3,6 +3,7 @@
 //! It speaks and hears through a virtual ALSA card like any program, or without cards: a file or a tone is its
 //! microphone, and a filter writes what it hears.
 
+use crate::cards::{Card, Cards};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +28,14 @@ pub enum Sound {
     Tone(u32),
     /// A WAV file. What it hears is recorded.
     File(PathBuf),
+}
+
+impl Sound {
+    /// One of our virtual cards.
+    pub fn card(cards: &Cards, card: &Card) -> Sound {
+        let folder = cards.path().to_path_buf();
+        Sound::Card { alsa_config: folder.join("asound.conf"), folder, card: card.name().into() }
+    }
 }
 
 /// How well it is set up: a comparison should know both.
