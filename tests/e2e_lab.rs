@@ -67,8 +67,9 @@ fn what_is_said_is_heard_both_ways() {
     b.say_now(&signal::tone(880.0, -12.0, 120.0)).unwrap();
     lasting_tone(&a, 880.0);
     for (card, hertz) in [(&b, 440.0), (&a, 880.0)] {
-        let heard = undisturbed(&[&a, &b], || Heard::of(&listen(card, 5.0), &[hertz]));
-        assert!(heard.snr_db[0] >= 30.0 && heard.gaps == 0, "{} at {hertz} Hz: {heard:?}", card.name());
+        let clear = |heard: &Heard| heard.snr_db[0] >= 30.0 && heard.gaps == 0;
+        let heard = undisturbed(&[&a, &b], || Heard::of(&listen(card, 5.0), &[hertz]), clear);
+        assert!(clear(&heard), "{} at {hertz} Hz: {heard:?}", card.name());
     }
 }
 
@@ -123,7 +124,8 @@ fn a_qss_that_restarts_mid_call_is_not_heard() {
     endpoint.wait_rung("playing", 0, PATIENCE).unwrap();
     let _hummer = humming(&stage, 440.0);
     lasting_tone(&card, 440.0);
-    let heard = undisturbed(&[&card], || {
+    let clear = |heard: &Heard| heard.gaps == 0 && heard.snr_db[0] > 25.0;
+    let measure = || {
         let from = card.frame_now();
         stage.qss.down(Memory::Rooms);
         let mark = stage.qss.mark();
@@ -135,8 +137,9 @@ fn a_qss_that_restarts_mid_call_is_not_heard() {
         let rest = listen(&card, 1.5);
         drop((piece, rest));
         Heard::of(&card.loudspeaker()[from..from + (card.frame_now() - from - 4800)], &[440.0])
-    });
-    assert!(heard.gaps == 0 && heard.snr_db[0] > 25.0, "{heard:?}");
+    };
+    let heard = undisturbed(&[&card], measure, clear);
+    assert!(clear(&heard), "{heard:?}");
     let calls = stage.mixer.calls().into_iter().filter(|call| call.user == "a").count();
     assert_eq!(calls, 1, "the call was dialled again");
     assert_eq!(stage.qss.participants(ROOM), ["a"]);
@@ -290,7 +293,8 @@ fn garbage_on_every_socket_stops_nothing_and_is_reported_once() {
     let attacker = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut chance = signal::Chance(11);
     let mark = endpoint.mark();
-    let heard = undisturbed(&[&card], || {
+    let clear = |heard: &Heard| heard.gaps == 0 && heard.snr_db[0] > 25.0;
+    let measure = || {
         let from = card.frame_now();
         for round in 0..400 {
             let junk: Vec<u8> = (0..round).map(|_| chance.bits() as u8).collect();
@@ -308,8 +312,9 @@ fn garbage_on_every_socket_stops_nothing_and_is_reported_once() {
         }
         listen(&card, 1.0);
         Heard::of(&card.loudspeaker()[from..card.frame_now() - 9600], &[440.0])
-    });
-    assert!(heard.gaps == 0 && heard.snr_db[0] > 25.0, "{heard:?}");
+    };
+    let heard = undisturbed(&[&card], measure, clear);
+    assert!(clear(&heard), "{heard:?}");
     let lines = endpoint.lines();
     let problems: Vec<&Value> =
         lines[mark..].iter().map(|line| &line.event).filter(|it| it["event"] == "problem").collect();
