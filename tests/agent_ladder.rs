@@ -181,6 +181,28 @@ fn a_rejoin_that_is_refused_ends_the_call() {
 }
 
 #[test]
+fn a_qss_that_cannot_say_yet_is_asked_again_within_the_grace() {
+    for answer in [(503, "starting"), (0, "")] {
+        let mut w = World::playing(6, config());
+        w.kill_qss(Some(LinkErrorKind::Closed(1006)));
+        w.qss.refuse.insert("joinRoom".into(), answer);
+        w.qss.up = true;
+        w.run(13_000);
+        w.qss.refuse.clear();
+        w.run(14_000);
+        assert_eq!((w.rung(), w.mixer.invites()), ("playing", 1), "{answer:?}");
+        let proven = w.events_of("ladder").last().expect("a ladder event")["proven"].clone();
+        assert_eq!(proven.as_array().expect("a list").len(), 6, "{answer:?}");
+    }
+    let mut w = World::playing(6, config());
+    w.kill_qss(Some(LinkErrorKind::Closed(1006)));
+    w.qss.refuse.insert("joinRoom".into(), (503, "starting"));
+    w.qss.up = true;
+    w.run(31_000);
+    assert_eq!((w.rung(), w.mixer.count("BYE")), ("session", 1), "the grace is over");
+}
+
+#[test]
 fn a_room_that_moved_while_the_qss_was_away_is_followed() {
     let mut w = World::playing(6, config());
     w.kill_qss(Some(LinkErrorKind::Closed(1006)));
@@ -316,6 +338,33 @@ fn a_mixer_that_dies_without_a_word_is_hung_up_and_dialled_again() {
     assert!(w.causes().contains(&"no_media"));
     w.mixer.up = true;
     w.run_until(40_000, |w| w.rung() == "playing");
+}
+
+#[test]
+fn a_mixer_that_was_restarted_is_noticed_before_the_silence_is_deadly() {
+    for seed in 0..20 {
+        let mut w = World::playing(seed, config());
+        w.run(60_000);
+        w.mixer.kill();
+        w.run(1_000);
+        w.mixer.up = true;
+        w.run(1_200);
+        w.run_until(2_000, |w| w.rung() == "playing");
+        assert!(w.causes().contains(&"sip_call_gone"), "seed {seed}: {:?}", w.causes());
+        assert_eq!(w.mixer.confirmed_calls(), 1);
+    }
+}
+
+#[test]
+fn a_mixer_that_paused_keeps_the_call() {
+    let mut w = World::playing(14, config());
+    w.mixer.pause(true);
+    w.run_until(3_000, |w| w.rung() == "sending");
+    let updates = |w: &World| w.commands().iter().filter(|(_, c)| matches!(c, Command::Update(_))).count();
+    w.run(2_000);
+    w.mixer.pause(false);
+    w.run_until(1_000, |w| w.rung() == "playing");
+    assert_eq!((w.mixer.invites(), w.mixer.confirmed_calls(), updates(&w)), (1, 1, 0));
 }
 
 #[test]

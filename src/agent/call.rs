@@ -102,7 +102,8 @@ impl Agent {
         let Some(visit) = &mut self.visit else { return };
         let cap = cap(visit, &self.config.codec);
         let Some(up) = visit.up_mut().filter(|up| up.call == call) else { return };
-        up.params = stream_params(call, up.params.ssrc, media, up.plan, cap);
+        let params = stream_params(call, up.params.ssrc, media, up.plan, cap);
+        let before = std::mem::replace(&mut up.params, params);
         let mut cause = None;
         up.hearing = match (media.receive, up.hearing) {
             (false, _) => {
@@ -112,8 +113,9 @@ impl Agent {
             (true, Hearing::Held) => Hearing::Silence(cx.now),
             (true, hearing @ (Hearing::Packets | Hearing::Silence(_))) => hearing,
         };
-        let params = up.params;
-        self.media(cx, Command::Update(params));
+        if params != before {
+            self.media(cx, Command::Update(params));
+        }
         self.observe(cx, cause.as_ref());
     }
 
@@ -257,14 +259,7 @@ impl Agent {
                 self.on_stream(cx, call, Some(cause), |up, _| up.sending = false);
             }
             MediaEvent::Receiving { call } => self.on_stream(cx, call, None, |up, _| up.hearing = Hearing::Packets),
-            MediaEvent::Silent { call, since } => {
-                let cause = Cause::from(Failure::MediaSilent);
-                self.on_stream(cx, call, Some(cause), |up, now| match up.hearing {
-                    Hearing::Packets => up.hearing = Hearing::Silence(now - since),
-                    // The first silence counts, the repetitions only confirm it.
-                    Hearing::Silence(_) | Hearing::Held => {}
-                });
-            }
+            MediaEvent::Silent { call, since } => self.on_silent(cx, call, since),
             MediaEvent::Playing { call } => self.on_stream(cx, call, None, |up, _| up.playing = true),
             MediaEvent::NotPlaying { call } => {
                 let cause = self.card_cause(Failure::NotPlaying);
@@ -275,6 +270,22 @@ impl Agent {
             MediaEvent::Card(event) => self.on_card(cx, event),
             MediaEvent::Stats(stats) => self.on_stats(cx, stats),
             MediaEvent::Alive => {}
+        }
+    }
+
+    /// The first silence counts, its repetitions only confirm it. The mixer is asked whether it still knows the call,
+    /// by offering again what holds already: one that was restarted says 481, and need not be waited for.
+    fn on_silent(&mut self, cx: &mut Cx<'_>, call: u32, since: Span) {
+        let (codec, ports) = (&self.config.codec, self.voice.ports);
+        let Some(up) = self.visit.as_mut().and_then(Visit::up_mut).filter(|up| up.call.0 == call) else { return };
+        match up.hearing {
+            Hearing::Packets => up.hearing = Hearing::Silence(cx.now - since),
+            Hearing::Silence(_) | Hearing::Held => return,
+        }
+        let (call, offer) = (up.call, ports.map(|ports| local(codec, ports, up.plan)));
+        self.observe(cx, Some(&Failure::MediaSilent.into()));
+        if let Some(offer) = offer {
+            self.with_sip(cx, |sip, now, out| sip.modify(now, call, offer, out));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which room to be in, and what the QSS has to do with it: join, leave, rejoin.
 
-use super::visit::{Leg, Membership, Origin, Visit};
+use super::visit::{Leg, Membership, Origin, Proof, Visit};
 use super::{Agent, Cx, Phase};
 use crate::config::{Config, Room, RoomTarget};
 use crate::qss::backoff::Backoff;
@@ -203,13 +203,16 @@ impl Agent {
 
     /// Proves an unproven membership.
     fn ask_again(&mut self, cx: &mut Cx<'_>) {
-        let Some(Visit { membership: Membership::Unproven { until, asked: None }, room, .. }) = &self.visit else {
-            return;
-        };
+        let Some(Visit { membership: Membership::Unproven { until, .. }, room, .. }) = &self.visit else { return };
         let until = *until;
         let membership = match room.id.clone() {
             Some(id) if !self.config.qss.names.join_room.is_empty() => {
-                Membership::Unproven { until, asked: self.ask(cx, Some(&id)) }
+                let proof = match self.ask(cx, Some(&id)) {
+                    Some(ticket) => Proof::Asked(ticket),
+                    None if self.session.is_registered() => Proof::Again(cx.now + self.config.sip.retry_min),
+                    None => Proof::NoSession,
+                };
+                Membership::Unproven { until, proof }
             }
             Some(_) | None => Membership::Admitted,
         };
@@ -224,8 +227,12 @@ impl Agent {
         if let Some(visit) = &mut self.visit {
             match visit.membership {
                 Membership::Direct => {}
-                Membership::Admitted => visit.membership = Membership::Unproven { until: grace_ends, asked: None },
-                Membership::Unproven { until, .. } => visit.membership = Membership::Unproven { until, asked: None },
+                Membership::Admitted => {
+                    visit.membership = Membership::Unproven { until: grace_ends, proof: Proof::NoSession }
+                }
+                Membership::Unproven { until, .. } => {
+                    visit.membership = Membership::Unproven { until, proof: Proof::NoSession };
+                }
                 // Nothing has come of it yet; the room is chosen again with the next session.
                 Membership::Asked(_) => self.end_visit(cx, cause),
             }
@@ -242,19 +249,14 @@ impl Agent {
         let Some(visit) = &mut self.visit else { return };
         match visit.membership {
             Membership::Asked(asked) if asked == ticket => {}
-            Membership::Unproven { asked: Some(asked), until } if asked == ticket => {
-                visit.membership = Membership::Unproven { until, asked: None };
-            }
+            Membership::Unproven { proof: Proof::Asked(asked), .. } if asked == ticket => {}
             // leaveRoom: whatever the answer, we are out (qss-protocol 3.4).
             Membership::Direct | Membership::Asked(_) | Membership::Admitted | Membership::Unproven { .. } => return,
         }
         match reply {
             Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
             Reply::Refused { code, message } => self.on_room_refused(cx, code, message),
-            Reply::TimedOut => match visit.leg {
-                Leg::Up(_) | Leg::Dialling { .. } => self.ask_again(cx),
-                Leg::Due | Leg::Pausing { .. } => self.fail_visit(cx, &Failure::RoomTimedOut.into()),
-            },
+            Reply::TimedOut => self.on_room_undecided(cx, &Failure::RoomTimedOut.into()),
             // The loss of the session has said all there is to say.
             Reply::LinkLost => {}
         }
@@ -295,6 +297,9 @@ impl Agent {
             Some(501) if self.visit.as_ref().is_some_and(|v| v.room.sip_uri.is_some()) => {
                 return self.on_admitted(cx, None);
             }
+            Some(code @ 500..) => {
+                return self.on_room_undecided(cx, &Cause::new(Failure::RoomRefused(code.into()), message));
+            }
             code => Failure::RoomRefused(code.map_or(0, i32::from)),
         };
         if let Some(Visit { origin: Origin::Configured(i), .. }) = self.visit
@@ -303,6 +308,15 @@ impl Agent {
             self.rooms.entries[i].created = None;
         }
         self.fail_visit(cx, &Cause::new(failure, message));
+    }
+
+    /// The QSS does not say whether we may be in the room. A call that is up waits for its word, within the grace.
+    fn on_room_undecided(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        let Some(visit) = &mut self.visit else { return };
+        let Membership::Unproven { until, .. } = visit.membership else { return self.fail_visit(cx, cause) };
+        let again = visit.redial.next_with_floor(cx.now, &mut self.rng);
+        visit.membership = Membership::Unproven { until, proof: Proof::Again(again) };
+        self.attempt_failed(cx, Attempt::Room, cause, Some(again));
     }
 
     // --- the end of a visit --------------------------------------------------------------------------------------
@@ -376,6 +390,11 @@ impl Agent {
             // Without a session there is nothing to pause for: the room is chosen again once there is one.
             let cause = Cause::from(Failure::QssLostTooLong);
             return if self.session.is_registered() { self.fail_visit(cx, &cause) } else { self.end_visit(cx, &cause) };
+        }
+        if let Membership::Unproven { proof: Proof::Again(at), .. } = visit.membership
+            && at <= cx.now
+        {
+            self.ask_again(cx);
         }
         self.on_leg_timeout(cx);
     }

@@ -41,12 +41,22 @@ pub(super) enum Membership {
     /// joinRoom or createRoom is on its way; there is no call yet.
     Asked(Ticket),
     Admitted,
-    /// The QSS session that admitted us is gone. The call goes on, at most until `until`; `asked` is the joinRoom
-    /// after the next registration.
+    /// The QSS session that admitted us is gone. The call goes on, at most until `until`.
     Unproven {
         until: Time,
-        asked: Option<Ticket>,
+        proof: Proof,
     },
+}
+
+/// What is being done to prove a membership.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Proof {
+    /// Nothing can be done before the next registration.
+    NoSession,
+    /// joinRoom is on its way.
+    Asked(Ticket),
+    /// The QSS could not say (it may be starting up): asked again then.
+    Again(Time),
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +135,7 @@ impl Visit {
 
     pub(super) fn poll_timeout(&self, dead_timeout: Span) -> Option<Wakeup> {
         let membership = match self.membership {
+            Membership::Unproven { until, proof: Proof::Again(at) } if at < until => Some(Wakeup::new(at, "rejoin")),
             Membership::Unproven { until, .. } => Some(Wakeup::new(until, "call grace without qss")),
             Membership::Direct | Membership::Asked(_) | Membership::Admitted => None,
         };

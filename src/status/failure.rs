@@ -133,6 +133,8 @@ failures! {
         "look up the status in the mixer's log; the device tries again";
     SipRefusedByBye => "sip_refused_by_bye",
         "the mixer hung up at once: the room is locked or full";
+    SipCallGone => "sip_call_gone",
+        "the mixer forgot the call, probably in a restart; the device dials again";
     SipRemoteBye => "sip_remote_bye",
         "the mixer ended the call; the device dials again";
     // Audio.
@@ -212,6 +214,7 @@ impl From<&EndCause> for Failure {
                 401 | 407 => Failure::SipAuthFailed,
                 403 => Failure::SipForbidden,
                 404 => Failure::SipNotFound,
+                481 => Failure::SipCallGone,
                 486 | 600 => Failure::SipBusy((*status).into()),
                 488 => Failure::SipNoCommonMedia,
                 other => Failure::SipRefused((*other).into()),

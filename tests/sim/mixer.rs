@@ -58,6 +58,11 @@ impl Mixer {
         self.calls.clear();
     }
 
+    /// Sends nothing for a while, but answers.
+    pub fn pause(&mut self, paused: bool) {
+        self.calls.iter_mut().for_each(|call| call.silent = paused);
+    }
+
     pub fn is_sending(&self) -> bool {
         self.up && self.calls.iter().any(|c| c.acknowledged && !c.silent)
     }
@@ -141,6 +146,9 @@ impl Mixer {
                 return send(2, call.answer.clone());
             }
             return send(2, response(text, "200 OK", Some(&call.tag), &sdp(text)));
+        }
+        if header(text, "To").is_some_and(|to| to.contains(";tag=")) {
+            return send(2, response(text, "481 Call/Transaction Does Not Exist", None, ""));
         }
         self.tags += 1;
         let tag = format!("mixer{}", self.tags);
