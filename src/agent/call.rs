@@ -408,3 +408,39 @@ fn words_of(end: &EndCause) -> String {
         | EndCause::NoCommonMedia => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn negotiated(ptime_ms: Option<u64>, max_average_bitrate: Option<u32>) -> Negotiated {
+        let remote = "192.0.2.1:20000".parse().expect("an address");
+        Negotiated {
+            remote_rtp: remote,
+            remote_rtcp: remote,
+            rtcp_mux: true,
+            send_payload_type: 107,
+            receive_payload_type: 96,
+            telephone_event: None,
+            ptime: ptime_ms.map(Span::from_millis),
+            max_average_bitrate,
+            send: true,
+            receive: true,
+        }
+    }
+
+    #[test]
+    fn the_peers_limits_bend_the_plan_and_its_echo_does_not() {
+        let plan = Plan { ptime: Span::from_millis(20), bitrate: 32_000, max_average_bitrate: 24_000 };
+        let params = |ptime, limit| {
+            let params = stream_params(CallId(1), 7, &negotiated(ptime, limit), plan, 64_000);
+            (params.ptime.as_millis(), params.bitrate)
+        };
+        assert_eq!(params(None, None), (20, 32_000));
+        assert_eq!(params(Some(20), Some(16_000)), (20, 16_000));
+        assert_eq!(params(Some(20), Some(24_000)), (20, 32_000), "our own number came back");
+        assert_eq!(params(Some(60), Some(1)), (60, MIN_BITRATE));
+        assert_eq!(params(Some(10), None), (20, 32_000), "the cap may need the longer packet");
+        assert_eq!(params(Some(50), None), (20, 32_000), "Opus has no such packet here");
+    }
+}
