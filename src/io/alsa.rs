@@ -10,13 +10,15 @@
 //! same on all; a card that wants 32 bit gets them; a card of another rate needs a `plughw:` name, where ALSA
 //! converts. What the card granted is read back, never assumed: a forced period of 1024 works as well as 480.
 //!
-//! Capture sets the pace: at its interrupt all that was recorded is read, and playback is filled up to the same
-//! level again (a period and a margin), whatever its own clock did meanwhile. So nothing accumulates when two
-//! cards with two clocks serve one device; the stream's jitter buffer takes up the difference.
+//! Capture sets the pace: at its interrupt the whole periods recorded so far are read, and as many are written, so that
+//! the playback queue is a period and a margin long again. Late frames of a period are left for the next interrupt:
+//! the rhythm stays the card's, and packets are full at every second interrupt. When two cards with two clocks serve
+//! one device, the queue grows or shrinks; then a period is written less or more (see [`Slip`]), and the stream's
+//! jitter buffer takes up the difference.
 
 use crate::config::Audio;
 use crate::media::command::CardError;
-use alsa::pcm::{Access, Format, Frames, HwParams, PCM};
+use alsa::pcm::{Access, Format, Frames, HwParams, PCM, State};
 use alsa::poll::{Descriptors, Flags};
 use alsa::{Direction, Output, ValueOr};
 use std::ffi::CString;
@@ -60,6 +62,19 @@ pub struct Card {
     linked: bool,
     /// Frames kept beyond a period in the playback queue, so that a late wake-up is not heard.
     margin: usize,
+    /// Periods read and not yet answered by as many written.
+    owed: usize,
+    slip: Slip,
+}
+
+/// How far the playback queue is from where capture says it should be, over half a second.
+///
+/// The pointers of some cards move in coarse steps, each on its own: only what holds for all of that time is drift.
+#[derive(Default)]
+struct Slip {
+    seen: usize,
+    least: isize,
+    most: isize,
 }
 
 /// One direction.
@@ -103,7 +118,7 @@ impl Card {
         // Kernel cards of one clock start together then; plug-ins answer ENOSYS.
         let linked = playback.pcm.link(&capture.pcm).is_ok();
         let margin = (playback.buffer - capture.period) / 4;
-        Ok(Card { capture, playback, linked, margin })
+        Ok(Card { capture, playback, linked, margin, owed: 0, slip: Slip::default() })
     }
 
     /// Drops what libasound remembers of its configuration: cards that came since then are unknown to it otherwise.
@@ -122,6 +137,8 @@ impl Card {
             let _ = half.pcm.drop();
             half.pcm.prepare().map_err(card_error)?;
         }
+        self.owed = 0;
+        self.slip = Slip::default();
         let silence = self.level();
         match self.playback.write_silence(silence) {
             Ok(()) => {}
@@ -155,19 +172,27 @@ impl Card {
         self.capture.pcm.revents(fds).map_or(true, |flags| flags.intersects(Flags::IN | errors))
     }
 
-    /// Reads all that was recorded, up to `samples.len()`; 0 if nothing is there.
+    /// Reads the whole periods that were recorded, as far as they fit into `samples`; 0 if none is complete.
     pub fn read(&mut self, samples: &mut [i16]) -> Result<usize, Trouble> {
-        self.capture.read(samples)
+        let period = self.capture.period;
+        let periods = self.capture.avail(Stopped::Overrun)?.min(samples.len()).min(MAX_FRAMES) / period;
+        let got = if periods == 0 { 0 } else { self.capture.read(&mut samples[..periods * period])? };
+        self.owed += got / period;
+        Ok(got)
     }
 
-    /// Frames to write now, so that the queue is a period and the margin long again.
+    /// Frames to write now: as many as were read, a period more or less if the clocks have drifted apart by one.
     pub fn room(&mut self) -> Result<usize, Trouble> {
-        let avail = self.playback.pcm.avail_update().map_err(|error| trouble(error, Stopped::Underrun))?;
-        let queued = self.playback.buffer.saturating_sub(avail.max(0) as usize);
-        Ok(self.level().saturating_sub(queued).min(MAX_FRAMES))
+        let free = self.playback.avail(Stopped::Underrun)?.min(self.playback.buffer);
+        let period = self.capture.period;
+        let after = (self.playback.buffer - free + self.owed * period) as isize;
+        let wanted = self.level().saturating_sub(self.capture.avail(Stopped::Overrun)?) as isize;
+        let periods = self.slip.periods(self.owed, after - wanted, self.margin, period);
+        self.owed = 0;
+        Ok((periods * period).min(free).min(MAX_FRAMES))
     }
 
-    /// Writes mono samples, at most [`Card::room`] of them.
+    /// Writes mono samples, as many as [`Card::room`] said.
     pub fn write(&mut self, samples: &[i16]) -> Result<(), Trouble> {
         self.playback.write(samples)
     }
@@ -184,6 +209,33 @@ struct Wish {
     buffer: usize,
 }
 
+impl Slip {
+    /// How many periods to write instead of `owed`, when these would leave the queue `error` frames too long.
+    fn periods(&mut self, owed: usize, error: isize, margin: usize, period: usize) -> usize {
+        if owed == 0 {
+            return 0;
+        }
+        if self.seen == SLIP_AFTER {
+            *self = Slip::default();
+        }
+        (self.least, self.most) =
+            if self.seen == 0 { (error, error) } else { (self.least.min(error), self.most.max(error)) };
+        self.seen += 1;
+        if self.seen < SLIP_AFTER {
+            owed
+        } else if self.most < -(margin as isize) / 4 {
+            owed + 1
+        } else if self.least > (period - period / 4) as isize {
+            owed - 1
+        } else {
+            owed
+        }
+    }
+}
+
+/// Interrupts after which drift is judged: half a second at periods of 10 ms.
+const SLIP_AFTER: usize = 50;
+
 impl Half {
     fn open(name: &str, direction: Direction, wish: &Wish) -> Result<Half, CardError> {
         let name = CString::new(name).map_err(|_| CardError::Absent)?;
@@ -197,6 +249,20 @@ impl Half {
         let channel = wish.channel.min(channels - 1);
         let bytes = vec![0; MAX_FRAMES * channels * format.bytes()];
         Ok(Half { pcm, format, channels, channel, period, buffer, bytes })
+    }
+
+    /// Frames that can be read or written now.
+    fn avail(&self, xrun: Stopped) -> Result<usize, Trouble> {
+        let avail = self.pcm.avail_update().map_err(|error| trouble(error, xrun))?;
+        // Plug-ins go on telling how much there is when there is no card any more.
+        match self.pcm.state() {
+            State::Disconnected => Err(Trouble::Gone(CardError::Absent)),
+            State::Suspended => Err(Trouble::Stopped(Stopped::Suspended)),
+            State::XRun => Err(Trouble::Stopped(xrun)),
+            State::Open | State::Setup | State::Prepared | State::Running | State::Draining | State::Paused => {
+                Ok(usize::try_from(avail).unwrap_or(0))
+            }
+        }
     }
 
     fn read(&mut self, samples: &mut [i16]) -> Result<usize, Trouble> {
@@ -338,6 +404,31 @@ fn card_error(error: alsa::Error) -> CardError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Shortest and longest queue just before and after writing, over ten minutes of periods of 480 and a margin of 240.
+    fn queue_under_drift(ppm: f64, coarse: bool) -> (f64, f64) {
+        let mut slip = Slip::default();
+        let (mut queue, mut shortest, mut longest) = (720.0f64, f64::MAX, f64::MIN);
+        for turn in 0..60_000 {
+            queue -= 480.0 * (1.0 + ppm * 1e-6);
+            // A coarse pointer shows a period more in the queue than there is, every other time.
+            let seen = if coarse && turn % 2 == 0 { queue + 480.0 } else { queue };
+            shortest = shortest.min(queue);
+            queue += (slip.periods(1, (seen + 480.0 - 720.0).round() as isize, 240, 480) * 480) as f64;
+            longest = longest.max(queue);
+        }
+        (shortest, longest)
+    }
+
+    #[test]
+    fn the_playback_queue_neither_runs_dry_nor_over_when_clocks_drift() {
+        assert_eq!(queue_under_drift(0.0, false), (240.0, 720.0));
+        assert_eq!(queue_under_drift(0.0, true), (240.0, 720.0), "a coarse pointer is no drift");
+        for ppm in [-2_000.0, -100.0, 100.0, 2_000.0] {
+            let (shortest, longest) = queue_under_drift(ppm, false);
+            assert!(shortest > 60.0 && longest < 1_300.0, "{ppm} ppm: {shortest}..{longest}");
+        }
+    }
 
     #[test]
     fn error_numbers_become_advice_whatever_their_sign() {

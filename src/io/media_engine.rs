@@ -95,6 +95,8 @@ enum Next {
 const MAX_DATAGRAM: usize = 2048;
 /// A card that has not moved for so long is stuck; long enough for the pauses of a virtual machine.
 const STALL: Span = Span::from_millis(300);
+/// A gap in what was recorded up to which silence is sent in its place.
+const LONGEST_MADE_UP: Span = Span::from_millis(100);
 /// A card that has to be restarted so often is not usable.
 const MAX_XRUNS_PER_SECOND: u32 = 20;
 const ALIVE_INTERVAL: Span = Span::from_secs(1);
@@ -235,6 +237,7 @@ impl Engine {
                     if let Err(error) = card.start() {
                         return self.lost(now, card, error);
                     }
+                    self.make_up(now, now.since(moved.capture));
                     moved = Moved::at(now);
                 }
             }
@@ -264,6 +267,16 @@ impl Engine {
             self.stream.card_moves(now, true);
         }
         Ok(())
+    }
+
+    /// The card was restarted and what it recorded since the last reading is lost: silence takes its place, so that
+    /// the timestamps keep up with the time. The stream itself skips a gap that is longer than a ring can be.
+    fn make_up(&mut self, now: Time, lost: Span) {
+        if lost < LONGEST_MADE_UP {
+            let frames = ((lost.as_micros() * 48 / 1_000) as usize).min(MAX_FRAMES);
+            self.samples[..frames].fill(0);
+            self.stream.capture(now, &self.samples[..frames], &mut &self.sockets);
+        }
     }
 
     /// A period without a card: silence leaves, what arrives is decoded (its state must go on) and dropped.

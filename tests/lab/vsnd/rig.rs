@@ -58,6 +58,11 @@ impl VirtualCard {
         fs::write(self.file("mic.raw"), bytes(samples)).expect("the rig's directory is writable");
     }
 
+    /// Faults at given frames (see `src/faults.rs`). Before the card is opened.
+    pub(crate) fn set_faults(&self, faults: &str) {
+        fs::write(self.file("faults"), faults).expect("the rig's directory is writable");
+    }
+
     /// What the loudspeaker has played since frame 0.
     pub(crate) fn speaker(&self) -> Vec<i16> {
         let bytes = fs::read(self.file("spk.raw")).unwrap_or_default();

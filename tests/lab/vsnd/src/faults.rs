@@ -103,7 +103,7 @@ impl Faults {
             Kind::Suspend => Some(Stop::Suspend),
             Kind::Stall | Kind::Unplug | Kind::Busy => None,
         };
-        let due = |fault: &Fault| stop(fault.kind).is_some() && fault.at >= started && frame >= fault.at;
+        let due = |fault: &Fault| stop(fault.kind).is_some() && fault.at > started && frame >= fault.at;
         let index = self.list.iter().position(due)?;
         stop(self.list.remove(index).kind)
     }

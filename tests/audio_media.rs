@@ -1,0 +1,353 @@
+//! The whole voice path in real time: virtual card, Opus, RTP over loopback, virtual card.
+//!
+//! Stations are media threads as the product starts them. What is asserted in milliseconds is measured on the cards'
+//! common frame axis; a run in which a card reports an xrun that nobody ordered (the machine was late) is repeated.
+#![cfg(feature = "io")]
+#![allow(clippy::wildcard_enum_match_arm)] // a test looks for one event among all
+
+#[path = "lab/vsnd/rig.rs"]
+mod rig;
+
+use qss_endpoint::config::Config;
+use qss_endpoint::io::clock;
+use qss_endpoint::io::media_thread::{MediaHandle, MediaThread};
+use qss_endpoint::media::command::{CardError, CardEvent, Command, Event, Stats, StreamParams};
+use qss_endpoint::time::{Span, Time};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One test at a time: each wants its wake-ups on time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A media thread, its card, and the events it has sent so far.
+struct Station {
+    handle: MediaHandle,
+    seen: Vec<(Time, Event)>,
+}
+
+impl Station {
+    fn new(card: &rig::VirtualCard) -> Station {
+        let mut config = Config::default();
+        (config.audio.capture, config.audio.playback) = (card.pcm(), card.pcm());
+        config.rtp.bind = [127, 0, 0, 1].into();
+        let handle = MediaThread::start(&config).unwrap();
+        Station { handle, seen: Vec::new() }
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.handle.ports().0))
+    }
+
+    fn call(&mut self, remote: SocketAddr, ssrc: u32) {
+        self.handle.send(Command::Open).unwrap();
+        self.handle.send(Command::Start(params(remote, ssrc))).unwrap();
+    }
+
+    /// Takes events until one of them is `wanted`, for at most three seconds.
+    fn expect(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let deadline = clock::now() + Span::from_secs(3);
+        while clock::now() < deadline {
+            while let Some(event) = self.handle.poll_event() {
+                self.seen.push((clock::now(), event));
+                if wanted(&event) {
+                    return event;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("no {what} among {:?}", self.seen);
+    }
+
+    fn stats(&mut self) -> Stats {
+        self.handle.send(Command::Stats).unwrap();
+        match self.expect("Stats", |event| matches!(event, Event::Stats(_))) {
+            Event::Stats(stats) => stats,
+            _ => unreachable!("expected by its shape"),
+        }
+    }
+
+    fn count(&mut self, wanted: impl Fn(&Event) -> bool) -> usize {
+        while let Some(event) = self.handle.poll_event() {
+            self.seen.push((clock::now(), event));
+        }
+        self.seen.iter().filter(|(_, event)| wanted(event)).count()
+    }
+}
+
+fn params(remote: SocketAddr, ssrc: u32) -> StreamParams {
+    StreamParams {
+        call: 1,
+        remote_rtp: remote,
+        remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
+        rtcp_mux: false,
+        send_payload_type: 107,
+        receive_payload_type: 107,
+        telephone_event: None,
+        ssrc,
+        ptime: Span::from_millis(20),
+        bitrate: 32_000,
+        cap: 0,
+        send: true,
+        receive: true,
+    }
+}
+
+const TONE_HZ: f64 = 440.0;
+
+/// Silence up to frame `onset`, then the tone.
+fn tone_from(onset: usize, frames: usize) -> Vec<i16> {
+    let tone = |n: usize| (8_000.0 * (n as f64 * TONE_HZ * std::f64::consts::TAU / 48_000.0).sin()) as i16;
+    (0..frames).map(|n| if n < onset { 0 } else { tone(n) }).collect()
+}
+
+/// Level of the tone against everything else, in dB.
+fn tone_snr(samples: &[i16]) -> f64 {
+    let step = TONE_HZ * std::f64::consts::TAU / 48_000.0;
+    let (mut sine, mut cosine, mut power) = (0.0, 0.0, 0.0);
+    for (n, sample) in samples.iter().enumerate() {
+        let sample = f64::from(*sample);
+        sine += sample * (n as f64 * step).sin();
+        cosine += sample * (n as f64 * step).cos();
+        power += sample * sample;
+    }
+    let n = samples.len() as f64;
+    let tone = 2.0 * (sine * sine + cosine * cosine) / (n * n);
+    10.0 * (tone / (power / n - tone).max(1e-9)).log10()
+}
+
+fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+#[test]
+fn a_tone_in_one_microphone_comes_out_of_the_other_loudspeaker_soon_and_clean() {
+    let _alone = alone();
+    let _ = rig::directory();
+    for attempt in 0..5 {
+        let (near, far) = (rig::card(&format!("near{attempt}"), ""), rig::card(&format!("far{attempt}"), ""));
+        let onset = rig::frame_now() as usize + 2 * 48_000;
+        near.set_mic(&tone_from(onset, onset + 6 * 48_000));
+        let (mut a, mut b) = (Station::new(&near), Station::new(&far));
+        a.call(b.address(), 1);
+        b.call(a.address(), 2);
+        b.expect("Playing", |event| matches!(event, Event::Playing { call: 1 }));
+        pause(4_500);
+        let (sent, heard) = (a.stats(), b.stats());
+        drop((a, b));
+        let speaker = far.speaker();
+        if near.spoilt() || far.spoilt() {
+            continue;
+        }
+        let first = speaker[onset..].iter().position(|sample| sample.unsigned_abs() > 2_000).unwrap();
+        let delay_ms = first as f64 / 48.0;
+        let snr = tone_snr(&speaker[onset + 48_000..onset + 2 * 48_000]);
+        println!("mouth to ear {delay_ms:.1} ms, SNR {snr:.1} dB, {heard:?}");
+        assert!(delay_ms < 110.0, "{delay_ms} ms");
+        assert!(snr > 25.0, "{snr} dB");
+        assert!(heard.packets_received > 150 && heard.packets_lost == 0 && heard.packets_invalid == 0, "{heard:?}");
+        assert!((200..=400).contains(&sent.packets_sent), "{sent:?}");
+        return;
+    }
+    panic!("the machine was late five times");
+}
+
+/// The other end as a plain socket: sees each packet with its time.
+struct Peer(UdpSocket);
+
+struct Sent {
+    at: Time,
+    sequence: u16,
+    timestamp: u32,
+}
+
+impl Peer {
+    fn new() -> Peer {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        Peer(socket)
+    }
+
+    fn listen(&self, milliseconds: u64) -> Vec<Sent> {
+        let end = clock::now() + Span::from_millis(milliseconds);
+        let mut packets = Vec::new();
+        let mut buffer = [0; 2048];
+        while clock::now() < end {
+            if let Ok(length) = self.0.recv(&mut buffer)
+                && length > 12
+            {
+                packets.push(Sent {
+                    at: clock::now(),
+                    sequence: u16::from_be_bytes([buffer[2], buffer[3]]),
+                    timestamp: u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]),
+                });
+            }
+        }
+        packets
+    }
+}
+
+/// One after the other, never a long pause, and the timestamps are the time that passed.
+fn assert_continuous(packets: &[Sent]) {
+    let (first, last) = (&packets[0], &packets[packets.len() - 1]);
+    for pair in packets.windows(2) {
+        assert_eq!(pair[1].sequence, pair[0].sequence.wrapping_add(1));
+        assert!(pair[1].at.since(pair[0].at) < Span::from_millis(450), "a pause of {}", pair[1].at.since(pair[0].at));
+    }
+    let passed = last.at.since(first.at).as_micros() as i64;
+    let told = i64::from(last.timestamp.wrapping_sub(first.timestamp)) * 1_000 / 48;
+    assert!((passed - told).abs() < 60_000, "{passed} us passed, {told} us told");
+}
+
+#[test]
+fn the_call_survives_the_card_being_unplugged_and_audio_is_back_within_a_second_of_its_return() {
+    let _alone = alone();
+    let card = rig::card("pulled", "");
+    card.set_mic(&tone_from(0, 60 * 48_000));
+    let peer = Peer::new();
+    let mut station = Station::new(&card);
+    station.call(peer.0.local_addr().unwrap(), 7);
+    station.expect("Opened", |event| matches!(event, Event::Card(CardEvent::Opened { rate: 48_000, .. })));
+    let mut packets = peer.listen(500);
+    card.unplug();
+    packets.extend(peer.listen(1_700));
+    let lost = |event: &Event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent }));
+    assert_eq!(station.count(lost), 1, "told once");
+    let starts = card.logged("start").len();
+    card.replug();
+    packets.extend(peer.listen(1_000));
+    let returned = station.expect("Returned", |event| matches!(event, Event::Card(CardEvent::Returned { .. })));
+    let Event::Card(CardEvent::Returned { away }) = returned else { unreachable!() };
+    assert!((1_600..2_700).contains(&away.as_millis()), "{away}");
+    assert!(card.logged("start").len() >= starts + 2, "both directions run again");
+    packets.extend(peer.listen(500));
+    assert_continuous(&packets);
+    assert_eq!(station.count(|event| matches!(event, Event::Sending { .. })), 1, "it never stopped");
+}
+
+#[test]
+fn a_card_whose_clock_stands_still_is_treated_like_one_that_left() {
+    let _alone = alone();
+    let card = rig::card("stuck", "");
+    let peer = Peer::new();
+    let mut station = Station::new(&card);
+    station.call(peer.0.local_addr().unwrap(), 7);
+    let mut packets = peer.listen(300);
+    card.set_stalled(true);
+    packets.extend(peer.listen(700));
+    let stalled = |event: &Event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Stalled }));
+    station.expect("Lost", stalled);
+    card.set_stalled(false);
+    packets.extend(peer.listen(1_500));
+    let mark = station.seen.len();
+    let late_losses = station.count(|_| true) - mark;
+    packets.extend(peer.listen(500));
+    assert_continuous(&packets);
+    assert!(late_losses < 8, "{:?}", station.seen);
+    assert!(station.count(|event| matches!(event, Event::Card(CardEvent::Returned { .. }))) >= 1);
+}
+
+#[test]
+fn a_call_begins_without_a_card_and_gets_it_when_it_comes() {
+    let _alone = alone();
+    let card = rig::card("later", "");
+    card.unplug();
+    let peer = Peer::new();
+    let mut station = Station::new(&card);
+    station.handle.send(Command::Open).unwrap();
+    station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent })));
+    station.handle.send(Command::Start(params(peer.0.local_addr().unwrap(), 7))).unwrap();
+    let packets = peer.listen(500);
+    assert!(packets.len() >= 20, "silence is sent: {}", packets.len());
+    assert_continuous(&packets);
+    card.replug();
+    station.expect("Returned", |event| matches!(event, Event::Card(CardEvent::Returned { .. })));
+    pause(200);
+    assert!(card.logged("start").len() >= 2, "both directions run");
+    station.handle.send(Command::Stop).unwrap();
+    station.expect("Closed", |event| matches!(event, Event::Card(CardEvent::Closed)));
+}
+
+#[test]
+fn a_busy_card_is_told_and_taken_when_it_is_free() {
+    let _alone = alone();
+    let card = rig::card("taken", "");
+    card.set_busy(true);
+    let mut station = Station::new(&card);
+    station.handle.send(Command::Open).unwrap();
+    station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Busy })));
+    card.set_busy(false);
+    station.expect("Returned", |event| matches!(event, Event::Card(CardEvent::Returned { .. })));
+}
+
+#[test]
+fn an_xrun_is_told_and_costs_no_time_on_the_wire() {
+    let _alone = alone();
+    let _ = rig::directory();
+    let at = rig::frame_now() + 48_000;
+    let card = rig::card("hiccup", &format!("faults xrun.p@{at};xrun.c@{}\n", at + 24_000));
+    let peer = Peer::new();
+    let mut station = Station::new(&card);
+    station.call(peer.0.local_addr().unwrap(), 7);
+    let packets = peer.listen(2_500);
+    assert_continuous(&packets);
+    assert!(station.count(|event| matches!(event, Event::Card(CardEvent::Xrun { .. }))) >= 1);
+    let told = station.stats().xruns;
+    assert!(told >= 2, "{told}");
+}
+
+#[test]
+fn idle_it_sleeps_and_in_a_call_it_wakes_once_per_period() {
+    let _alone = alone();
+    let card = rig::card("quiet", "");
+    let peer = Peer::new();
+    let mut station = Station::new(&card);
+    pause(50);
+    let before = station.handle.progress();
+    pause(500);
+    assert_eq!(station.handle.progress(), before, "nothing wakes it");
+    station.stats();
+    assert_eq!(station.handle.progress(), before + 1, "a question does");
+    station.call(peer.0.local_addr().unwrap(), 7);
+    pause(300);
+    let (before, switches) = (station.handle.progress(), context_switches("media"));
+    pause(1_000);
+    let (passes, switches) = (station.handle.progress() - before, context_switches("media") - switches);
+    println!("{passes} passes and {switches} context switches a second, {:?}", station.handle.privileges());
+    assert!((90..=115).contains(&passes), "{passes} passes");
+    assert!(switches <= 150, "{switches} context switches");
+    station.expect("Alive", |event| matches!(event, Event::Alive));
+    station.handle.send(Command::Stop).unwrap();
+    station.expect("Closed", |event| matches!(event, Event::Card(CardEvent::Closed)));
+}
+
+#[test]
+fn events_nobody_takes_are_dropped_and_counted_and_the_thread_goes_on() {
+    let _alone = alone();
+    let card = rig::card("ignored", "");
+    let mut station = Station::new(&card);
+    for _ in 0..100 {
+        while station.handle.send(Command::Stats).is_err() {
+            pause(1);
+        }
+    }
+    pause(50);
+    assert!(station.handle.events_lost() >= 30, "{}", station.handle.events_lost());
+    assert!(station.count(|event| matches!(event, Event::Stats(_))) >= 60);
+    station.stats();
+}
+
+/// How often the process's threads of this name, together, went to sleep.
+fn context_switches(name: &str) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let named =
+        tasks.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name));
+    let switches = |status: String| {
+        let counts = status.lines().filter(|line| line.starts_with("voluntary_ctxt_switches"));
+        counts.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    named.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok()).map(switches).sum()
+}
