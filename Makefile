@@ -43,8 +43,10 @@ test: packages-test
 bench: packages-bench
 	@tests/lab/asterisk/install.sh
 	cargo build --locked --release --bin qss-endpoint
-	cargo build --locked --package lab --package vsnd
-	target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json
+	cargo build --locked --release --package vsnd
+	cargo build --locked --package lab
+	VSND_LIB=target/release/libasound_module_pcm_vsnd.so \
+	  target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json
 
 cross: packages-cross
 	tests/lab/cross/cross.sh

@@ -4,9 +4,10 @@
 //! microphone, and a filter writes what it hears.
 
 use crate::cards::{Card, Cards};
+use crate::process::free_port;
 use std::fs;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -69,6 +70,8 @@ pub struct Plan {
     pub extra: Vec<String>,
     /// PEM file it trusts for TLS.
     pub ca: Option<PathBuf>,
+    /// Codecs and encryption it loads; what its sound needs comes by itself.
+    pub modules: Vec<&'static str>,
 }
 
 impl Plan {
@@ -85,6 +88,7 @@ impl Plan {
             bitrate: 64_000,
             extra: Vec::new(),
             ca: None,
+            modules: vec!["opus", "g711", "srtp", "dtls_srtp"],
         }
     }
 }
@@ -94,6 +98,8 @@ pub struct Baresip {
     child: Child,
     folder: PathBuf,
     sound: Sound,
+    /// Where it takes orders, if it was started to wait for them.
+    control: Option<TcpStream>,
 }
 
 impl Baresip {
@@ -102,6 +108,42 @@ impl Baresip {
     /// # Errors
     /// It is not installed, or its folder cannot be written.
     pub fn dial(name: &str, room: &str, address: SocketAddr, plan: &Plan) -> io::Result<Baresip> {
+        Baresip::launch(name, address, plan, Some(&format!("/dial sip:{room}@{address}")))
+    }
+
+    /// Starts it and waits until it takes orders: see [`Baresip::order`]. It is in no call.
+    ///
+    /// # Errors
+    /// As [`Baresip::dial`]; or its control port does not open.
+    pub fn start(name: &str, address: SocketAddr, plan: &Plan) -> io::Result<Baresip> {
+        let port = SocketAddr::from((address.ip(), free_port()));
+        let mut plan = plan.clone();
+        plan.extra.extend([format!("ctrl_tcp_listen {port}"), "module_app ctrl_tcp.so".into()]);
+        let mut baresip = Baresip::launch(name, address, &plan, None)?;
+        let end = Instant::now() + Duration::from_secs(5);
+        let control = loop {
+            match TcpStream::connect(port) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() > end => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        control.set_nodelay(true)?;
+        baresip.control = Some(control);
+        Ok(baresip)
+    }
+
+    /// Gives it an order, for example `dial` with a URI; its answer is not waited for.
+    ///
+    /// # Errors
+    /// It was not made by [`Baresip::start`], or is gone.
+    pub fn order(&mut self, command: &str, parameters: &str) -> io::Result<()> {
+        let control = self.control.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let text = serde_json::json!({ "command": command, "params": parameters }).to_string();
+        control.write_all(format!("{}:{text},", text.len()).as_bytes())
+    }
+
+    fn launch(name: &str, address: SocketAddr, plan: &Plan, first: Option<&str>) -> io::Result<Baresip> {
         let folder = std::env::temp_dir().join(format!("qss-lab-{}-baresip-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("heard"))?;
@@ -119,12 +161,12 @@ impl Baresip {
             command.args(["--fifo", "10"]);
         }
         command.arg("baresip").arg("-f").arg(&folder).args(["-4", "-v", "-t", &LONGEST.as_secs().to_string()]);
-        command.arg("-e").arg(format!("/dial sip:{room}@{address}"));
+        command.args(first.iter().flat_map(|first| ["-e", first]));
         if let Sound::Card { alsa_config, folder, .. } = &plan.sound {
             command.env("ALSA_CONFIG_PATH", alsa_config).env("VSND_DIR", folder);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-        Ok(Baresip { child: command.spawn()?, folder, sound: plan.sound.clone() })
+        Ok(Baresip { child: command.spawn()?, folder, sound: plan.sound.clone(), control: None })
     }
 
     /// Waits until the call is answered.
@@ -243,7 +285,7 @@ fn config(plan: &Plan, folder: &Path) -> io::Result<String> {
     lines.retain(|line| !overridden(line));
     lines.extend(plan.extra.iter().cloned());
     let device = if player.is_some() { ["alsa"].as_slice() } else { ["ausine", "aufile", "sndfile"].as_slice() };
-    for module in ["opus", "g711", "srtp", "dtls_srtp"].iter().chain(device) {
+    for module in plan.modules.iter().chain(device) {
         lines.push(format!("module {module}.so"));
     }
     lines.extend(["module_tmp uuid.so", "module_tmp account.so", "module_app menu.so"].map(String::from));

@@ -8,11 +8,13 @@
 //! * [`wire`]: a relay that counts and harms what passes between endpoint and mixer.
 //! * [`phone`]: a caller without sound card, to sit in a room and listen.
 //! * [`asterisk`], [`baresip`]: the real ones, from Debian's packages.
+//! * [`bench`]: endpoints measured side by side.
 //! * [`clock`]: the one time axis that recordings, packets and frames share.
 #![allow(clippy::disallowed_types)]
 
 pub mod asterisk;
 pub mod baresip;
+pub mod bench;
 pub mod cards;
 pub mod clock;
 pub mod folder;

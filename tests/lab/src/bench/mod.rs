@@ -1,0 +1,19 @@
+//! Endpoints measured side by side: two stations of one kind in one room of a real mixer, on virtual cards.
+//!
+//! ```text
+//!   station A ─ card a      said into one card, found again in the other
+//!        │                  ─────────────────────────────────────────────► delay
+//!     Asterisk              /proc of both processes, idle and while both talk ► CPU, memory, wake-ups
+//!        │                  order to call, first sound from the loudspeaker ► invite to audio
+//!   station B ─ card b
+//! ```
+//!
+//! [`station`] is what a program must be able to do to be measured, [`visit`] the run itself, [`canary`] tells whether
+//! the machine kept pace meanwhile, [`figures`] turns visits into numbers (a new number is a new line there), and
+//! [`report`] writes them down. `docs/bench.md` says what each number means.
+
+pub mod canary;
+pub mod figures;
+pub mod report;
+pub mod station;
+pub mod visit;

@@ -1,0 +1,148 @@
+//! What a program must be able to do to be measured, for our endpoint and for baresip.
+
+use crate::asterisk::Asterisk;
+use crate::baresip::{Baresip, Plan, Sound, Tuning};
+use crate::cards::{Card, Cards};
+use crate::clock::mono_us;
+use crate::process::{ConfigFile, Endpoint};
+use crate::qss::{QssServer, RoomSpec};
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that is not measured, the same for all kinds.
+pub struct Stage {
+    pub asterisk: Asterisk,
+    qss: QssServer,
+    endpoint: PathBuf,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    Ours,
+    /// Debian's baresip at the best settings we know.
+    Peer,
+    /// The same with the settings its package ships.
+    PeerAsShipped,
+}
+
+/// A program that runs, knows its mixer, and is in no call yet.
+pub enum Station {
+    Ours { endpoint: Endpoint, user: String },
+    Peer(Baresip),
+}
+
+/// The room's number at the mixer.
+pub const NUMBER: &str = "88826777033";
+/// bit/s of Opus each way; all kinds encode mono, 20 ms, without FEC and DTX.
+pub const BITRATE: u32 = 32_000;
+pub const COMPLEXITY: u32 = 5;
+const ROOM: &str = "bench-room";
+const MIXER_NAME: &str = "audiomixer-sfu1:5080";
+/// Of everything on the wire, kbit/s: more than what [`BITRATE`] needs, so that it shapes nothing.
+const CAP_KBPS: u32 = 64;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Stage {
+    pub fn build(endpoint: PathBuf) -> io::Result<Stage> {
+        let rooms = vec![RoomSpec::open(ROOM, &format!("sip:{NUMBER}@{MIXER_NAME}"), CAP_KBPS)];
+        let qss = QssServer::start(crate::qss::Config { rooms, ..crate::qss::Config::default() })?;
+        Ok(Stage { asterisk: Asterisk::start("bench")?, qss, endpoint })
+    }
+}
+
+impl Kind {
+    /// In file names and messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Ours => "ours",
+            Kind::Peer => "baresip",
+            Kind::PeerAsShipped => "baresip-as-shipped",
+        }
+    }
+
+    /// Starts the program and waits until it could be called upon: ours has its session, baresip its control port.
+    pub fn start(self, stage: &Stage, name: &str, cards: &Cards, card: &Card) -> Result<Station, Box<dyn Error>> {
+        match self {
+            Kind::Ours => {
+                let mut file = ConfigFile::lab(name, card).session(&stage.qss.url(), name, "token").accept_all();
+                file = file.host_map(MIXER_NAME, stage.asterisk.sip);
+                file.set_raw("codec", "bitrate", &BITRATE.to_string());
+                file.set_raw("codec", "complexity", &COMPLEXITY.to_string());
+                let mut endpoint = Endpoint::start(&stage.endpoint, name, &file, cards)?;
+                endpoint.wait_rung("session", 0, PATIENCE)?;
+                Ok(Station::Ours { endpoint, user: name.into() })
+            }
+            Kind::Peer => peer(Tuning::Best, stage, name, cards, card),
+            Kind::PeerAsShipped => peer(Tuning::Shipped, stage, name, cards, card),
+        }
+    }
+}
+
+/// Opus as ours, no module it does not need.
+fn peer(tuning: Tuning, stage: &Stage, name: &str, cards: &Cards, card: &Card) -> Result<Station, Box<dyn Error>> {
+    let mut plan = Plan::new(Sound::card(cards, card));
+    plan.tuning = tuning;
+    plan.bitrate = BITRATE;
+    plan.modules = vec!["opus"];
+    plan.extra = vec![
+        format!("opus_complexity {COMPLEXITY}"),
+        "opus_stereo no".into(),
+        "opus_sprop_stereo no".into(),
+        "opus_application voip".into(),
+    ];
+    Ok(Station::Peer(Baresip::start(name, stage.asterisk.sip, &plan)?))
+}
+
+impl Station {
+    /// Sends the order to call the room: to ours an invite through the QSS, to baresip `dial` through its control
+    /// port. Both are a few bytes over TCP to a program that waits for them. Returns the instant before.
+    pub fn call(&mut self, stage: &Stage) -> io::Result<u64> {
+        match self {
+            Station::Ours { user, .. } => {
+                let at_us = mono_us();
+                stage.qss.invite("bench", user, ROOM);
+                Ok(at_us)
+            }
+            Station::Peer(baresip) => {
+                let at_us = mono_us();
+                baresip.order("dial", &format!("sip:{NUMBER}@{}", stage.asterisk.sip))?;
+                Ok(at_us)
+            }
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        match self {
+            Station::Ours { endpoint, .. } => endpoint.id(),
+            Station::Peer(baresip) => baresip.pid(),
+        }
+    }
+
+    /// Leaves the room and ends. What it said of the call itself, if it says such things: `media` of its last event.
+    pub fn end(self) -> io::Result<Option<serde_json::Value>> {
+        match self {
+            Station::Ours { mut endpoint, .. } => {
+                endpoint.terminate();
+                endpoint.wait_exit(Duration::from_secs(4));
+                let lines = endpoint.lines();
+                Ok(lines.iter().rev().map(|line| line.event["media"].clone()).find(|media| media.is_object()))
+            }
+            Station::Peer(mut baresip) => baresip.hang_up().map(|()| None),
+        }
+    }
+
+    /// Its own words, for a message about what went wrong.
+    pub fn log(&self) -> String {
+        match self {
+            Station::Ours { endpoint, .. } => {
+                let lines = endpoint.lines();
+                let said: Vec<String> = lines.iter().map(|line| line.event.to_string()).collect();
+                format!("{}\n{}", said.join("\n"), endpoint.errors())
+            }
+            Station::Peer(baresip) => baresip.log(),
+        }
+    }
+}
