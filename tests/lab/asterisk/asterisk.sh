@@ -42,7 +42,8 @@ main() {
     kill) crash ;;
     freeze) kill -STOP "$(pid)" ;;
     thaw) kill -CONT "$(pid)" ;;
-    guard) cat > /dev/null; crash || true ;;
+    # The signals that end the process it guards reach it, too.
+    guard) trap '' INT TERM HUP; cat > /dev/null; crash || true ;;
     health) health ;;
     status) echo "pid $(pid)"; cli 'core show uptime'; cli 'core show channels concise'; cli 'confbridge list' ;;
     env)
