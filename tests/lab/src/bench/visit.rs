@@ -46,7 +46,7 @@ pub struct Seen {
     /// While it waited for a call, and while both talked.
     pub idle: Cost,
     pub call: Option<Cost>,
-    /// Frames queued for the loudspeaker when its card started.
+    /// Frames queued for the loudspeaker when its card last started.
     pub queued: Option<u64>,
     /// Files whose code it has in memory.
     pub code: BTreeSet<PathBuf>,
@@ -123,7 +123,7 @@ impl Visit {
                 delay: chirps.map(|said| said.found_in(&heard, 1 - at)),
                 idle: idle[at],
                 call: call.map(|call| call[at]),
-                queued: card[at].logged("start").iter().filter_map(|start| start["queued"].as_u64()).max(),
+                queued: queued(&card[at]),
                 code: code[at].clone(),
                 media: media.next().transpose()?.flatten(),
             })
@@ -193,6 +193,11 @@ fn first_sound_ms(heard: &[i16], ordered: usize) -> Option<f64> {
 fn xruns(card: &Card, from_us: u64, to_us: u64) -> usize {
     let within = card.frame_at(from_us) as u64..card.frame_at(to_us) as u64;
     card.logged("xrun").iter().filter(|xrun| xrun["at"].as_u64().is_some_and(|at| within.contains(&at))).count()
+}
+
+/// Frames in the loudspeaker's ring when it last started.
+fn queued(card: &Card) -> Option<u64> {
+    card.logged("start").iter().rev().find(|start| start["dir"] == "p")?["queued"].as_u64()
 }
 
 /// Usage of a process from now on.
