@@ -323,6 +323,13 @@ fn garbage_on_every_socket_stops_nothing_and_is_reported_once() {
     kinds.sort();
     kinds.dedup();
     assert!(kinds.len() == said && (3..60).contains(&said), "thousands of bad messages were reported as {problems:?}");
+    for boundary in ["rtp_invalid", "rtcp_invalid", "qss_not_json"] {
+        assert!(problems.iter().any(|it| it["what"] == boundary), "nothing of {boundary} in {kinds:?}");
+    }
+    let is_sip = |it: &&Value| {
+        it["what"].as_str().is_some_and(|what| !["qss_", "rtp_", "rtcp_"].iter().any(|other| what.starts_with(other)))
+    };
+    assert!(problems.iter().any(is_sip), "nothing of SIP in {kinds:?}");
     assert_eq!(stage.mixer.calls().iter().filter(|call| call.user == "a").count(), 1, "the call was dialled again");
 }
 

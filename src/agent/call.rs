@@ -12,7 +12,7 @@
 use super::visit::{Hearing, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
 use crate::config;
-use crate::media::command::{CardEvent, Command, Event as MediaEvent, StreamParams};
+use crate::media::command::{CardEvent, Command, Event as MediaEvent, PacketKind, StreamParams};
 use crate::media::plan::{self, Plan};
 use crate::sdp::{Local, Negotiated};
 use crate::sip::endpoint::{self, CallId, EndCause, Event as SipEvent};
@@ -264,6 +264,13 @@ impl Agent {
             MediaEvent::NotPlaying { call } => {
                 let cause = self.card_cause(Failure::NotPlaying);
                 self.on_stream(cx, call, Some(cause), |up, _| up.playing = false);
+            }
+            MediaEvent::Invalid { kind, more, .. } => {
+                let what = match kind {
+                    PacketKind::Rtp => "rtp_invalid",
+                    PacketKind::Rtcp => "rtcp_invalid",
+                };
+                self.problems(cx, what, more);
             }
             // The SIP BYE follows, or the silence does.
             MediaEvent::PeerBye { .. } => {}

@@ -182,7 +182,12 @@ impl Agent {
 
     /// Input that nobody can use: counted, said once per kind and then on powers of ten.
     pub(super) fn problem(&mut self, cx: &mut Cx<'_>, what: &'static str) {
-        if let Some(count) = self.reporter.problems.count(what) {
+        self.problems(cx, what, 1);
+    }
+
+    /// So many of the same kind at once.
+    pub(super) fn problems(&mut self, cx: &mut Cx<'_>, what: &'static str, more: u64) {
+        if let Some(count) = self.reporter.problems.add(what, more) {
             self.emit(cx, Kind::Problem { what, count }, None);
         }
     }

@@ -80,6 +80,13 @@ pub enum Event {
     NotSending {
         call: u32,
     },
+    /// `more` packets that are of no use have come since this was last said of their kind. It is said of the first
+    /// packet of a call, the tenth, the hundredth ...
+    Invalid {
+        call: u32,
+        kind: PacketKind,
+        more: u64,
+    },
     /// RTCP BYE of the peer.
     PeerBye {
         call: u32,
@@ -88,6 +95,12 @@ pub enum Event {
     Stats(Stats),
     /// The thread makes progress; sent about once a second. The watchdog is fed from it.
     Alive,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PacketKind {
+    Rtp,
+    Rtcp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

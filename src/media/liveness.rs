@@ -9,7 +9,7 @@
 //!                  ▲ └──── none for silence_timeout although packets arrive: NotPlaying ◀─┘
 //! ```
 
-use crate::media::command::Event;
+use crate::media::command::{Event, PacketKind};
 use crate::time::{Span, Time, Wakeup, soonest};
 use heapless::Deque;
 
@@ -131,6 +131,11 @@ impl Liveness {
 
     pub fn on_card(&mut self, moves: bool) {
         self.card = if moves { Card::Moves } else { Card::Still };
+    }
+
+    /// Packets of no use came; `more` since the last time.
+    pub fn on_invalid(&mut self, kind: PacketKind, more: u64) {
+        self.push(Event::Invalid { call: self.call, kind, more });
     }
 
     pub fn on_bye(&mut self) {

@@ -10,7 +10,7 @@
 use crate::config::{Codec, Jitter, Rtp};
 use crate::media::budget::{self, Budget, Kind};
 use crate::media::codec::{Decoder, Encoder};
-use crate::media::command::{Event, Stats, StreamParams};
+use crate::media::command::{Event, PacketKind, Stats, StreamParams};
 use crate::media::gain::{Level, Mute};
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::liveness::Liveness;
@@ -82,7 +82,8 @@ struct Call {
 struct Counters {
     packets_received: u64,
     bytes_received: u64,
-    invalid: u64,
+    invalid_rtp: u64,
+    invalid_rtcp: u64,
     withheld: u64,
     round_trip: Span,
     peer_fraction_lost: u8,
@@ -216,8 +217,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return;
         };
         if !same_address(from, call.params.remote_rtp) {
-            call.counters.invalid += 1;
-            return;
+            return self.on_invalid(PacketKind::Rtp);
         }
         if call.params.rtcp_mux && is_rtcp(packet) {
             return self.read_report(now, packet);
@@ -226,16 +226,14 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return;
         }
         let Ok(packet) = Packet::parse(packet) else {
-            call.counters.invalid += 1;
-            return;
+            return self.on_invalid(PacketKind::Rtp);
         };
         let header = packet.header;
         let audio = header.payload_type == call.params.receive_payload_type;
         let event = call.params.telephone_event == Some(header.payload_type);
         // Our own SSRC is a packet of ours that somebody sent back.
         if !(audio || event) || header.ssrc == call.sender.ssrc() {
-            call.counters.invalid += 1;
-            return;
+            return self.on_invalid(PacketKind::Rtp);
         }
         let Verdict::Accepted { seq, timestamp, source } = call.receiver.handle(now, &header) else {
             return;
@@ -250,7 +248,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             self.playout.insert_event(now, seq, timestamp)
         };
         match arrival {
-            Arrival::Invalid => call.counters.invalid += 1,
+            Arrival::Invalid => self.on_invalid(PacketKind::Rtp),
             Arrival::Kept | Arrival::Late | Arrival::Duplicate => {
                 call.counters.packets_received += 1;
                 call.counters.bytes_received += packet.payload.len() as u64;
@@ -264,8 +262,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return;
         };
         if !same_address(from, call.params.remote_rtcp) {
-            call.counters.invalid += 1;
-            return;
+            return self.on_invalid(PacketKind::Rtcp);
         }
         self.read_report(now, packet);
     }
@@ -315,7 +312,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             packets_lost: call.receiver.lost(),
             packets_late: played.late,
             packets_duplicate: call.receiver.duplicates(),
-            packets_invalid: call.counters.invalid + played.undecodable,
+            packets_invalid: call.counters.invalid_rtp + call.counters.invalid_rtcp + played.undecodable,
             frames_concealed: played.concealed_samples / 960,
             frames_fec: played.fec,
             xruns: 0,
@@ -428,7 +425,19 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             }
         });
         if read.is_err() {
-            call.counters.invalid += 1;
+            self.on_invalid(PacketKind::Rtcp);
+        }
+    }
+
+    fn on_invalid(&mut self, kind: PacketKind) {
+        let Some(call) = &mut self.call else { return };
+        let total = match kind {
+            PacketKind::Rtp => &mut call.counters.invalid_rtp,
+            PacketKind::Rtcp => &mut call.counters.invalid_rtcp,
+        };
+        *total += 1;
+        if 10_u64.checked_pow(total.ilog10()) == Some(*total) {
+            self.liveness.on_invalid(kind, (*total - *total / 10).max(1));
         }
     }
 }

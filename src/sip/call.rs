@@ -20,8 +20,9 @@ use super::endpoint::{CallId, EndCause, Event, Outbox, Output, Route, RouteError
 use super::message::{Identity, Method, Name};
 use super::modify::Exchange;
 use super::transaction::{Answer, Notice, Purpose};
-use crate::sdp::{Local, Negotiated, Negotiation};
+use crate::sdp::{self, Local, Negotiated, Negotiation};
 use crate::time::{Time, Wakeup};
+use std::net::SocketAddr;
 
 pub(super) struct Call {
     pub(super) id: CallId,
@@ -249,6 +250,14 @@ impl Leg {
                 self.moving = Some((host, port));
             }
         }
+    }
+}
+
+/// Says so when a body was no SDP; what is SDP and of no use is said by what becomes of the call.
+pub(super) fn complain(error: sdp::Error, from: SocketAddr, out: &mut Outbox) {
+    match error {
+        sdp::Error::Malformed => out.push_back(Output::Event(Event::Malformed { from, what: "sdp_malformed" })),
+        sdp::Error::NoAudio | sdp::Error::NoOpus | sdp::Error::NoAddress => {}
     }
 }
 

@@ -74,7 +74,7 @@ pub enum Event {
         call: CallId,
         cause: EndCause,
     },
-    /// A datagram was not SIP, or broke a rule; dropped (counted, reported once per kind by the agent).
+    /// A datagram was not SIP, or it or its SDP broke a rule; dropped (counted, reported once per kind by the agent).
     Malformed {
         from: SocketAddr,
         what: &'static str,

@@ -2,7 +2,7 @@
 
 use super::auth::Credentials;
 use super::bye::drop_fork;
-use super::call::{Attempt, Call, Departure, Leg, Plan, Session, State, acknowledge};
+use super::call::{Attempt, Call, Departure, Leg, Plan, Session, State, acknowledge, complain};
 use super::core::{ACCEPT, Core, Incoming};
 use super::dialog::Dialog;
 use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, Route, RouteError};
@@ -140,7 +140,8 @@ impl Call {
                     self.modify(core, now, local, out);
                 }
             }
-            Err(_) => {
+            Err(error) => {
+                complain(error, answer.remote, out);
                 let cause = EndCause::NoCommonMedia;
                 self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, None, out);
             }

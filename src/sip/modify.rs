@@ -9,7 +9,7 @@
 //! Only one offer may be open at a time (RFC 3264 4): while one of ours is, the peer's gets 491 (RFC 3261 14.2), and
 //! what our own side wants meanwhile waits.
 
-use super::call::{Call, Departure, Session, State, acknowledge};
+use super::call::{Call, Departure, Session, State, acknowledge, complain};
 use super::core::{ACCEPT, ALLOW, Core, Hop, Incoming};
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output};
 use super::message::{Method, Name, Request};
@@ -125,7 +125,10 @@ impl Call {
                         out.push_back(Output::Event(Event::Modified { call: self.id, media }));
                         self.offer_next(core, now, next, out);
                     }
-                    Err(_) => self.leave_session(core, now, EndCause::NoCommonMedia, out),
+                    Err(error) => {
+                        complain(error, answer.remote, out);
+                        self.leave_session(core, now, EndCause::NoCommonMedia, out);
+                    }
                 }
             }
             401 | 407 if session.leg.credentials.learn(&answer.response, refusals).is_ok() => {
@@ -203,7 +206,10 @@ impl Call {
                 session.accept(core, incoming, &self.plan.hop, Some(body), self.id, out);
                 session.adopt(media, self.id, out);
             }
-            Err(_) => core.refuse(incoming, 488, out),
+            Err(error) => {
+                complain(error, incoming.from, out);
+                core.refuse(incoming, 488, out);
+            }
         }
     }
 
@@ -216,8 +222,9 @@ impl Call {
                 let next = *next;
                 session.exchange = Exchange::Settled;
                 // Without a usable answer the media stays as it was: the peer asked, so it is the peer's to complain.
-                if let Ok(media) = session.leg.media.accept_answer(&request.body) {
-                    session.adopt(media, self.id, out);
+                match session.leg.media.accept_answer(&request.body) {
+                    Ok(media) => session.adopt(media, self.id, out),
+                    Err(error) => complain(error, session.leg.route.remote, out),
                 }
                 self.offer_next(core, now, next, out);
             }

@@ -14,10 +14,16 @@ pub struct Tally {
 impl Tally {
     /// Counts one more `kind`; the total if it is worth a report now.
     pub fn count(&mut self, kind: &'static str) -> Option<u64> {
+        self.add(kind, 1)
+    }
+
+    /// Counts `more` of a kind at once; the total if it has reached or passed a number worth a report.
+    pub fn add(&mut self, kind: &'static str, more: u64) -> Option<u64> {
         let kind = if self.counts.len() >= MAX_KINDS && !self.counts.contains_key(kind) { "other" } else { kind };
         let n = self.counts.entry(kind).or_default();
-        *n += 1;
-        is_power_of_ten(*n).then_some(*n)
+        let before = n.checked_ilog10();
+        *n = n.saturating_add(more);
+        (n.checked_ilog10() != before).then_some(*n)
     }
 
     pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
