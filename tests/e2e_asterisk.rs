@@ -1,4 +1,5 @@
 //! The main job on the real thing: an Asterisk ConfBridge, and in the same room an endpoint somebody else wrote.
+#![cfg(feature = "io")]
 #![allow(clippy::disallowed_types)]
 
 mod stage;

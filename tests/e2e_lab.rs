@@ -1,4 +1,5 @@
 //! The main job through the lab: a session, a room, a call, sound; and what may go wrong around it.
+#![cfg(feature = "io")]
 #![allow(clippy::disallowed_types)]
 
 mod stage;

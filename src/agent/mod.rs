@@ -57,7 +57,9 @@ pub enum Input<'a> {
     /// The WebSocket is open.
     QssOpened,
     QssFrame(&'a str),
-    /// A pong, or any other control frame: the link lives.
+    /// The answer to a ping: everything sent before that ping has arrived.
+    QssPong,
+    /// Any other control frame: the link lives.
     QssAlive,
     /// The WebSocket is closed, or could not be opened.
     QssClosed(LinkError),
@@ -233,10 +235,12 @@ impl Agent {
             Input::Start { sip_port } => self.start(cx, sip_port),
             Input::QssOpened => self.with_session(cx, |session, now, out| session.opened(now, out)),
             Input::QssFrame(text) => self.with_session(cx, |session, now, out| session.handle_frame(now, text, out)),
-            Input::QssAlive => {
+            Input::QssPong => {
                 self.session.handle_alive();
                 self.reporter.backlog.confirmed();
             }
+            // A server that pings proves nothing about what we have sent.
+            Input::QssAlive => self.session.handle_alive(),
             Input::QssClosed(error) => self.with_session(cx, |session, now, out| session.closed(now, error, out)),
             Input::Sip { from, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_datagram(now, from, bytes, out)),
             Input::Routed { host, port, route } => {

@@ -134,6 +134,7 @@ impl Control {
                 event = self.link.next() => match event {
                     LinkEvent::Opened => self.feed(Input::QssOpened),
                     LinkEvent::Frame(text) => self.feed(Input::QssFrame(&text)),
+                    LinkEvent::Pong => self.feed(Input::QssPong),
                     LinkEvent::Alive => self.feed(Input::QssAlive),
                     LinkEvent::Closed(error) => self.feed(Input::QssClosed(error)),
                 },

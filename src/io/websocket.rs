@@ -9,11 +9,13 @@ use crate::config;
 use crate::io::tls;
 use futures_util::{SinkExt, StreamExt};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 use tungstenite::client::IntoClientRequest;
@@ -30,7 +32,9 @@ const CLOSE_GRACE: Duration = Duration::from_millis(300);
 pub enum LinkEvent {
     Opened,
     Frame(String),
-    /// A ping, a pong or an ignored binary frame: the peer lives.
+    /// The answer to our ping.
+    Pong,
+    /// A ping of the peer or an ignored binary frame: the peer lives.
     Alive,
     Closed(LinkError),
 }
@@ -146,7 +150,7 @@ async fn dial(config: &config::Qss) -> Result<Dialled, LinkError> {
     let url = config.url.as_deref().unwrap_or_default();
     let request = upgrade_request(url, config)?;
     let (host, port, tls) = target(request.uri())?;
-    let tcp = connect_tcp(&host, port).await?;
+    let tcp = connect_tcp(&host, port, Duration::from_micros(config.connect_timeout.as_micros())).await?;
     let limits = WebSocketConfig::default()
         .max_message_size(Some(config.max_message))
         .max_frame_size(Some(config.max_message))
@@ -191,14 +195,23 @@ fn target(uri: &Uri) -> Result<(String, u16, bool), LinkError> {
     Ok((host, uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls))
 }
 
-/// Tries every address of the host in the order the resolver gives them; the last failure is told.
-async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, LinkError> {
+async fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, LinkError> {
     let addresses = tokio::net::lookup_host((host, port))
         .await
         .map_err(|e| LinkError::new(LinkErrorKind::Dns, format!("{host}: {e}")))?;
-    let mut last = LinkError::new(LinkErrorKind::Dns, format!("{host}: no address"));
-    for address in addresses {
-        match TcpStream::connect(address).await {
+    connect_any(&addresses.collect::<Vec<_>>(), timeout).await
+}
+
+/// Tries every address in the order the resolver gives them; the last failure is told. Each gets its share of the time
+/// that is left, so that one that swallows packets does not hide the others.
+async fn connect_any(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, LinkError> {
+    let deadline = Instant::now() + timeout;
+    let mut last = LinkError::new(LinkErrorKind::Dns, "the host has no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        // The upgrade behind it wants time too: one share more than there are addresses.
+        let share = (deadline - Instant::now()) / (addresses.len() - tried + 1) as u32;
+        let connected = tokio::time::timeout(share, TcpStream::connect(address)).await;
+        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(tcp) => {
                 let _ = tcp.set_nodelay(true);
                 let socket = socket2::SockRef::from(&tcp);
@@ -254,9 +267,8 @@ where
                     let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
                     return LinkError::new(LinkErrorKind::Closed(code), reason);
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {
-                    LinkEvent::Alive
-                }
+                Some(Ok(Message::Pong(_))) => LinkEvent::Pong,
+                Some(Ok(Message::Ping(_) | Message::Binary(_) | Message::Frame(_))) => LinkEvent::Alive,
                 Some(Err(error)) => return classify(&error),
                 None => return LinkError::new(LinkErrorKind::Closed(1006), "connection lost"),
             }
@@ -305,5 +317,43 @@ impl LinkError {
             _ => LinkErrorKind::Protocol,
         };
         LinkError::new(kind, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Socket, Type};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    /// An address that swallows connection attempts: its queue is full and nobody accepts.
+    fn black_hole() -> (SocketAddr, Vec<Socket>) {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&any.into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut held = vec![listener];
+        for _ in 0..4 {
+            let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&address);
+            held.push(filler);
+        }
+        (address.as_socket().unwrap(), held)
+    }
+
+    #[test]
+    fn an_address_that_swallows_packets_does_not_hide_the_next() {
+        let (hole, _held) = black_hole();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let short = Duration::from_millis(300);
+            let alone = connect_any(&[hole], short).await.expect_err("nobody accepts there");
+            assert_eq!(alone.kind, LinkErrorKind::TimedOut);
+            let tcp = connect_any(&[hole, listener.local_addr().unwrap()], short).await.expect("the second answers");
+            assert_eq!(tcp.peer_addr().unwrap(), listener.local_addr().unwrap());
+        });
     }
 }

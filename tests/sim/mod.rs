@@ -182,7 +182,7 @@ impl World {
         match delivery {
             Delivery::Opened(link) if current(link, self.link) => self.input(Input::QssOpened),
             Delivery::Frame(link, text) if current(link, self.link) => self.input(Input::QssFrame(&text)),
-            Delivery::Alive(link) if current(link, self.link) => self.input(Input::QssAlive),
+            Delivery::Alive(link) if current(link, self.link) => self.input(Input::QssPong),
             Delivery::Closed(link, error) if current(link, self.link) => {
                 self.link = None;
                 self.input(Input::QssClosed(error));
