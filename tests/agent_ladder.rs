@@ -282,6 +282,18 @@ fn each_refusal_of_the_mixer_has_its_cause_and_the_call_is_dialled_again() {
 }
 
 #[test]
+fn a_refused_password_is_told_and_not_tried_again() {
+    let mut w = World::started(9, config());
+    w.mixer.manner = Manner::Refuse(401);
+    w.run(2_000);
+    let attempt = w.events_of("attempt")[0].clone();
+    assert_eq!(attempt["cause"]["code"], "sip_auth_failed");
+    assert!(attempt["retry_in_ms"].is_null(), "{attempt}");
+    w.run(600_000);
+    assert_eq!(w.mixer.invites(), 1, "one call, and none in the next ten minutes");
+}
+
+#[test]
 fn a_200_with_a_bye_at_once_is_a_refusal_and_backs_off() {
     let mut w = World::started(10, config());
     w.mixer.manner = Manner::AnswerThenBye;

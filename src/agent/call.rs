@@ -147,7 +147,8 @@ impl Agent {
             cause.failure != Failure::NoMedia || visit.redial.attempts() >= INVITED_REDIALS
         } else {
             // The room may have moved: ask the QSS again. Or another room may do better.
-            cause.failure == Failure::SipNotFound || (lasted.is_none() && self.has_another_room())
+            matches!(cause.failure, Failure::SipNotFound | Failure::SipAuthFailed)
+                || (lasted.is_none() && self.has_another_room())
         };
         self.stop_stream(cx, &cause);
         if over {

@@ -33,7 +33,8 @@ struct Entry {
 enum Pause {
     Ready,
     Until(Time),
-    /// Until somebody says `join`, or the process starts again: we were sent away (qss-protocol 7.27, 7.28).
+    /// Until somebody says `join`, or the process starts again: we were sent away (qss-protocol 7.27, 7.28), or our
+    /// password is wrong.
     Barred,
 }
 
@@ -49,7 +50,9 @@ enum Pace {
 
 impl Pace {
     fn after(failure: Failure) -> Pace {
-        const NEVER: [Failure; 3] = [Failure::RoomExpelled, Failure::RoomDestroyed, Failure::HungUp];
+        // A password that was refused is refused again, and servers lock out who insists.
+        const NEVER: [Failure; 4] =
+            [Failure::RoomExpelled, Failure::RoomDestroyed, Failure::HungUp, Failure::SipAuthFailed];
         const SLOW: [Failure; 4] =
             [Failure::RoomForbidden, Failure::RoomNotFound, Failure::RoomWithoutSipUri, Failure::SipBadUri];
         match failure {

@@ -46,7 +46,7 @@ impl Call {
         if let Some(reason) = reason {
             bye.headers.push(Name::Reason, reason);
         }
-        leg.credentials.authorize(&mut bye, &mut core.rng);
+        leg.credentials.authorize(&mut bye);
         core.send(now, bye, leg.route, User { call: self.id, purpose: Purpose::Bye }, out);
         self.state = State::Leaving(departure);
     }
@@ -57,7 +57,7 @@ impl Call {
             State::Leaving(departure) if response.status < 200 => self.state = State::Leaving(departure),
             State::Leaving(mut departure) => {
                 let challenged = matches!(response.status, 401 | 407);
-                if challenged && departure.leg.credentials.learn(response, departure.refusals).is_ok() {
+                if challenged && departure.leg.credentials.learn(response, departure.refusals, &mut core.rng).is_ok() {
                     departure.refusals += 1;
                     self.leave(core, now, departure, None, out);
                 } else {

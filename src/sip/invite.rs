@@ -68,7 +68,7 @@ impl Call {
         headers.push(Name::CSeq, format!("{} INVITE", attempt.cseq));
         headers.push(Name::ContentType, ACCEPT);
         invite.body = attempt.leg.media.offer();
-        attempt.leg.credentials.authorize(&mut invite, &mut core.rng);
+        attempt.leg.credentials.authorize(&mut invite);
         let user = User { call: self.id, purpose: Purpose::Invite };
         attempt.branch = core.send(now, invite, attempt.leg.route, user, out);
         self.state = State::Calling(attempt);
@@ -85,7 +85,7 @@ impl Call {
                 self.confirm(core, now, attempt, answer, out);
             }
             (State::Calling(mut attempt) | State::Proceeding(mut attempt), 401 | 407) => {
-                match attempt.leg.credentials.learn(&answer.response, attempt.refusals) {
+                match attempt.leg.credentials.learn(&answer.response, attempt.refusals, &mut core.rng) {
                     Ok(()) => {
                         attempt.refusals += 1;
                         self.send_invite(core, now, attempt, out);

@@ -131,7 +131,7 @@ impl Call {
                     }
                 }
             }
-            401 | 407 if session.leg.credentials.learn(&answer.response, refusals).is_ok() => {
+            401 | 407 if session.leg.credentials.learn(&answer.response, refusals, &mut core.rng).is_ok() => {
                 let user = User { call: self.id, purpose: Purpose::Reinvite };
                 let branch = session.send_reinvite(core, now, user, out);
                 session.exchange = Exchange::Offering { branch, before, next, refusals: refusals + 1 };
@@ -260,7 +260,7 @@ impl Session {
         let mut invite = self.dialog.request(Method::Invite);
         invite.headers.push(Name::ContentType, ACCEPT);
         invite.body = self.leg.media.offer();
-        self.leg.credentials.authorize(&mut invite, &mut core.rng);
+        self.leg.credentials.authorize(&mut invite);
         core.send(now, invite, self.leg.route, user, out)
     }
 

@@ -120,7 +120,7 @@ failures! {
     SipNoAnswer => "sip_no_answer",
         "the mixer rings but does not answer: check its dialplan";
     SipAuthFailed => "sip_auth_failed",
-        "set sip.auth_user and sip.password";
+        "set sip.auth_user and sip.password; `join` on the device lets it try again";
     SipNoCommonMedia => "sip_no_common_media",
         "enable Opus on the mixer";
     SipForbidden => "sip_forbidden",
