@@ -323,7 +323,7 @@ fn unacceptable(request: &Request) -> Option<u16> {
     }
     let headers = &request.headers;
     if Uri::parse(&request.uri).is_err() {
-        return Some(416);
+        return Some(if Uri::is_sip(&request.uri) { 400 } else { 416 });
     }
     if headers.elements(&Name::Require).next().is_some() {
         return Some(420);

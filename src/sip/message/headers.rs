@@ -123,7 +123,7 @@ names! {
     Accept = "Accept", AcceptEncoding = "Accept-Encoding", Allow = "Allow", Authorization = "Authorization",
     CallId = "Call-ID", Contact = "Contact", ContentDisposition = "Content-Disposition",
     ContentEncoding = "Content-Encoding", ContentLength = "Content-Length", ContentType = "Content-Type",
-    CSeq = "CSeq", From = "From", MaxForwards = "Max-Forwards", MinSe = "Min-SE",
+    CSeq = "CSeq", Expires = "Expires", From = "From", MaxForwards = "Max-Forwards", MinSe = "Min-SE",
     ProxyAuthenticate = "Proxy-Authenticate", ProxyAuthorization = "Proxy-Authorization",
     ProxyRequire = "Proxy-Require", RAck = "RAck", Reason = "Reason", RecordRoute = "Record-Route",
     Require = "Require", RetryAfter = "Retry-After", Route = "Route", RSeq = "RSeq", Server = "Server",

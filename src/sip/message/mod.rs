@@ -112,15 +112,32 @@ pub fn parse(datagram: &[u8]) -> Result<Message, Malformed> {
 fn check_request(request: &mut Request, body: &[u8]) -> Result<Identity, &'static str> {
     wire::request_uri(&request.uri)?;
     request.body = frame::body(&request.headers, body)?.to_vec();
-    if let Some(hops) = request.headers.first(&Name::MaxForwards) {
-        // RFC 3261 20.22: 0..=255.
-        number::<u8>(hops).ok_or("Max-Forwards is no number")?;
-    }
+    check_values(&request.headers)?;
     let identity = Identity::of(&request.headers)?;
     if identity.cseq.method != request.method {
         return Err("CSeq names another method");
     }
     Ok(identity)
+}
+
+/// Values outside the five that must hold all the same (RFC 3261 7.3.1, 20.10, 20.19, 20.22).
+fn check_values(headers: &Headers) -> Result<(), &'static str> {
+    for name in [Name::MaxForwards, Name::ContentType] {
+        if headers.first(&name).is_some() {
+            headers.only(&name, "")?;
+        }
+    }
+    if let Some(hops) = headers.first(&Name::MaxForwards) {
+        number::<u8>(hops).ok_or("Max-Forwards is no number")?;
+    }
+    let digits = |value: &&str| value.bytes().all(|byte| byte.is_ascii_digit());
+    if headers.all(&Name::Expires).filter(digits).any(|value| number::<u32>(value).is_none()) {
+        return Err("Expires out of range");
+    }
+    headers.elements(&Name::Contact).filter(|contact| *contact != "*").try_for_each(|contact| {
+        name_addr::NameAddr::parse(contact)?;
+        Ok(())
+    })
 }
 
 /// An ACK is never answered (RFC 3261 17.1.1.3), and without a Via nobody would take the answer for one.

@@ -24,6 +24,16 @@ pub enum Scheme {
     Sips,
 }
 
+impl Scheme {
+    fn of(word: &str) -> Option<Scheme> {
+        match word {
+            word if word.eq_ignore_ascii_case("sip") => Some(Scheme::Sip),
+            word if word.eq_ignore_ascii_case("sips") => Some(Scheme::Sips),
+            _ => None,
+        }
+    }
+}
+
 /// The port of `sip:` URIs that name none (RFC 3261 19.1.2).
 pub const DEFAULT_PORT: u16 = 5060;
 
@@ -35,11 +45,7 @@ impl Uri {
             return Err("white space or brackets in a URI");
         }
         let (scheme, rest) = text.split_once(':').ok_or("URI without a scheme")?;
-        let scheme = match scheme {
-            s if s.eq_ignore_ascii_case("sip") => Scheme::Sip,
-            s if s.eq_ignore_ascii_case("sips") => Scheme::Sips,
-            _ => return Err("not a sip: URI"),
-        };
+        let scheme = Scheme::of(scheme).ok_or("not a sip: URI")?;
         // The user part may hold `;` and `?` (RFC 3261 25.1 `user-unreserved`): look for `@` first.
         let (user, rest) = match rest.split_once('@') {
             Some((user, rest)) => (Some(user.to_string()), rest),
@@ -55,6 +61,11 @@ impl Uri {
         let (host_port, params) = rest.split_once(';').unwrap_or((rest, ""));
         let (host, port) = parse_host_port(host_port)?;
         Ok(Uri { scheme, user, host, port, params: Params::parse(params)?, headers })
+    }
+
+    /// Whether `text` claims to be one of ours, well formed or not.
+    pub fn is_sip(text: &str) -> bool {
+        text.split_once(':').is_some_and(|(scheme, _)| Scheme::of(scheme).is_some())
     }
 
     pub fn port_or_default(&self) -> u16 {
