@@ -119,6 +119,7 @@ make_root() {
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     "$suite" "$root" "deb $archive $suite main"
   mkdir -p "$root/cargo/registry"
+  echo '127.0.0.1 localhost' > "$root/etc/hosts"
   echo "$include" > "$root/complete"
   say "chroot ready: $(chroot "$root" rustc --version), $(du -sm "$root" | cut -f1) MB"
 }
