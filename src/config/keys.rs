@@ -258,6 +258,19 @@ pub(super) static SECTIONS: &[Section] = &[
                 "A call that is not answered is given up, also while it rings.",
             ),
             key(
+                "session_expires_ms",
+                |d| &mut d.config.sip.session_expires,
+                Rule::ZeroOr(90_000, 86_400_000),
+                "Session interval to ask for (RFC 4028): the call is refreshed at half of it, and ends when its peer \
+                 is gone. 0: whatever the mixer wants.",
+            ),
+            key(
+                "min_se_ms",
+                |d| &mut d.config.sip.min_se,
+                Rule::Range(90_000, 86_400_000),
+                "The shortest session interval to accept.",
+            ),
+            key(
                 "retry_min_ms",
                 |d| &mut d.config.sip.retry_min,
                 Rule::Range(10, 600_000),

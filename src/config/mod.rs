@@ -132,6 +132,10 @@ pub struct Sip {
     pub t4: Span,
     /// Give up an INVITE that nobody answers (also while it rings).
     pub invite_timeout: Span,
+    /// Session interval to ask for (RFC 4028); zero: whatever the mixer wants.
+    pub session_expires: Span,
+    /// The shortest session interval to accept, at least 90 s.
+    pub min_se: Span,
     /// Pause before a failed or ended call is dialled again: first value, cap (full jitter between).
     pub retry_min: Span,
     pub retry_max: Span,
@@ -262,6 +266,8 @@ impl Default for Config {
                 t2: Span::from_secs(4),
                 t4: Span::from_secs(5),
                 invite_timeout: Span::from_secs(60),
+                session_expires: Span::from_secs(1_800),
+                min_se: Span::from_secs(90),
                 retry_min: Span::from_millis(500),
                 retry_max: Span::from_secs(30),
                 user_agent: concat!("qss-endpoint/", env!("CARGO_PKG_VERSION")).into(),

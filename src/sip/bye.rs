@@ -117,6 +117,11 @@ fn reason_value(text: &str) -> String {
     format!("Q.850;cause=16;text={}", quote(text))
 }
 
+/// Our Reason header for what a status says (RFC 3326).
+pub(super) fn reason_of_status(status: u16, text: &str) -> String {
+    format!("SIP;cause={status};text={}", quote(text))
+}
+
 /// The text of the peer's Reason, or the header as it stands when it has none.
 fn reason_of(headers: &Headers) -> Option<String> {
     let value = headers.elements(&Name::Reason).next()?;

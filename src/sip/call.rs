@@ -11,7 +11,7 @@
 //!
 //! * `invite`: Routing, Calling, Proceeding and what an INVITE brings, forks and late 2xx included.
 //! * `cancel`: Abandoning, Cancelling.  * `bye`: hanging up, Leaving, the peer's BYE.
-//! * `modify`: re-INVITE and UPDATE of either side while Confirmed.
+//! * `modify`: re-INVITE and UPDATE of either side while Confirmed.  * `timer`: how long Confirmed lasts unrefreshed.
 
 use super::auth::Credentials;
 use super::core::{Core, Hop, Incoming, NextHop};
@@ -19,9 +19,10 @@ use super::dialog::Dialog;
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output, Route, RouteError};
 use super::message::{Identity, Method, Name};
 use super::modify::Exchange;
+use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Notice, Purpose};
 use crate::sdp::{self, Local, Negotiated, Negotiation};
-use crate::time::{Time, Wakeup};
+use crate::time::{Time, Wakeup, soonest};
 use std::net::SocketAddr;
 
 pub(super) struct Call {
@@ -75,6 +76,7 @@ pub(super) struct Leg {
     pub(super) moving: Option<(String, u16)>,
     pub(super) media: Negotiation,
     pub(super) credentials: Credentials,
+    pub(super) terms: Terms,
 }
 
 /// An INVITE without a final response.
@@ -105,6 +107,7 @@ pub(super) struct Session {
     pub(super) dialog: Dialog,
     pub(super) media: Negotiated,
     pub(super) exchange: Exchange,
+    pub(super) timer: SessionTimer,
 }
 
 impl Call {
@@ -132,12 +135,13 @@ impl Call {
             Notice::Answered { user, answer } => match user.purpose {
                 Purpose::Invite => self.on_invite_response(core, now, &answer, out),
                 Purpose::Reinvite => self.on_reinvite_response(core, now, &answer, out),
+                Purpose::Refresh => self.on_refresh_response(core, now, &answer, out),
                 Purpose::Bye => self.on_bye_response(core, now, &answer.response, out),
                 Purpose::Cancel | Purpose::DropFork => {}
             },
             Notice::TimedOut { user } => match user.purpose {
                 Purpose::Invite => self.on_invite_timeout(out),
-                Purpose::Reinvite => self.on_reinvite_timeout(core, now, out),
+                Purpose::Reinvite | Purpose::Refresh => self.on_reinvite_timeout(core, now, out),
                 Purpose::Bye => self.on_bye_timeout(out),
                 Purpose::Cancel | Purpose::DropFork => {}
             },
@@ -214,7 +218,7 @@ impl Call {
                 Some(Wakeup::new(attempt.give_up_at, "sip: invite_timeout"))
             }
             State::Cancelling { give_up_at, .. } => Some(Wakeup::new(*give_up_at, "sip: CANCEL led to nothing")),
-            State::Confirmed(session) => session.exchange.poll_timeout(),
+            State::Confirmed(session) => soonest(session.exchange.poll_timeout(), session.timer.poll_timeout()),
             State::Abandoning { .. } | State::Leaving(_) | State::Over => None,
         }
     }
@@ -227,7 +231,10 @@ impl Call {
             State::Routing { .. } => self.end(EndCause::Unroutable(RouteError::UnknownHost), out),
             State::Calling(_) | State::Proceeding(_) => self.give_up(core, now, EndCause::NoAnswer, None, out),
             State::Cancelling { .. } => self.on_cancel_timeout(core, out),
-            State::Confirmed(_) => self.offer_again(core, now, out),
+            State::Confirmed(_) => {
+                self.offer_again(core, now, out);
+                self.on_session_timeout(core, now, out);
+            }
             State::Abandoning { .. } | State::Leaving(_) | State::Over => {}
         }
     }

@@ -1,10 +1,11 @@
 //! What every verb needs besides its call: configuration, chance, our own address, and the transactions.
 
-use super::endpoint::{CallId, Outbox, Output, Route};
+use super::endpoint::{CallId, Outbox, Output, Refreshes, Route};
 use super::message::name_addr::{NameAddr, quote};
 use super::message::uri::{DEFAULT_PORT, Uri, bracketed_ip, escape_user, parse_host_port};
 use super::message::via::{MAGIC_COOKIE, Via};
 use super::message::{Identity, Method, Name, Refusal, Request, Response};
+use super::timer::SUPPORTED;
 use super::transaction::{Timing, Transactions, User};
 use crate::config;
 use crate::random::Rng;
@@ -17,6 +18,7 @@ pub(super) struct Core {
     pub(super) transactions: Transactions,
     /// Port of our socket.
     pub(super) port: u16,
+    pub(super) refreshes: Refreshes,
 }
 
 /// Methods we answer with more than 405.
@@ -63,7 +65,9 @@ impl Core {
     pub(super) fn new(config: &config::Sip, rng: Rng) -> Core {
         let some = |span: Span| if span == Span::ZERO { Span::from_millis(1) } else { span };
         let timing = Timing { t1: some(config.t1), t2: some(config.t2), t4: config.t4 };
-        Core { config: config.clone(), rng, transactions: Transactions::new(timing), port: config.bind.port() }
+        let transactions = Transactions::new(timing);
+        let refreshes = Refreshes::default();
+        Core { config: config.clone(), rng, transactions, port: config.bind.port(), refreshes }
     }
 
     /// Proxy first, then the host map by `host:port` and by `host`, then the host itself. The Request-URI is not changed.
@@ -118,9 +122,10 @@ impl Core {
         let branch = format!("{MAGIC_COOKIE}{}", self.rng.hex(12));
         let via = format!("SIP/2.0/UDP {}:{};branch={branch};rport", bracketed_ip(local), self.port);
         request.headers.push_front(Name::Via, via);
-        if request.method == Method::Invite {
+        if matches!(request.method, Method::Invite | Method::Update) {
             request.headers.push(Name::Contact, self.contact(local));
             request.headers.push(Name::Allow, ALLOW);
+            request.headers.push(Name::Supported, SUPPORTED);
         }
         request.headers.push(Name::UserAgent, self.config.user_agent.clone());
         branch

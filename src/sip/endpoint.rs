@@ -11,7 +11,8 @@ use super::core::{Core, Incoming};
 use super::dialog::Dialog;
 use super::invite::{self, media_type_is};
 use super::message::uri::Uri;
-use super::message::{self, Message, Method, Name, Request};
+use super::message::{self, Headers, Message, Method, Name, Request};
+use super::timer::SUPPORTED;
 use super::transaction::{Answer, Notice, Purpose, User};
 use super::{cancel, options};
 use crate::config;
@@ -104,6 +105,13 @@ pub enum EndCause {
     AuthenticationFailed,
     /// The answer has no Opus, or is no SDP.
     NoCommonMedia,
+}
+
+/// Session refreshes that were answered with 2xx (RFC 4028): those we sent, and those of peers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Refreshes {
+    pub ours: u32,
+    pub peers: u32,
 }
 
 pub type Outbox = VecDeque<Output>;
@@ -211,6 +219,11 @@ impl Endpoint {
         debug_assert!(self.poll_timeout().is_none_or(|next| next.at > now), "a fired timer is still set");
     }
 
+    /// Counted over all calls since the start.
+    pub fn refreshes(&self) -> Refreshes {
+        self.core.refreshes
+    }
+
     /// No call left, and no BYE of an unwanted fork waits for its answer: the process may exit. Transactions that only
     /// listen for repetitions (Timers D, I, J, K, L, M) do not count.
     pub fn is_idle(&self) -> bool {
@@ -254,7 +267,7 @@ impl Endpoint {
                 let dialog = Dialog::of_answer(answer);
                 acknowledge(&mut self.core, &dialog, answer.route(), answer, out);
             }
-            Purpose::Bye | Purpose::Cancel | Purpose::DropFork => {}
+            Purpose::Bye | Purpose::Cancel | Purpose::DropFork | Purpose::Refresh => {}
         }
     }
 
@@ -310,8 +323,8 @@ impl Endpoint {
             return self.core.refuse(incoming, status, out);
         }
         let mut response = self.core.response(incoming, 420);
-        let required: Vec<&str> = incoming.request.headers.elements(&Name::Require).collect();
-        response.headers.push(Name::Unsupported, required.join(", "));
+        let unsupported: Vec<&str> = unsupported(&incoming.request.headers).collect();
+        response.headers.push(Name::Unsupported, unsupported.join(", "));
         self.core.respond(incoming, &response, None, out);
     }
 }
@@ -325,7 +338,7 @@ fn unacceptable(request: &Request) -> Option<u16> {
     if Uri::parse(&request.uri).is_err() {
         return Some(if Uri::is_sip(&request.uri) { 400 } else { 416 });
     }
-    if headers.elements(&Name::Require).next().is_some() {
+    if unsupported(headers).next().is_some() {
         return Some(420);
     }
     let carries_sdp = matches!(request.method, Method::Invite | Method::Update) && !request.body.is_empty();
@@ -335,6 +348,11 @@ fn unacceptable(request: &Request) -> Option<u16> {
         return Some(415);
     }
     None
+}
+
+/// What a request requires that we cannot do (RFC 3261 8.2.2.3).
+fn unsupported(headers: &Headers) -> impl Iterator<Item = &str> {
+    headers.elements(&Name::Require).filter(|option| !option.eq_ignore_ascii_case(SUPPORTED))
 }
 
 /// What is not in `Allow` but has an answer of its own is known too.

@@ -9,6 +9,7 @@ use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, Route,
 use super::message::uri::{Scheme, Uri};
 use super::message::{Method, Name, Request};
 use super::modify::Exchange;
+use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Purpose, User};
 use crate::sdp::{Local, Negotiation};
 use crate::time::Time;
@@ -47,7 +48,8 @@ impl Call {
             (State::Routing { local, give_up_at }, Ok(route)) => {
                 let media = Negotiation::new(core.rng.next_u64(), route.local, local);
                 let credentials = Credentials::new(&core.config);
-                let leg = Leg { route: *route, moving: None, media, credentials };
+                let terms = Terms::new(&core.config);
+                let leg = Leg { route: *route, moving: None, media, credentials, terms };
                 let attempt = Attempt { leg, branch: String::new(), cseq: 0, refusals: 0, give_up_at, next: None };
                 self.send_invite(core, now, attempt, out);
             }
@@ -68,6 +70,7 @@ impl Call {
         headers.push(Name::CSeq, format!("{} INVITE", attempt.cseq));
         headers.push(Name::ContentType, ACCEPT);
         invite.body = attempt.leg.media.offer();
+        attempt.leg.terms.ask(&mut invite);
         attempt.leg.credentials.authorize(&mut invite);
         let user = User { call: self.id, purpose: Purpose::Invite };
         attempt.branch = core.send(now, invite, attempt.leg.route, user, out);
@@ -93,7 +96,11 @@ impl Call {
                     Err(_) => self.end(EndCause::AuthenticationFailed, out),
                 }
             }
-            (State::Calling(_) | State::Proceeding(_), _) => {
+            (State::Calling(mut attempt) | State::Proceeding(mut attempt), _) => {
+                // RFC 4028 7.3: the same again, with an interval that everybody on the way accepts.
+                if status == 422 && attempt.leg.terms.raise(&answer.response) {
+                    return self.send_invite(core, now, attempt, out);
+                }
                 let reason = answer.response.reason.clone();
                 self.end(EndCause::Refused { status, reason }, out);
             }
@@ -135,7 +142,8 @@ impl Call {
         match leg.media.accept_answer(&answer.response.body) {
             Ok(media) => {
                 out.push_back(Output::Event(Event::Confirmed { call: self.id, media }));
-                self.state = State::Confirmed(Session { leg, dialog, media, exchange: Exchange::Settled });
+                let timer = SessionTimer::of_answer(now, &answer.response.headers);
+                self.state = State::Confirmed(Session { leg, dialog, media, exchange: Exchange::Settled, timer });
                 if let Some(local) = next {
                     self.modify(core, now, local, out);
                 }

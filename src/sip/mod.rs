@@ -2,7 +2,7 @@
 //!
 //! A packet trace names the file to open: [`endpoint`] sorts what arrives, `transaction` repeats and absorbs, `call`
 //! holds the states of one call, and each verb has its file for both directions: `invite`, `cancel`, `bye`, `modify`
-//! (re-INVITE, UPDATE), `options`. `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and
+//! (re-INVITE, UPDATE), `options`. `timer` keeps a call from outliving its peer, `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and
 //! writes.
 
 mod auth;
@@ -18,4 +18,5 @@ mod modify;
 mod options;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod transaction;

@@ -80,12 +80,15 @@ impl Call {
     /// The pause after a 491 is over.
     pub(super) fn offer_again(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
         let State::Confirmed(session) = &mut self.state else { return };
+        if session.exchange.poll_timeout().is_none_or(|wakeup| wakeup.at > now) {
+            return;
+        }
         if let Exchange::Backoff { local, .. } = mem::replace(&mut session.exchange, Exchange::Settled) {
             self.offer(core, now, local, out);
         }
     }
 
-    fn offer(&mut self, core: &mut Core, now: Time, local: Local, out: &mut Outbox) {
+    pub(super) fn offer(&mut self, core: &mut Core, now: Time, local: Local, out: &mut Outbox) {
         let State::Confirmed(session) = &mut self.state else { return };
         let before = session.leg.media.local();
         session.leg.media.set_local(local);
@@ -119,10 +122,16 @@ impl Call {
                 session.leg.follow(core, &self.plan.hop, &session.dialog, out);
                 acknowledge(core, &session.dialog, session.leg.route, answer, out);
                 session.exchange = Exchange::Settled;
+                core.refreshes.ours += u32::from(session.timer.on_answer(now, &answer.response.headers));
                 match session.leg.media.accept_answer(&answer.response.body) {
                     Ok(media) => {
-                        session.media = media;
-                        out.push_back(Output::Event(Event::Modified { call: self.id, media }));
+                        // A refresh asks for nothing new, and what it does not change is not reported.
+                        if before == session.leg.media.local() {
+                            session.adopt(media, self.id, out);
+                        } else {
+                            session.media = media;
+                            out.push_back(Output::Event(Event::Modified { call: self.id, media }));
+                        }
                         self.offer_next(core, now, next, out);
                     }
                     Err(error) => {
@@ -136,7 +145,13 @@ impl Call {
                 let branch = session.send_reinvite(core, now, user, out);
                 session.exchange = Exchange::Offering { branch, before, next, refusals: refusals + 1 };
             }
+            422 if session.leg.terms.raise(&answer.response) => {
+                let user = User { call: self.id, purpose: Purpose::Reinvite };
+                let branch = session.send_reinvite(core, now, user, out);
+                session.exchange = Exchange::Offering { branch, before, next, refusals };
+            }
             491 => {
+                session.timer.postpone(now);
                 let local = next.unwrap_or(session.leg.media.local());
                 session.leg.media.set_local(before);
                 let at = now + BACKOFF_MIN + Span::from_millis(10).times(core.rng.below(BACKOFF_STEPS));
@@ -151,6 +166,7 @@ impl Call {
             _ => {
                 session.leg.media.set_local(before);
                 session.exchange = Exchange::Settled;
+                session.timer.postpone(now);
                 self.offer_next(core, now, next, out);
             }
         }
@@ -168,6 +184,9 @@ impl Call {
     /// The peer's re-INVITE, with an offer or asking for one.
     pub(super) fn on_reinvite(&mut self, core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
         let State::Confirmed(session) = &mut self.state else { return core.refuse(incoming, 481, out) };
+        if let Some(least) = session.leg.terms.refuses(&incoming.request.headers) {
+            return refuse_interval(core, incoming, least, out);
+        }
         match session.exchange {
             Exchange::Offering { .. } | Exchange::Offered { .. } => return core.refuse(incoming, 491, out),
             Exchange::Settled | Exchange::Backoff { .. } => {}
@@ -190,6 +209,9 @@ impl Call {
     /// The peer's UPDATE: with an offer it is a re-INVITE without the handshake; without one it only shows life.
     pub(super) fn on_update(&mut self, core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
         let State::Confirmed(session) = &mut self.state else { return core.refuse(incoming, 481, out) };
+        if let Some(least) = session.leg.terms.refuses(&incoming.request.headers) {
+            return refuse_interval(core, incoming, least, out);
+        }
         if incoming.request.body.is_empty() {
             return session.accept(core, incoming, &self.plan.hop, None, self.id, out);
         }
@@ -238,7 +260,7 @@ impl Call {
         }
     }
 
-    fn leave_session(&mut self, core: &mut Core, now: Time, cause: EndCause, out: &mut Outbox) {
+    pub(super) fn leave_session(&mut self, core: &mut Core, now: Time, cause: EndCause, out: &mut Outbox) {
         match mem::replace(&mut self.state, State::Over) {
             State::Confirmed(Session { leg, dialog, .. }) => {
                 self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, None, out)
@@ -260,6 +282,7 @@ impl Session {
         let mut invite = self.dialog.request(Method::Invite);
         invite.headers.push(Name::ContentType, ACCEPT);
         invite.body = self.leg.media.offer();
+        self.timer.ask(&self.leg.terms, &mut invite);
         self.leg.credentials.authorize(&mut invite);
         core.send(now, invite, self.leg.route, user, out)
     }
@@ -279,6 +302,8 @@ impl Session {
         let mut response = core.response(incoming, 200);
         response.headers.push(Name::Contact, core.contact(self.leg.route.local));
         response.headers.push(Name::Allow, ALLOW);
+        let timed = self.timer.on_request(incoming.now, &incoming.request.headers, &mut response);
+        core.refreshes.peers += u32::from(timed);
         if let Some(body) = body {
             response.headers.push(Name::ContentType, ACCEPT);
             response.body = body;
@@ -292,4 +317,11 @@ impl Session {
             out.push_back(Output::Event(Event::Modified { call, media }));
         }
     }
+}
+
+/// RFC 4028 9: the peer's session interval is too short for us.
+fn refuse_interval(core: &mut Core, incoming: &Incoming<'_>, least: String, out: &mut Outbox) {
+    let mut response = core.response(incoming, 422);
+    response.headers.push(Name::MinSe, least);
+    core.respond(incoming, &response, None, out);
 }

@@ -116,7 +116,6 @@ fn our_agent_in_the_clients_place() {
         (DIGEST, "mixpass", EndCause::Local, true),
         (HOLD, "", EndCause::Local, true),
         (CANCEL, "", EndCause::Local, false),
-        (TIMERS, "", EndCause::Refused { status: 422, reason: "Session Interval Too Small".into() }, false),
         (MIXER_HANGS_UP, "", EndCause::Remote { reason: Some("Q.850;cause=16".into()) }, true),
     ];
     for (trace, password, cause, confirmed) in cases {
@@ -125,6 +124,22 @@ fn our_agent_in_the_clients_place() {
         assert_eq!(events.iter().any(|event| matches!(event, Event::Confirmed { .. })), confirmed);
         assert!(matches!(events.last(), Some(Event::Ended { cause: last, .. }) if *last == cause), "{events:?}");
     }
+}
+
+#[test]
+fn a_422_of_the_mixer_is_met_with_the_interval_it_wants() {
+    let mut world = World::new();
+    world.dial();
+    let invite = world.expect(Method::Invite);
+    let (_, refusal) = messages(TIMERS).into_iter().find(|(_, text)| text.starts_with("SIP/2.0 422")).unwrap();
+    let refusal = refusal
+        .replace("z9hG4bKecf24d8c7b", invite.branch())
+        .replace("tag=71464476", &format!("tag={}", invite.identity().from.tag().unwrap()))
+        .replace("b792b805856d@device", &invite.identity().call_id)
+        .replace("Min-SE: 90", "Min-SE: 2000");
+    world.receive(&refusal);
+    world.expect(Method::Ack);
+    assert_eq!(world.expect(Method::Invite).header("Session-Expires"), Some("2000"));
 }
 
 proptest! {

@@ -10,6 +10,7 @@ mod malformed;
 mod modify;
 mod requests;
 mod routing;
+mod timers;
 mod torture;
 
 use super::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output, Route, RouteError};

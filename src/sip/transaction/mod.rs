@@ -55,6 +55,8 @@ pub(super) struct User {
 pub(super) enum Purpose {
     Invite,
     Reinvite,
+    /// UPDATE without SDP, for the session timer.
+    Refresh,
     Bye,
     /// Its outcome says nothing: the INVITE's own final response decides (RFC 3261 9.1).
     Cancel,
