@@ -8,7 +8,8 @@ use lab::asterisk::Asterisk;
 use lab::baresip::{Baresip, Plan, Sound};
 use lab::cards::{Card, Cards};
 use lab::measure::signal;
-use lab::process::ConfigFile;
+use lab::phone::{self, Phone};
+use lab::process::{ConfigFile, Line};
 use lab::qss::{Config, QssServer, RoomSpec};
 use stage::{Heard, MIXER_HOST, PATIENCE, TOKEN, listen, start, undisturbed, uri};
 use std::sync::{Mutex, PoisonError};
@@ -87,4 +88,35 @@ fn asterisk_killed_and_restarted_brings_the_sound_back_without_a_restart_of_the_
     mixer.play_tone(NUMBER, 440, 60).unwrap();
     let heard = std::iter::repeat_with(|| Heard::of(&listen(&card, 1.0), &[440.0])).take(20);
     assert!(heard.into_iter().any(|heard| heard.gaps == 0 && heard.snr_db[0] > 20.0), "no tone after the restart");
+}
+
+/// A full or locked room answers 200 and hangs up 20 ms later: refused, dialled again after a pause that grows, and
+/// let in when there is a place.
+#[test]
+fn a_full_and_a_locked_room_are_refusals_that_back_off() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mixer, cards) = (Asterisk::start("full").unwrap(), Cards::new("full").unwrap());
+    let number = format!("small{NUMBER}");
+    let rooms = vec![RoomSpec::open(ROOM, &uri(&number), 1024)];
+    let qss = QssServer::start(Config { rooms, token: Some(TOKEN.into()), ..Config::default() }).expect("a QSS");
+    let enter = |user| Phone::dial(&phone::Plan::to(mixer.sip, user, &number)).expect("a place");
+    let (first, second) = (enter("one"), enter("two"));
+    mixer.wait_for(NUMBER, 2, PATIENCE).unwrap();
+    let card = cards.card("a", "").unwrap();
+    let mut config = device(&qss, &mixer, "a", &card).room(ROOM);
+    config.set_raw("sip", "retry_min_ms", "100").set_raw("sip", "retry_max_ms", "1000");
+    let mut endpoint = start("a", &config, &cards);
+    let refused = |lines: &[Line]| {
+        let cause = |line: &&Line| line.event["cause"]["code"] == "sip_refused_by_bye";
+        lines.iter().filter(cause).find_map(|line| line.event["retry_in_ms"].as_u64())
+    };
+    let pause = endpoint.wait_for("the refusal", PATIENCE, refused).unwrap();
+    assert!((1..=1_000).contains(&pause), "{pause} ms");
+    mixer.lock(NUMBER).unwrap();
+    second.hang_up();
+    mixer.wait_for(NUMBER, 1, PATIENCE).unwrap();
+    let mark = endpoint.mark();
+    mixer.unlock(NUMBER).unwrap();
+    endpoint.wait_rung("playing", mark, PATIENCE).unwrap();
+    first.hang_up();
 }
