@@ -9,7 +9,7 @@
 //!                       '--2xx-----------------------------------'
 //! ```
 //!
-//! * `invite`: Routing, Calling, Proceeding and what an INVITE brings, forks and late 2xx included.
+//! * `invite`, `redirect`: Routing, Calling, Proceeding and what an INVITE brings, forks and late 2xx included.
 //! * `cancel`: Abandoning, Cancelling.  * `bye`: hanging up, Leaving, the peer's BYE.
 //! * `modify`: re-INVITE and UPDATE of either side while Confirmed.  * `timer`: how long Confirmed lasts unrefreshed.
 
@@ -19,6 +19,7 @@ use super::dialog::Dialog;
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output, Route, RouteError};
 use super::message::{Identity, Method, Name};
 use super::modify::Exchange;
+use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Notice, Purpose};
 use crate::sdp::{self, Local, Negotiated, Negotiation};
@@ -34,11 +35,16 @@ pub(super) struct Call {
 /// What identifies the call and its far end, from the first INVITE on.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Request-URI and To.
+    /// Whom we dialled: To, and the first Request-URI.
+    pub(super) dialled: String,
+    /// Request-URI; another one after a 3xx.
     pub(super) target: String,
+    pub(super) targets: Targets,
     pub(super) hop: Hop,
     pub(super) call_id: String,
     pub(super) tag: String,
+    /// Of the last INVITE; 0: none was sent.
+    pub(super) cseq: u32,
 }
 
 pub(super) enum State {
@@ -83,7 +89,6 @@ pub(super) struct Leg {
 pub(super) struct Attempt {
     pub(super) leg: Leg,
     pub(super) branch: String,
-    pub(super) cseq: u32,
     /// How often this INVITE was refused with a challenge.
     pub(super) refusals: u8,
     /// `invite_timeout`.
@@ -140,7 +145,7 @@ impl Call {
                 Purpose::Cancel | Purpose::DropFork => {}
             },
             Notice::TimedOut { user } => match user.purpose {
-                Purpose::Invite => self.on_invite_timeout(out),
+                Purpose::Invite => self.on_invite_timeout(core, out),
                 Purpose::Reinvite | Purpose::Refresh => self.on_reinvite_timeout(core, now, out),
                 Purpose::Bye => self.on_bye_timeout(out),
                 Purpose::Cancel | Purpose::DropFork => {}

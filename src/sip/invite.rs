@@ -9,6 +9,7 @@ use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, Route,
 use super::message::uri::{Scheme, Uri};
 use super::message::{Method, Name, Request};
 use super::modify::Exchange;
+use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Purpose, User};
 use crate::sdp::{Local, Negotiation};
@@ -33,7 +34,15 @@ impl Call {
         let hop = core.hop(&uri);
         let (host, port) = hop.host_port();
         out.push_back(Output::Resolve { host: host.into(), port });
-        let plan = Plan { target: target.into(), hop, call_id: core.rng.hex(16), tag: core.rng.hex(8) };
+        let plan = Plan {
+            dialled: target.into(),
+            target: target.into(),
+            targets: Targets::new(target),
+            hop,
+            call_id: core.rng.hex(16),
+            tag: core.rng.hex(8),
+            cseq: 0,
+        };
         Ok(Call { id, plan, state: State::Routing { local, give_up_at: now + core.config.invite_timeout } })
     }
 
@@ -50,24 +59,25 @@ impl Call {
                 let credentials = Credentials::new(&core.config);
                 let terms = Terms::new(&core.config);
                 let leg = Leg { route: *route, moving: None, media, credentials, terms };
-                let attempt = Attempt { leg, branch: String::new(), cseq: 0, refusals: 0, give_up_at, next: None };
+                let attempt = Attempt { leg, branch: String::new(), refusals: 0, give_up_at, next: None };
                 self.send_invite(core, now, attempt, out);
             }
+            (State::Routing { local, give_up_at }, Err(_)) if self.try_next(core, local, give_up_at, out) => {}
             (State::Routing { .. }, Err(error)) => self.end(EndCause::Unroutable(error.clone()), out),
             (state, _) => self.state = state,
         }
     }
 
     fn send_invite(&mut self, core: &mut Core, now: Time, mut attempt: Attempt, out: &mut Outbox) {
-        let Plan { target, call_id, tag, .. } = &self.plan;
-        attempt.cseq += 1;
+        self.plan.cseq += 1;
+        let Plan { dialled, target, call_id, tag, cseq, .. } = &self.plan;
         let mut invite = Request::new(Method::Invite, target.clone());
         let headers = &mut invite.headers;
         headers.push(Name::MaxForwards, "70");
         headers.push(Name::From, core.identity_value(attempt.leg.route.local, tag));
-        headers.push(Name::To, format!("<{target}>"));
+        headers.push(Name::To, format!("<{dialled}>"));
         headers.push(Name::CallId, call_id.clone());
-        headers.push(Name::CSeq, format!("{} INVITE", attempt.cseq));
+        headers.push(Name::CSeq, format!("{cseq} INVITE"));
         headers.push(Name::ContentType, ACCEPT);
         invite.body = attempt.leg.media.offer();
         attempt.leg.terms.ask(&mut invite);
@@ -101,6 +111,13 @@ impl Call {
                 if status == 422 && attempt.leg.terms.raise(&answer.response) {
                     return self.send_invite(core, now, attempt, out);
                 }
+                if matches!(status, 300..=302) {
+                    self.plan.targets.learn(&answer.response.headers);
+                }
+                // RFC 3261 8.1.3.4: a global refusal (6xx) speaks for all targets.
+                if status < 600 && self.try_next_after(core, &attempt, out) {
+                    return;
+                }
                 let reason = answer.response.reason.clone();
                 self.end(EndCause::Refused { status, reason }, out);
             }
@@ -126,9 +143,13 @@ impl Call {
         }
     }
 
-    pub(super) fn on_invite_timeout(&mut self, out: &mut Outbox) {
+    pub(super) fn on_invite_timeout(&mut self, core: &Core, out: &mut Outbox) {
         match mem::replace(&mut self.state, State::Over) {
-            State::Calling(_) | State::Proceeding(_) => self.end(EndCause::Timeout, out),
+            State::Calling(attempt) | State::Proceeding(attempt) => {
+                if !self.try_next_after(core, &attempt, out) {
+                    self.end(EndCause::Timeout, out);
+                }
+            }
             State::Abandoning { cause, .. } | State::Cancelling { cause, .. } => self.end(cause, out),
             state @ (State::Routing { .. } | State::Confirmed(_) | State::Leaving(_) | State::Over) => {
                 self.state = state;

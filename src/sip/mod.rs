@@ -2,7 +2,7 @@
 //!
 //! A packet trace names the file to open: [`endpoint`] sorts what arrives, `transaction` repeats and absorbs, `call`
 //! holds the states of one call, and each verb has its file for both directions: `invite`, `cancel`, `bye`, `modify`
-//! (re-INVITE, UPDATE), `options`. `timer` keeps a call from outliving its peer, `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and
+//! (re-INVITE, UPDATE), `options`. `redirect` follows 3xx, `timer` keeps a call from outliving its peer, `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and
 //! writes.
 
 mod auth;
@@ -16,6 +16,7 @@ mod invite;
 pub mod message;
 mod modify;
 mod options;
+mod redirect;
 #[cfg(test)]
 mod tests;
 mod timer;

@@ -8,6 +8,7 @@ mod hangup;
 mod loss;
 mod malformed;
 mod modify;
+mod redirect;
 mod requests;
 mod routing;
 mod timers;
