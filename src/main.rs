@@ -108,6 +108,9 @@ fn status(options: &Options) -> ExitCode {
     let answer = socket::ask(&path, options.follow, |line| writeln!(std::io::stdout(), "{line}"));
     match answer {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            fail(UNAVAILABLE, &format!("{}: {e}\nits owner and group may ask: try sudo", path.display()))
+        }
         Err(e) => {
             fail(UNAVAILABLE, &format!("{}: {e}\nis the endpoint running, with status.socket set?", path.display()))
         }

@@ -47,7 +47,7 @@ impl Rng {
         Span::from_micros(self.below(max.as_micros().saturating_add(1)))
     }
 
-    /// A QSS `requestID`: 21 symbols of `A-Za-z0-9_-`, the shape of the platform's own ids (qss-protocol 1.1).
+    /// A QSS `requestID`: 21 symbols of `A-Za-z0-9_-`, the shape of the platform's own ids (docs/qss.md, Frames).
     pub fn request_id(&mut self) -> String {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
         (0..21).map(|_| char::from(ALPHABET[(self.next_u32() & 63) as usize])).collect()

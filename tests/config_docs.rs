@@ -70,3 +70,17 @@ fn boards_differ_where_they_say_they_do() {
     assert_eq!(audio("imx-wm8904").capture_channels, 2);
     assert!(audio("raspberry-pi-usb").capture.starts_with("plughw:CARD="));
 }
+
+#[test]
+fn the_configuration_of_the_readme_is_right() {
+    let readme = include_str!("../README.md");
+    let device = readme.split("## On a device").nth(1).expect("the section");
+    let block = device.lines().skip_while(|line| !line.starts_with("    ")).take_while(|line| line.starts_with("    "));
+    let text = block.map(|line| format!("{}\n", line.trim_start())).collect::<String>();
+    let text = text.replace("${CREDENTIALS_DIRECTORY}/qss-token", "/etc/token");
+    let mut memory = Memory::with(&text);
+    memory.file("/etc/token", "secret");
+    let loaded = memory.load().unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.config.rooms.len(), 1);
+    assert_eq!(loaded.config.sip.host_map.len(), 1);
+}

@@ -258,7 +258,12 @@ fn secrets_come_from_files_and_are_never_shown() {
     memory.world_readable.push("/etc/password".into());
     let loaded = memory.load().unwrap();
     assert_eq!((loaded.config.qss.token.0.as_str(), loaded.config.sip.password.0.as_str()), ("geheim", "hunter2"));
-    assert_eq!(loaded.warnings, ["/etc/password: everybody may read this secret: chmod 640 /etc/password"]);
+    assert_eq!(
+        loaded.warnings,
+        [
+            "/etc/password: everybody may read this secret: chmod 600 /etc/password, and let systemd hand it over (LoadCredential)"
+        ]
+    );
     let shown = format!("{}{:?}", describe::effective(&loaded), loaded);
     assert!(!shown.contains("geheim") && !shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("token = \"(set)\"  # /etc/endpoint.toml:4"), "{shown}");
@@ -287,7 +292,10 @@ fn secrets_in_a_file_for_everybody_are_warned_of() {
     let mut memory = Memory::with(minimal());
     assert_eq!(memory.load().unwrap().warnings, [""; 0]);
     memory.world_readable.push("/etc/endpoint.toml".into());
-    assert!(memory.load().unwrap().warnings[0].contains("holds qss.token: chmod 640"));
+    assert!(
+        memory.load().unwrap().warnings[0]
+            .contains("holds qss.token: put that into a file of its own (qss.token_file)")
+    );
 }
 
 #[test]

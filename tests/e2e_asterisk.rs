@@ -4,7 +4,7 @@
 
 mod stage;
 
-use lab::asterisk::Asterisk;
+use lab::asterisk::{Asterisk, SIP_SECRET};
 use lab::baresip::{Baresip, Plan, Sound};
 use lab::cards::{Card, Cards};
 use lab::measure::signal;
@@ -119,4 +119,19 @@ fn a_full_and_a_locked_room_are_refusals_that_back_off() {
     mixer.unlock(NUMBER).unwrap();
     endpoint.wait_rung("playing", mark, PATIENCE).unwrap();
     first.hang_up();
+}
+
+#[test]
+fn a_challenge_of_asterisk_is_met_and_sigterm_empties_the_room() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mixer, qss, cards) = (Asterisk::start("digest").unwrap(), qss(), Cards::new("digest").unwrap());
+    let card = cards.card("a", "").unwrap();
+    let mut config = device(&qss, &mixer, "a", &card).room(ROOM);
+    config.set("sip", "user", "digest").set("sip", "auth_user", "digest").set("sip", "password", SIP_SECRET);
+    let mut endpoint = start("a", &config, &cards);
+    endpoint.wait_rung("playing", 0, PATIENCE).unwrap();
+    mixer.wait_for(NUMBER, 1, PATIENCE).unwrap();
+    endpoint.terminate();
+    assert!(endpoint.wait_exit(std::time::Duration::from_secs(2)).is_some_and(|status| status.success()));
+    mixer.wait_for(NUMBER, 0, PATIENCE).unwrap();
 }

@@ -107,6 +107,12 @@ fn the_wire_stays_under_every_cap() {
         assert!(rate.peak_bps <= f64::from(*cap) * 1000.0, "cap {cap} kbit/s broken: {rate:?}");
         let least = if *cap == 1024 { 64.0 } else { f64::from(*cap) * 0.6 };
         assert!(rate.mean_bps >= least * 1000.0, "cap {cap} kbit/s is not used: {rate:?}");
+        // What the mixer sends follows the `maxaveragebitrate` offered; below 24 kbit/s its 20 ms packets cannot.
+        let down = wire::wire_rate(&call.down.all());
+        assert!(
+            *cap < 24 || down.mean_bps <= f64::from(*cap) * 1000.0,
+            "cap {cap} kbit/s broken by the mixer: {down:?}"
+        );
         // Headers cost 16 kbit/s at 20 ms: low caps take longer packets.
         let steps = call.up.rtp.windows(2).map(|pair| pair[1].timestamp.wrapping_sub(pair[0].timestamp) / 48).min();
         match cap {

@@ -125,7 +125,7 @@ impl Agent {
     }
 
     /// The inviter changed their mind, or another device answered first. While the acceptance is fresh it was a race
-    /// and we lost it; long after it, the call stands on its own (qss-protocol 3.6, 2.5).
+    /// and we lost it; long after it, the call stands on its own.
     pub(super) fn on_withdrawn(&mut self, cx: &mut Cx<'_>, id: &str, replied: bool) {
         let fresh = self.config.qss.request_timeout;
         let ours = self.visit.as_ref().is_some_and(|visit| match &visit.origin {

@@ -33,8 +33,7 @@ struct Entry {
 enum Pause {
     Ready,
     Until(Time),
-    /// Until somebody says `join`, or the process starts again: we were sent away (qss-protocol 7.27, 7.28), or our
-    /// password is wrong.
+    /// Until somebody says `join`, or the process starts again: we were sent away, or our password is wrong.
     Barred,
 }
 
@@ -253,7 +252,7 @@ impl Agent {
         match visit.membership {
             Membership::Asked(asked) if asked == ticket => {}
             Membership::Unproven { proof: Proof::Asked(asked), .. } if asked == ticket => {}
-            // leaveRoom: whatever the answer, we are out (qss-protocol 3.4).
+            // leaveRoom: whatever the answer, we are out.
             Membership::Direct | Membership::Asked(_) | Membership::Admitted | Membership::Unproven { .. } => return,
         }
         match reply {
@@ -296,7 +295,7 @@ impl Agent {
         let failure = match code {
             Some(403) => Failure::RoomForbidden,
             Some(404) => Failure::RoomNotFound,
-            // No such request at this QSS: media alone joins (qss-protocol 7.5).
+            // No such request at this QSS: media alone joins.
             Some(501) if self.visit.as_ref().is_some_and(|v| v.room.sip_uri.is_some()) => {
                 return self.on_admitted(cx, None);
             }
@@ -441,7 +440,7 @@ impl Agent {
         true
     }
 
-    /// A remote mute is obeyed; a remote *unmute* is not: nobody opens a microphone from afar (qss-protocol 7.26).
+    /// A remote mute is obeyed; a remote *unmute* is not: nobody opens a microphone from afar.
     fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) -> bool {
         let fields = body.fields();
         let to_us = fields.text("to").is_none_or(|to| to == self.config.qss.username);

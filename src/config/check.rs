@@ -77,7 +77,9 @@ impl<'a> Check<'a> {
         let secrets = [("qss.token", &config.qss.token), ("sip.password", &config.sip.password)];
         for (key, _) in secrets.iter().filter(|(_, secret)| !secret.0.is_empty()) {
             let file = self.file.display();
-            self.warnings.push(format!("{file}: everybody may read this file, and it holds {key}: chmod 640 {file}"));
+            self.warnings.push(format!(
+                "{file}: everybody may read this file, and it holds {key}: put that into a file of its own ({key}_file)"
+            ));
         }
     }
 
@@ -106,7 +108,7 @@ impl<'a> Check<'a> {
         }
         if read.world_readable {
             let path = path.display();
-            self.warnings.push(format!("{path}: everybody may read this secret: chmod 640 {path}"));
+            self.warnings.push(format!("{path}: everybody may read this secret: chmod 600 {path}, and let systemd hand it over (LoadCredential)"));
         }
         *secret = Secret(line.to_owned());
     }

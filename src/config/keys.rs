@@ -487,7 +487,8 @@ pub(super) const TOP: &[(&str, &str)] = &[(
     "board",
     "Name of a board: a file of defaults for this hardware, below this file's own values. Looked for in the directory \
      given by `--boards` or `QSS_ENDPOINT_BOARDS`, in `boards` beside this file, in `/usr/share/qss-endpoint/boards`, \
-     and among those built in.",
+     and among those built in. A board file has the sections rtp, codec, audio, jitter and status; with \
+     `inherit = \"base\"` at its top it says only how it differs from another board.",
 )];
 
 #[cfg(test)]

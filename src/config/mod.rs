@@ -71,7 +71,7 @@ pub struct Qss {
     pub names: QssNames,
 }
 
-/// The words of the wire that the public pages do not fix (qss-protocol part 7): replaceable without a new build.
+/// The words of the wire that the public pages do not fix (docs/qss.md): replaceable without a new build.
 #[derive(Clone, PartialEq, Debug)]
 pub struct QssNames {
     pub register: String,

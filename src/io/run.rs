@@ -11,7 +11,7 @@
 
 use crate::agent::{Agent, Input, Outbox, Output};
 use crate::config::Config;
-use crate::io::media_thread::{MediaHandle, MediaThread};
+use crate::io::media_thread::{Grant, MediaHandle, MediaThread, Privileges};
 use crate::io::sip_socket::{DATAGRAM, SipSocket, route};
 use crate::io::status_socket::StatusSocket;
 use crate::io::watchdog::Watchdog;
@@ -91,6 +91,7 @@ impl Control {
             None => None,
         };
         let media = MediaThread::start(&config).map_err(|e| RunError::Media(e.to_string()))?;
+        warn_of_refusals(media.privileges());
         let media_ready = media.event_fd().and_then(sys::readable).map_err(RunError::System)?;
         Ok(Control {
             agent: Agent::new(config.clone(), Rng::from_seed(seed)),
@@ -228,6 +229,7 @@ impl Control {
     }
 
     fn publish(&mut self, line: &str) {
+        self.tell_manager(line);
         if self.config.status.stdout {
             let mut stdout = std::io::stdout().lock();
             let _ = writeln!(stdout, "{line}");
@@ -235,6 +237,15 @@ impl Control {
         }
         if let Some(status) = &mut self.status {
             status.broadcast(line);
+        }
+    }
+
+    /// `systemctl status` shows the rung.
+    fn tell_manager(&self, line: &str) {
+        let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { return };
+        if event["event"] == "ladder" {
+            let room = event["room"]["name"].as_str().map_or_else(String::new, |name| format!(", room {name}"));
+            self.watchdog.status(&format!("{}{room}", event["rung"].as_str().unwrap_or_default()));
         }
     }
 
@@ -251,6 +262,21 @@ impl Control {
         self.watchdog.tick(self.media.progress());
         // An idle media thread moves only when asked to.
         let _ = self.media.send(Command::Stats);
+    }
+}
+
+/// A call works without them; an overloaded board drops sound, and then somebody will look into the journal.
+fn warn_of_refusals(privileges: Privileges) {
+    let wanted = [
+        ("real-time priority", privileges.realtime, "LimitRTPRIO=30"),
+        ("locked memory", privileges.locked_memory, "LimitMEMLOCK=infinity"),
+    ];
+    for (what, grant, limit) in wanted {
+        if let Grant::Refused(number) = grant {
+            let error = std::io::Error::from_raw_os_error(number);
+            let _ =
+                writeln!(std::io::stderr(), "warning: no {what} for the media thread: {error}; the unit wants {limit}");
+        }
     }
 }
 

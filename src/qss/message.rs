@@ -1,4 +1,4 @@
-//! Wire types of the QSS: one JSON object per text frame, of four kinds (qss-protocol 1.1).
+//! Wire types of the QSS: one JSON object per text frame, of four kinds (docs/qss.md, Frames).
 //!
 //! ```text
 //! {"request": name, "requestID": id, "payload": {..}}          either direction
@@ -200,13 +200,13 @@ impl<'a> Fields<'a> {
         self.list(key).iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// The room a message is about, under any of the three names (qss-protocol 7.7).
+    /// The room a message is about, under any of the three names (docs/qss.md, Frames).
     pub fn room_id(self) -> Option<&'a str> {
         ["room", "roomId", "uuid"].iter().find_map(|key| self.text(key)).filter(|id| id.len() <= MAX_ID)
     }
 }
 
-/// A conference room as createRoom, joinRoom or an invite describes it (qss-protocol 1.2). Every field may be missing.
+/// A conference room as createRoom, joinRoom or an invite describes it (docs/qss.md, Rooms). Every field may be missing.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Room {
     /// What later requests name the room by; opaque (`room`, `roomId` or `uuid`).
@@ -308,7 +308,7 @@ fn read_acl_entry(value: &Value) -> Option<(String, Secret)> {
     Some((fields.text("username")?.to_owned(), Secret(fields.text("token").unwrap_or_default().to_owned())))
 }
 
-/// An invitation into a room (qss-protocol 1.6).
+/// An invitation into a room (docs/qss.md, Invites).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Invite {
     /// User id of the inviter.
@@ -392,7 +392,7 @@ pub fn write_event(name: &str, payload: &impl Serialize) -> String {
     write(&EventFrame { r#type: "event", payload: Named { name, payload } })
 }
 
-/// Payload of `register` (qss-protocol 1.12).
+/// Payload of `register` (docs/qss.md, Session).
 pub fn register_payload(username: &str, token: &Secret, device_id: &str) -> Value {
     json!({ "username": username, "token": token.0, "deviceId": device_id })
 }

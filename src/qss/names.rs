@@ -1,4 +1,4 @@
-//! Wire words to meanings. The public pages leave several words open (qss-protocol part 7), so each meaning has
+//! Wire words to meanings. The public pages leave several words open (docs/qss.md), so each meaning has
 //! aliases; those that a site may want to change come from the configuration.
 
 use crate::config::QssNames;
@@ -16,7 +16,7 @@ pub enum Meaning {
     Unknown,
 }
 
-/// What a server's `request` asks. An expulsion or destruction may come as a request too (qss-protocol 7.17).
+/// What a server's `request` asks. An expulsion or destruction may come as a request too (docs/qss.md, Events of the QSS).
 pub fn of_request(names: &QssNames, word: &str) -> Meaning {
     if names.invite.iter().any(|name| name == word) {
         return Meaning::Invite;

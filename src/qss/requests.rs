@@ -1,4 +1,4 @@
-//! Our requests by `requestID` (qss-protocol 1.1, 7.11): while no reply comes, the same message goes out again under
+//! Our requests by `requestID` (docs/qss.md, Frames): while no reply comes, the same message goes out again under
 //! the same id; after the time-out the request is over and a late reply is ignored.
 
 use crate::time::{Span, Time, Wakeup};

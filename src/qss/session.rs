@@ -1,4 +1,4 @@
-//! The session: a link, a registration on it, and what travels over it (qss-protocol 1.12, 2.3, 2.4). Sans IO.
+//! The session: a link, a registration on it, and what travels over it (docs/qss.md, Session). Sans IO.
 //!
 //! ```text
 //!             start             opened              answer register

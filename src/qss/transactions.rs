@@ -1,5 +1,5 @@
 //! The server's requests: answered once, and the same again for every duplicate, because the server repeats a request
-//! under its id until it hears the answer (qss-protocol 1.1).
+//! under its id until it hears the answer (docs/qss.md, Frames).
 //!
 //! ```text
 //!            request            reply
@@ -9,7 +9,7 @@
 //!     +------------> Withdrawn <-------------+             a request under a withdrawn id is never acted upon
 //! ```
 //!
-//! A cancel may overtake its invite (qss-protocol 3.6), so a withdrawn id is remembered even if it was never seen.
+//! A cancel may overtake its invite (docs/qss.md, Invites), so a withdrawn id is remembered even if it was never seen.
 
 use std::collections::VecDeque;
 

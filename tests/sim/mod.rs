@@ -295,7 +295,7 @@ impl World {
         self.events.push(event);
     }
 
-    /// One id, one message: a repetition is the same text (qss-protocol 1.1).
+    /// One id, one message: a repetition is the same text (docs/qss.md, Frames).
     fn remember_id(&mut self, text: &str) {
         let value: Value = serde_json::from_str(text).expect("the agent writes JSON");
         if value.get("request").is_some() {
