@@ -41,6 +41,7 @@ impl Call {
         reason: Option<String>,
         out: &mut Outbox,
     ) {
+        core.transactions.forget_refresh(self.id);
         let Departure { leg, dialog, .. } = &mut departure;
         let mut bye = dialog.request(Method::Bye);
         if let Some(reason) = reason {

@@ -126,6 +126,27 @@ fn a_peer_that_does_not_answer_the_refresh_is_gone() {
 }
 
 #[test]
+fn an_unanswered_refresh_is_not_repeated_after_the_end() {
+    let (mut world, id, _) = confirmed(OURS);
+    world.pass(SECOND.times(45));
+    world.expect(Method::Update);
+    world.hang_up(id);
+    let bye = world.expect(Method::Bye);
+    world.pass(ms(400));
+    world.reply(&bye, 200, "", "");
+    world.pass(SECOND.times(60));
+    world.expect_silence();
+
+    let (mut world, _, invite) = confirmed(OURS);
+    world.pass(SECOND.times(45));
+    world.expect(Method::Update);
+    world.receive(&invite.peer_request("BYE", 1, "", ""));
+    world.expect_status(200);
+    world.pass(SECOND.times(60));
+    world.expect_silence();
+}
+
+#[test]
 fn the_peer_refreshes_and_when_it_stops_the_session_ends() {
     let (mut world, _, invite) = confirmed(PEERS);
     // As a real mixer does it: UPDATE without SDP, naming itself.

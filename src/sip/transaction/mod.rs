@@ -244,8 +244,14 @@ impl Transactions {
         self.server_invites.values_mut().filter(|invite| invite.is_of(call, cseq)).for_each(ServerInvite::acknowledged);
     }
 
+    /// The session ends: a refresh that is still unanswered need not be repeated any more.
+    pub(super) fn forget_refresh(&mut self, call: CallId) {
+        self.clients.retain(|_, client| client.user() != User { call, purpose: Purpose::Refresh });
+    }
+
     /// The call is over: its 2xx need not be repeated any more.
     pub(super) fn release(&mut self, call: CallId) {
+        self.forget_refresh(call);
         self.server_invites.values_mut().filter(|t| t.call() == Some(call)).for_each(ServerInvite::acknowledged);
     }
 
