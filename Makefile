@@ -45,7 +45,7 @@ bench: packages-bench
 	cargo build --locked --release --bin qss-endpoint
 	cargo build --locked --release --package vsnd
 	cargo build --locked --package lab
-	VSND_LIB=target/release/libasound_module_pcm_vsnd.so \
+	VSND_LIB=$(CURDIR)/target/release/libasound_module_pcm_vsnd.so \
 	  target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json
 
 cross: packages-cross

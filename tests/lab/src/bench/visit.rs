@@ -129,6 +129,9 @@ impl Visit {
             })
         };
         let stations = [seen(0)?, seen(1)?];
+        if stations.iter().any(|seen| seen.delay.as_ref().is_some_and(|delay| delay.found.is_empty())) {
+            return Err(format!("{}: a station heard nothing of the other", kind.word()).into());
+        }
         Ok(Visit { kind, stations, stall_ms: canary.worst_ms(from_us, to_us), xruns, machine_busy })
     }
 

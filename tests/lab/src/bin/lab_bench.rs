@@ -14,6 +14,7 @@ use lexopt::{Arg, ValueExt};
 use serde_json::json;
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "lab-bench [--endpoint PROGRAM] [--report FILE.json] [--quick]
@@ -32,8 +33,17 @@ struct Options {
     quick: bool,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = read_options()?;
+fn main() -> ExitCode {
+    match read_options().and_then(|options| measure(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     if !options.endpoint.exists() {
         return Err(format!("there is no {}: cargo build --release", options.endpoint.display()).into());
     }
