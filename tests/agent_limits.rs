@@ -164,3 +164,23 @@ fn hold_by_the_mixer_is_no_loss_of_media() {
     assert!(w.voice.stream.expect("still a stream").receive);
     assert_eq!((w.mixer.invites(), w.mixer.confirmed_calls()), (1, 1));
 }
+
+#[test]
+fn a_long_backlog_goes_out_in_batches_that_the_link_can_hold() {
+    let mut w = World::started(1, config());
+    w.qss.up = false;
+    w.run(1_000);
+    for i in 0..200 {
+        w.local(if i % 2 == 0 { "mute on" } else { "mute off" });
+    }
+    w.qss.up = true;
+    w.run(120_000);
+    let upstream: Vec<_> = w.qss.events().iter().map(|e| e["seq"].as_u64().expect("seq")).collect();
+    assert_eq!(upstream, (1..=w.events.len() as u64).collect::<Vec<_>>());
+    // What one step of the agent sends arrives in one instant.
+    let mut at_once = std::collections::BTreeMap::new();
+    for (at, _) in &w.qss.log {
+        *at_once.entry(*at).or_insert(0) += 1;
+    }
+    assert!(at_once.values().all(|n| *n <= 20), "{:?}", at_once.values().max());
+}

@@ -238,6 +238,7 @@ impl Agent {
             Input::QssPong => {
                 self.session.handle_alive();
                 self.reporter.backlog.confirmed();
+                self.flush_backlog(cx);
             }
             // A server that pings proves nothing about what we have sent.
             Input::QssAlive => self.session.handle_alive(),

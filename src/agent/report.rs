@@ -156,13 +156,17 @@ impl Agent {
         self.flush_backlog(cx);
     }
 
-    /// Sends all that waits, oldest first.
-    fn flush_backlog(&mut self, cx: &mut Cx<'_>) {
+    /// Sends what waits, oldest first, as far as the link is proven to keep up; its pong sends the next.
+    pub(super) fn flush_backlog(&mut self, cx: &mut Cx<'_>) {
         while self.session.takes_events()
             && let Some(event) = self.reporter.backlog.next_to_send()
         {
             let name = self.config.qss.names.status_event.clone();
             self.with_session(cx, |session, _, out| session.send_event(&name, &event, out));
+        }
+        if self.session.takes_events() && self.reporter.backlog.needs_ping() {
+            self.reporter.backlog.pinged();
+            cx.out.push_back(Output::QssPing);
         }
     }
 

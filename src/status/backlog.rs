@@ -7,58 +7,96 @@
 //!               +---link lost----+      sent again; the server knows repeats by `seq`
 //! ```
 //!
-//! A pong proves that everything sent before its ping has arrived. All is bounded: the oldest go first, and those that
-//! were never sent are counted, so that the server knows how many it missed (`lost` of the first event after the gap).
+//! A pong proves that everything sent before its ping has arrived. Only [`WINDOW`] events are sent beyond that proof: a
+//! long backlog goes out at the pace of the link, and never overruns its queue. All is bounded: the oldest go first, and
+//! those that were never sent are counted, so that the server knows how many it missed (`lost` of the first event after
+//! the gap). Of several snapshots that wait only the newest is worth sending.
 
-use crate::status::event::Event;
+use crate::status::event::{Event, Kind};
 use std::collections::VecDeque;
+
+/// So many events may be on their way unproven: a quarter of what the link's own queue holds.
+const WINDOW: usize = 16;
 
 #[derive(Clone, Debug)]
 pub struct Backlog {
     waiting: VecDeque<Event>,
     sent: VecDeque<Event>,
-    /// A ping is out: so many of `sent` went before it.
-    covered: Option<usize>,
+    /// Sent since the last proof; unlike `sent` not shortened by the bound.
+    unproven: usize,
+    covered: Option<Covered>,
     bound: usize,
     lost: u64,
     lost_ever: u64,
+}
+
+/// A ping is out: what went before it.
+#[derive(Clone, Copy, Debug)]
+struct Covered {
+    /// So many of `sent`.
+    kept: usize,
+    /// So many of `unproven`.
+    unproven: usize,
 }
 
 impl Backlog {
     /// Keeps at most `bound` events, and at least the one that is being sent.
     pub fn new(bound: usize) -> Backlog {
         let bound = bound.max(1);
-        Backlog { waiting: VecDeque::new(), sent: VecDeque::new(), covered: None, bound, lost: 0, lost_ever: 0 }
+        Backlog {
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+            unproven: 0,
+            covered: None,
+            bound,
+            lost: 0,
+            lost_ever: 0,
+        }
     }
 
-    pub fn push(&mut self, event: Event) {
+    pub fn push(&mut self, mut event: Event) {
+        if is_snapshot(&event) {
+            event.lost += self.drop_snapshots();
+        }
         self.waiting.push_back(event);
         self.shrink();
     }
 
-    /// The next event to send; it says how many were lost before it.
+    /// The next event to send; it says how many were lost before it. `None`: nothing waits, or no more may be on its
+    /// way before the next pong.
     pub fn next_to_send(&mut self) -> Option<Event> {
+        if self.unproven >= WINDOW {
+            return None;
+        }
         let mut event = self.waiting.pop_front()?;
+        self.unproven += 1;
         event.lost += std::mem::take(&mut self.lost);
         self.sent.push_back(event.clone());
         self.shrink();
         Some(event)
     }
 
+    /// Events wait, and only a pong would let them go; none is asked for yet.
+    pub fn needs_ping(&self) -> bool {
+        !self.waiting.is_empty() && self.unproven >= WINDOW && self.covered.is_none()
+    }
+
     /// A ping goes out. While one is unanswered, later ones prove nothing more.
     pub fn pinged(&mut self) {
-        self.covered.get_or_insert(self.sent.len());
+        self.covered.get_or_insert(Covered { kept: self.sent.len(), unproven: self.unproven });
     }
 
     /// A pong has come.
     pub fn confirmed(&mut self) {
-        let covered = self.covered.take().unwrap_or(0).min(self.sent.len());
-        self.sent.drain(..covered);
+        let Some(covered) = self.covered.take() else { return };
+        self.sent.drain(..covered.kept.min(self.sent.len()));
+        self.unproven = self.unproven.saturating_sub(covered.unproven);
     }
 
     /// What is not known to have arrived is sent again over the next link.
     pub fn link_lost(&mut self) {
         self.covered = None;
+        self.unproven = 0;
         while let Some(event) = self.sent.pop_back() {
             self.waiting.push_front(event);
         }
@@ -69,11 +107,29 @@ impl Backlog {
         self.lost_ever
     }
 
+    /// A newer snapshot says all that these say. The event after each gap counts them; what comes back is the gap at the
+    /// end.
+    fn drop_snapshots(&mut self) -> u64 {
+        let mut gap = 0;
+        for mut event in std::mem::take(&mut self.waiting) {
+            if is_snapshot(&event) {
+                gap += 1 + event.lost;
+                self.lost_ever += 1;
+            } else {
+                event.lost += std::mem::take(&mut gap);
+                self.waiting.push_back(event);
+            }
+        }
+        gap
+    }
+
     /// Sent events go first: they have most likely arrived.
     fn shrink(&mut self) {
         while self.waiting.len() + self.sent.len() > self.bound {
             if self.sent.pop_front().is_some() {
-                self.covered = self.covered.map(|n| n.saturating_sub(1));
+                if let Some(covered) = &mut self.covered {
+                    covered.kept = covered.kept.saturating_sub(1);
+                }
             } else if let Some(event) = self.waiting.pop_front() {
                 self.lost += 1 + event.lost;
                 self.lost_ever += 1;
@@ -82,11 +138,24 @@ impl Backlog {
     }
 }
 
+fn is_snapshot(event: &Event) -> bool {
+    match event.kind {
+        Kind::Snapshot(_) => true,
+        Kind::Ladder { .. }
+        | Kind::Attempt { .. }
+        | Kind::Invite { .. }
+        | Kind::CallEnded { .. }
+        | Kind::Card { .. }
+        | Kind::Mute { .. }
+        | Kind::Problem { .. } => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::status::Rung;
-    use crate::status::event::{Card, Kind, Stamp};
+    use crate::status::event::{Card, Counters, Snapshot, Stamp};
     use crate::time::{Time, WallTime};
 
     fn filled(bound: usize, n: usize) -> Backlog {
@@ -139,5 +208,58 @@ mod tests {
     fn a_bound_of_zero_still_sends_what_happens_now() {
         let mut backlog = filled(0, 2);
         assert_eq!(drain(&mut backlog), [(2, 1)]);
+    }
+
+    #[test]
+    fn a_long_backlog_waits_for_pongs_and_arrives_whole() {
+        let mut backlog = filled(100, 50);
+        let mut batches = Vec::new();
+        loop {
+            let batch = drain(&mut backlog);
+            if batch.is_empty() {
+                break;
+            }
+            batches.push(batch.len());
+            assert_eq!(backlog.needs_ping(), batch.len() == WINDOW);
+            backlog.pinged();
+            assert!(!backlog.needs_ping(), "one ping is enough");
+            backlog.confirmed();
+        }
+        assert_eq!(batches, [16, 16, 16, 2]);
+        // A bound below the window does not lift it.
+        let mut small = filled(4, 4);
+        let sent: usize = (0..30)
+            .map(|_| {
+                small.push(filled(1, 1).waiting.remove(0).expect("one waits"));
+                drain(&mut small).len()
+            })
+            .sum();
+        assert_eq!(sent, WINDOW);
+        small.link_lost();
+        assert!(!drain(&mut small).is_empty(), "a new link has its own window");
+    }
+
+    #[test]
+    fn of_waiting_snapshots_the_newest_is_sent_and_the_others_counted() {
+        let mut stamp = Stamp::new("d");
+        let snapshot = Snapshot {
+            version: "1",
+            since_ms: 0,
+            facts: Vec::new(),
+            muted: false,
+            counters: Counters::default(),
+            media: None,
+        };
+        let mut backlog = Backlog::new(100);
+        for kind in [
+            Kind::Snapshot(Box::new(snapshot.clone())),
+            Kind::Card { card: Card::Lost },
+            Kind::Snapshot(Box::new(snapshot.clone())),
+            Kind::Snapshot(Box::new(snapshot)),
+        ] {
+            backlog.push(stamp.event(Time::ZERO, WallTime(0), kind, Rung::Call, None, None));
+        }
+        assert_eq!(drain(&mut backlog), [(2, 1), (4, 1)]);
+        assert_eq!(backlog.lost_ever(), 2);
     }
 }
