@@ -77,6 +77,37 @@ fn a_200_never_acknowledged_ends_the_call() {
 }
 
 #[test]
+fn a_peer_that_dies_after_its_100_to_a_reinvite_ends_the_call() {
+    let (mut world, id, _) = confirmed();
+    world.modify(id, held());
+    let reinvite = world.expect(Method::Invite);
+    world.reply(&reinvite, 100, "", "");
+    world.pass(Span::from_millis(31_900));
+    world.expect_silence();
+    world.pass(Span::from_millis(200));
+    world.expect(Method::Bye);
+    world.pass(Span::from_secs(40));
+    assert_eq!(world.expect_ended(), EndCause::Timeout);
+    assert!(world.endpoint.poll_timeout().is_none(), "no transaction is left");
+}
+
+#[test]
+fn a_reinvite_under_way_at_the_hangup_leaves_nothing_behind() {
+    let (mut world, id, _) = confirmed();
+    world.modify(id, held());
+    let reinvite = world.expect(Method::Invite);
+    world.reply(&reinvite, 100, "", "");
+    world.hang_up(id);
+    let bye = world.expect(Method::Bye);
+    world.reply(&bye, 200, "", "");
+    assert_eq!(world.expect_ended(), EndCause::Local);
+    world.pass(Span::from_secs(40));
+    world.expect_silence();
+    world.reply(&reinvite, 200, "Contact: <sip:192.0.2.9:5080>\r\n", ANSWER);
+    world.expect_silence();
+}
+
+#[test]
 fn the_peers_bye_stops_the_repetition_of_our_200() {
     let (mut world, _, invite) = confirmed();
     world.receive(&invite.peer_request("INVITE", 9, "", ANSWER));

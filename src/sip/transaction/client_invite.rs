@@ -3,15 +3,18 @@
 //! ```text
 //!               A: send again
 //!   Calling ----1xx----> Proceeding
-//!     | B: timed out       |
+//!     | B: timed out       | B: timed out, within a dialog only
 //!     |--2xx----------- 2xx|------> Accepted   M: over; 2xx again: its ACK again, another To tag: to the user
 //!     '--3xx-6xx--- 3xx-6xx'------> Completed  D: over; the failure again: its ACK again
 //! ```
 //!
+//! A first INVITE may ring; its user gives up. A re-INVITE asks no person, and a peer that said 100 and died must not
+//! keep the exchange open for ever: timer B goes on for it, although RFC 3261 17.1.1.2 stops it at the first 1xx.
+//!
 //! The ACK of a failure belongs to the transaction (same branch, 17.1.1.3). The ACK of a 2xx is made by the user, but
 //! kept here, because this is where repetitions of the 2xx arrive.
 
-use super::{Answer, Fired, Notice, Timing, User, due};
+use super::{Answer, Fired, Notice, Purpose, Timing, User, due};
 use crate::sip::endpoint::{Outbox, Output};
 use crate::sip::message::{Headers, Identity, Method, Name, Request, Response};
 use crate::time::{Span, Time, Wakeup, soonest};
@@ -26,7 +29,7 @@ pub(super) struct ClientInvite {
 
 enum State {
     Calling { repeat_at: Time, pause: Span, give_up_at: Time },
-    Proceeding,
+    Proceeding { give_up_at: Option<Time> },
     Accepted { acks: Vec<Ack>, over_at: Time },
     Completed { ack: Vec<u8>, over_at: Time },
 }
@@ -63,7 +66,7 @@ impl ClientInvite {
     pub(super) fn keep_ack(&mut self, tag: &str, bytes: Vec<u8>, to: SocketAddr) {
         match &mut self.state {
             State::Accepted { acks, .. } => acks.push(Ack { tag: tag.into(), bytes, to }),
-            State::Calling { .. } | State::Proceeding | State::Completed { .. } => {}
+            State::Calling { .. } | State::Proceeding { .. } | State::Completed { .. } => {}
         }
     }
 
@@ -76,11 +79,18 @@ impl ClientInvite {
         out: &mut Outbox,
     ) -> Option<Notice> {
         match (&mut self.state, response.status) {
-            (State::Calling { .. } | State::Proceeding, ..=199) => self.state = State::Proceeding,
-            (State::Calling { .. } | State::Proceeding, 200..=299) => {
+            (State::Calling { give_up_at, .. }, ..=199) => {
+                let give_up_at = match self.user.purpose {
+                    Purpose::Reinvite => Some(*give_up_at),
+                    Purpose::Invite | Purpose::Refresh | Purpose::Bye | Purpose::Cancel | Purpose::DropFork => None,
+                };
+                self.state = State::Proceeding { give_up_at };
+            }
+            (State::Proceeding { .. }, ..=199) => {}
+            (State::Calling { .. } | State::Proceeding { .. }, 200..=299) => {
                 self.state = State::Accepted { acks: Vec::new(), over_at: now + timing.timeout() };
             }
-            (State::Calling { .. } | State::Proceeding, 300..) => {
+            (State::Calling { .. } | State::Proceeding { .. }, 300..) => {
                 let ack = self.ack_of_failure(&response).to_bytes();
                 out.push_back(Output::Send { to: self.to, bytes: ack.clone() });
                 self.state = State::Completed { ack, over_at: now + TIMER_D };
@@ -112,7 +122,9 @@ impl ClientInvite {
                 Some(Wakeup::new(*repeat_at, "sip timer A (INVITE again)")),
                 Some(Wakeup::new(*give_up_at, "sip timer B (INVITE timed out)")),
             ),
-            State::Proceeding => None,
+            State::Proceeding { give_up_at } => {
+                give_up_at.map(|at| Wakeup::new(at, "sip timer B (re-INVITE timed out)"))
+            }
             State::Accepted { over_at, .. } => Some(Wakeup::new(*over_at, "sip timer M")),
             State::Completed { over_at, .. } => Some(Wakeup::new(*over_at, "sip timer D")),
         }
@@ -120,7 +132,11 @@ impl ClientInvite {
 
     pub(super) fn handle_timeout(&mut self, now: Time, _timing: Timing, out: &mut Outbox) -> Fired {
         match &mut self.state {
-            State::Calling { give_up_at, .. } if due(*give_up_at, now) => Fired::TimedOut,
+            State::Calling { give_up_at, .. } | State::Proceeding { give_up_at: Some(give_up_at) }
+                if due(*give_up_at, now) =>
+            {
+                Fired::TimedOut
+            }
             State::Calling { repeat_at, pause, .. } if due(*repeat_at, now) => {
                 // Timer A doubles without bound, unlike E (17.1.1.2).
                 *pause = pause.times(2);
@@ -129,7 +145,7 @@ impl ClientInvite {
                 Fired::Nothing
             }
             State::Accepted { over_at, .. } | State::Completed { over_at, .. } if due(*over_at, now) => Fired::Done,
-            State::Calling { .. } | State::Proceeding | State::Accepted { .. } | State::Completed { .. } => {
+            State::Calling { .. } | State::Proceeding { .. } | State::Accepted { .. } | State::Completed { .. } => {
                 Fired::Nothing
             }
         }
