@@ -37,8 +37,8 @@ pub struct Delay {
     newest: usize,
     /// Arrival at which the newest bucket ends.
     bucket_ends: i64,
-    /// Lag of the fastest packet, not yet relative to anything.
-    base: i64,
+    /// Lag of the fastest packet, not yet relative to anything. `None`: no packet of this source has come.
+    base: Option<i64>,
     histogram: [f32; BINS],
     total: f32,
     weight: f32,
@@ -61,7 +61,7 @@ impl Delay {
             buckets: [None; BUCKETS],
             newest: 0,
             bucket_ends: i64::MIN,
-            base: 0,
+            base: None,
             histogram: [0.0; BINS],
             total: 0.0,
             weight: 1.0,
@@ -71,9 +71,11 @@ impl Delay {
         }
     }
 
-    /// Another source: what is known of the line stays, the zero of its clock is new.
+    /// Another source: what is known of the line stays, the zero of its clock is new. Its first packet takes the place
+    /// of the fastest, wherever its clock stands, and moves no bin.
     pub fn restart(&mut self) {
         self.buckets = [None; BUCKETS];
+        self.base = None;
         self.bucket_ends = i64::MIN;
         self.latest = None;
     }
@@ -83,20 +85,20 @@ impl Delay {
         let raw = arrival - position;
         self.keep_extremes(arrival, raw);
         let fastest = self.buckets.iter().flatten().map(|b| b.fastest).min().unwrap_or(raw);
-        self.rebase(fastest);
+        let base = self.rebase(fastest);
         self.latest = self.latest.max(Some(raw));
         if arrival >= self.sampled_at.saturating_add(SAMPLE_EVERY)
             && let Some(latest) = self.latest.take()
         {
             self.sampled_at = arrival;
-            self.sample(latest - self.base);
+            self.sample(latest - base);
         }
-        self.target = self.quantile(QUANTILE).min(self.greatest_recent());
+        self.target = self.quantile(QUANTILE).min(self.greatest_recent(base));
     }
 
     /// How long, in samples, a packet with this position has been waiting at `now`, had it been the fastest.
     pub fn waited(&self, now: i64, position: i64) -> i64 {
-        now - position - self.base
+        now - position - self.base.unwrap_or(0)
     }
 
     /// How long, in samples, a packet has to wait so that the next ones will be there in time.
@@ -119,17 +121,21 @@ impl Delay {
         bucket.slowest = bucket.slowest.max(raw);
     }
 
-    /// The fastest packet defines zero; when it changes, the histogram moves with it.
-    fn rebase(&mut self, base: i64) {
-        let moved = (base - self.base) / BIN;
-        if base == self.base || self.total == 0.0 {
-            self.base = base;
-            return;
-        }
+    /// The fastest packet defines zero; when it changes, the histogram moves with it. The base then is what comes back.
+    fn rebase(&mut self, fastest: i64) -> i64 {
+        let before = match self.base {
+            Some(before) if self.total > 0.0 => before,
+            Some(_) | None => {
+                self.base = Some(fastest);
+                return fastest;
+            }
+        };
+        let moved = (fastest - before) / BIN;
         if moved == 0 {
-            return;
+            return before;
         }
-        self.base += moved * BIN;
+        let base = before + moved * BIN;
+        self.base = Some(base);
         let by = (moved.unsigned_abs() as usize).min(BINS);
         if moved > 0 {
             let below: f32 = self.histogram[..by].iter().sum();
@@ -142,6 +148,7 @@ impl Delay {
             self.histogram[..by].fill(0.0);
             self.total -= above;
         }
+        base
     }
 
     fn sample(&mut self, lag: i64) {
@@ -171,9 +178,9 @@ impl Delay {
         0
     }
 
-    fn greatest_recent(&self) -> i64 {
+    fn greatest_recent(&self, base: i64) -> i64 {
         let recent = (0..RECENT_BUCKETS).filter_map(|n| self.buckets[(self.newest + BUCKETS - n) % BUCKETS]);
-        recent.map(|b| b.slowest - self.base).max().map_or(0, |lag| lag + BIN)
+        recent.map(|b| b.slowest - base).max().map_or(0, |lag| lag + BIN)
     }
 }
 
@@ -223,6 +230,22 @@ mod tests {
         assert!((70..=80).contains(&stormy), "{stormy}");
         let calm = after(&mut delay, &mut at, std::iter::repeat_n(0, 200));
         assert!(calm <= 2, "{calm}");
+    }
+
+    #[test]
+    fn another_source_on_the_same_line_keeps_what_is_known_of_it() {
+        let mut rng = Rng::from_u64(1);
+        for clock in [-7_000_000, 7_000_000] {
+            let (mut delay, mut at) = (Delay::new(), 0);
+            after(&mut delay, &mut at, (0..500).map(|_| rng.below(80) as i64));
+            delay.restart();
+            for lag in [0, 60, 0] {
+                delay.on_packet(at + lag * MS, at + clock);
+                at += 20 * MS;
+            }
+            let target = delay.target() / MS;
+            assert!((60..=80).contains(&target), "the line is as it was: {target}");
+        }
     }
 
     #[test]
