@@ -274,7 +274,8 @@ pub(super) static SECTIONS: &[Section] = &[
                 "retry_min_ms",
                 |d| &mut d.config.sip.retry_min,
                 Rule::Range(10, 600_000),
-                "The first pause before a lost call is dialled again is random, up to this; it doubles ...",
+                "A lost call is dialled again after a random pause: at least this, the first time at most twice this. \
+                 The most doubles each time ...",
             ),
             key("retry_max_ms", |d| &mut d.config.sip.retry_max, Rule::Range(10, 3_600_000), "... up to this."),
             key("user_agent", |d| &mut d.config.sip.user_agent, WORD, "The `User-Agent` header."),

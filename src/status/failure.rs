@@ -71,7 +71,7 @@ failures! {
     HttpStatus(status) => "http_status",
         "check path, token and headers of the upgrade against the reverse proxy";
     QssProtocolError => "qss_protocol_error",
-        "check that qss.url is the signalling WebSocket; see qss.max_message";
+        "check that qss.url is the signalling WebSocket; see qss.max_message_bytes";
     QssClosed(status) => "qss_closed",
         "look into the log of the QSS; the device comes back by itself";
     QssSilent => "qss_silent",
@@ -98,7 +98,7 @@ failures! {
     RoomDestroyed => "room_destroyed",
         "configure another room; `join` on the device lets it try again";
     QssLostTooLong => "qss_lost_too_long",
-        "restore the QSS; qss.call_grace says how long a call outlives it";
+        "restore the QSS; qss.call_grace_ms says how long a call outlives it";
     // Invites.
     InviteDeclined(status) => "invite_declined",
         "add the inviter to invites.accept if the device shall come";
@@ -139,7 +139,7 @@ failures! {
         "the mixer ended the call; the device dials again";
     // Audio.
     MediaNotReady => "media_not_ready",
-        "the media thread has no RTP socket: check rtp.bind and rtp.ports";
+        "the media thread has no RTP socket: check rtp.bind, rtp.port_min and rtp.port_max";
     NoMedia => "no_media",
         "check that UDP reaches the device's RTP port from the mixer";
     MediaSilent => "media_silent",
@@ -165,6 +165,8 @@ failures! {
         "nothing: asked for on the device; `join` brings it back";
     Replaced => "replaced",
         "nothing: an accepted invite took over";
+    MoreWanted => "more_wanted",
+        "nothing: a room that stands before this one in the configuration can be visited again";
     OnHold => "on_hold",
         "nothing: the other side holds the call";
     Stopping => "stopping",
@@ -276,6 +278,31 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), Failure::ALL.len());
+    }
+
+    #[test]
+    fn each_key_that_a_next_step_names_exists() {
+        let reference = crate::config::describe::reference();
+        let mut keys = std::collections::BTreeSet::new();
+        let mut section = "";
+        for line in reference.lines() {
+            if let Some(name) = line.strip_prefix("## [") {
+                section = name.trim_matches(['[', ']']);
+            } else if let Some(row) = line.strip_prefix("| `") {
+                keys.insert(format!("{section}.{}", row.split('`').next().unwrap_or_default()));
+            }
+        }
+        assert!(keys.contains("qss.url") && keys.contains("qss.names.register"), "{keys:?}");
+        let sections: Vec<_> = keys.iter().filter_map(|key| key.split('.').next()).collect();
+        for failure in Failure::ALL {
+            let words =
+                failure.next_step().split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.' || c == '/'));
+            for word in words.map(|word| word.trim_matches('.')) {
+                if word.split_once('.').is_some_and(|(section, _)| sections.contains(&section)) {
+                    assert!(keys.contains(word), "{}: there is no {word}", failure.code());
+                }
+            }
+        }
     }
 
     #[test]
