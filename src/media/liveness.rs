@@ -2,12 +2,16 @@
 //! it ends.
 //!
 //! ```text
-//!   sending     Off ── packet left ──▶ Proven ── none for silence_timeout: NotSending ──▶ Off
+//!   sending     Due ── packet left: Sending ──▶ Proven ── none for silence_timeout: NotSending ──▶ Missing
+//!                └─ none for silence_timeout: NotSending ──▶ Missing ── packet left: Sending ──▶ Proven
 //!   receiving   Quiet ── packet: Receiving ──▶ Heard ── none for silence_timeout: Silent ──▶ Quiet
 //!                 └─ Silent again, each silence_timeout
-//!   playing     Unproven ── decoded, and the card moves: Playing ──▶ Proven
+//!   playing     Unproven ── heard, decoded, and the card moves: Playing ──▶ Proven
 //!                  ▲ └──── none for silence_timeout although packets arrive: NotPlaying ◀─┘
 //! ```
+//!
+//! `sending` and `receiving` are Off where the other side holds the call. `Silent` ends `playing` too: it is told anew
+//! when packets come again, and so is each rung after a hold.
 
 use crate::media::command::{Event, PacketKind};
 use crate::time::{Span, Time, Wakeup, soonest};
@@ -30,8 +34,17 @@ pub struct Liveness {
 
 #[derive(Clone, Copy, Debug)]
 enum Sending {
+    /// We are not meant to send.
     Off,
-    Proven { last: Time },
+    /// The first packet has not left yet.
+    Due {
+        since: Time,
+    },
+    Proven {
+        last: Time,
+    },
+    /// That nothing leaves has been told.
+    Missing,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +88,13 @@ impl Liveness {
     }
 
     /// A call begins: nothing is proven yet.
-    pub fn start(&mut self, now: Time, call: u32, receive: bool) {
+    pub fn start(&mut self, now: Time, call: u32, send: bool, receive: bool) {
         self.stop();
         self.call = call;
+        // The card of the call before says nothing about the card of this one.
+        self.card = Card::Still;
         self.expect_packets(now, receive);
+        self.expect_sending(now, send);
     }
 
     pub fn stop(&mut self) {
@@ -99,29 +115,40 @@ impl Liveness {
         }
     }
 
-    /// We are not meant to send: that nothing leaves is no fault.
-    pub fn expect_no_sending(&mut self) {
-        self.sending = Sending::Off;
+    /// Whether we may send has been negotiated; if not, that nothing leaves is no fault.
+    pub fn expect_sending(&mut self, now: Time, send: bool) {
+        match (self.sending, send) {
+            (Sending::Off, true) => self.sending = Sending::Due { since: now },
+            (Sending::Due { .. } | Sending::Proven { .. } | Sending::Missing, false) => self.sending = Sending::Off,
+            (Sending::Off, false) | (Sending::Due { .. } | Sending::Proven { .. } | Sending::Missing, true) => {}
+        }
     }
 
     pub fn on_sent(&mut self, now: Time) {
-        if let Sending::Off = self.sending {
-            self.push(Event::Sending { call: self.call });
+        match self.sending {
+            Sending::Off => return,
+            Sending::Due { .. } | Sending::Missing => self.push(Event::Sending { call: self.call }),
+            Sending::Proven { .. } => {}
         }
         self.sending = Sending::Proven { last: now };
     }
 
     pub fn on_received(&mut self, now: Time) {
-        if let Receiving::Quiet { .. } = self.receiving {
-            self.push(Event::Receiving { call: self.call });
+        match self.receiving {
+            // A straggler: what comes after the hold is to be told as new.
+            Receiving::Off => return,
+            Receiving::Quiet { .. } => self.push(Event::Receiving { call: self.call }),
+            Receiving::Heard { .. } => {}
         }
         self.receiving = Receiving::Heard { last: now };
     }
 
     /// The decoder produced sound for the card.
     pub fn on_decoded(&mut self, now: Time) {
-        if self.card == Card::Still {
-            return;
+        match (self.receiving, self.card) {
+            (Receiving::Heard { .. }, Card::Moves) => {}
+            // What is left in the buffer after the last packet proves nothing new.
+            (Receiving::Off | Receiving::Quiet { .. }, _) | (_, Card::Still) => return,
         }
         if let Playing::Unproven = self.playing {
             self.push(Event::Playing { call: self.call });
@@ -144,8 +171,8 @@ impl Liveness {
 
     pub fn poll_timeout(&self) -> Option<Wakeup> {
         let sending = match self.sending {
-            Sending::Off => None,
-            Sending::Proven { last } => Some(self.wakeup(last, "no packet left")),
+            Sending::Off | Sending::Missing => None,
+            Sending::Due { since: last } | Sending::Proven { last } => Some(self.wakeup(last, "no packet left")),
         };
         let receiving = match self.receiving {
             Receiving::Off => None,
@@ -162,7 +189,10 @@ impl Liveness {
     pub fn handle_timeout(&mut self, now: Time) {
         let call = self.call;
         let over = |since: Time| now.since(since) >= self.silence_timeout;
-        let sending_over = matches!(self.sending, Sending::Proven { last } if over(last));
+        let sending_over = match self.sending {
+            Sending::Due { since: last } | Sending::Proven { last } => over(last),
+            Sending::Off | Sending::Missing => false,
+        };
         let playing_over = matches!(self.playing, Playing::Proven { last } if over(last));
         let quiet_since = match self.receiving {
             Receiving::Off => None,
@@ -170,19 +200,17 @@ impl Liveness {
             Receiving::Heard { last } => over(last).then_some(last),
         };
         if sending_over {
-            self.sending = Sending::Off;
+            self.sending = Sending::Missing;
             self.push(Event::NotSending { call });
         }
         if let Some(since) = quiet_since {
             self.receiving = Receiving::Quiet { since, reported: now };
             self.push(Event::Silent { call, since: now.since(since) });
-        }
-        if playing_over {
-            self.playing = Playing::Unproven;
             // Without packets there is nothing to play: `Silent` says that already.
-            if let Receiving::Heard { .. } = self.receiving {
-                self.push(Event::NotPlaying { call });
-            }
+            self.playing = Playing::Unproven;
+        } else if playing_over {
+            self.playing = Playing::Unproven;
+            self.push(Event::NotPlaying { call });
         }
     }
 
@@ -224,8 +252,14 @@ mod tests {
     impl Sim {
         fn new() -> Sim {
             let mut liveness = Liveness::new(Span::from_secs(2));
-            liveness.start(Time::ZERO, CALL, true);
+            liveness.start(Time::ZERO, CALL, false, true);
             Sim { liveness, now: Time::ZERO, log: Vec::new() }
+        }
+
+        fn sending() -> Sim {
+            let mut sim = Sim::new();
+            sim.liveness.expect_sending(Time::ZERO, true);
+            sim
         }
 
         /// Lets `ms` pass in steps of 20 ms, doing `each` at every step.
@@ -257,7 +291,7 @@ mod tests {
 
     #[test]
     fn each_rung_is_told_once() {
-        let mut sim = Sim::new();
+        let mut sim = Sim::sending();
         sim.liveness.on_card(true);
         sim.run(10_000, all);
         let (call, at) = (CALL, 20);
@@ -283,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_card_that_stands_still_is_told_although_packets_arrive() {
-        let mut sim = Sim::new();
+        let mut sim = Sim::sending();
         sim.liveness.on_card(true);
         sim.run(1_000, all).seen();
         sim.liveness.on_card(false);
@@ -296,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_dead_capture_clock_is_told() {
-        let mut sim = Sim::new();
+        let mut sim = Sim::sending();
         sim.run(1_000, |l, now| l.on_sent(now)).seen();
         sim.run(5_000, |l, now| l.on_received(now));
         let call = CALL;
@@ -305,20 +339,63 @@ mod tests {
 
     #[test]
     fn on_hold_nothing_is_missed() {
-        let mut sim = Sim::new();
+        let mut sim = Sim::sending();
         sim.liveness.on_card(true);
         sim.run(1_000, all).seen();
         sim.liveness.expect_packets(sim.now, false);
-        sim.liveness.expect_no_sending();
+        sim.liveness.expect_sending(sim.now, false);
+        sim.run(100, all);
         sim.run(60_000, |_, _| {});
-        assert_eq!(sim.seen(), []);
+        assert_eq!(sim.seen(), [], "stragglers neither");
         assert_eq!(sim.liveness.poll_timeout(), None);
+        sim.liveness.expect_packets(sim.now, true);
+        sim.liveness.expect_sending(sim.now, true);
+        sim.run(100, all);
+        let (call, at) = (CALL, 61_120);
+        let again = [(at, Event::Sending { call }), (at, Event::Receiving { call }), (at, Event::Playing { call })];
+        assert_eq!(sim.seen(), again);
+    }
+
+    #[test]
+    fn after_a_silence_playing_is_told_again() {
+        let mut sim = Sim::sending();
+        sim.liveness.on_card(true);
+        sim.run(1_000, all).seen();
+        // What is concealed after the last packet must not look like playing.
+        sim.run(2_500, |l, now| {
+            l.on_sent(now);
+            l.on_decoded(now);
+        });
+        assert_eq!(sim.seen(), [(3_000, Event::Silent { call: CALL, since: Span::from_secs(2) })]);
+        sim.run(100, all);
+        let call = CALL;
+        assert_eq!(sim.seen(), [(3_520, Event::Receiving { call }), (3_520, Event::Playing { call })]);
+    }
+
+    #[test]
+    fn a_call_of_which_nothing_ever_leaves_is_told() {
+        let mut sim = Sim::sending();
+        sim.run(10_000, |l, now| l.on_received(now));
+        let call = CALL;
+        assert_eq!(sim.seen(), [(20, Event::Receiving { call }), (2_000, Event::NotSending { call })]);
+        sim.run(20, |l, now| l.on_sent(now));
+        assert_eq!(sim.seen(), [(10_020, Event::Sending { call })]);
+    }
+
+    #[test]
+    fn the_card_of_the_last_call_proves_nothing_in_the_next() {
+        let mut sim = Sim::sending();
+        sim.liveness.on_card(true);
+        sim.run(100, all).seen();
+        sim.liveness.start(sim.now, CALL + 1, true, true);
+        sim.run(100, all);
+        assert!(!sim.seen().iter().any(|(_, event)| matches!(event, Event::Playing { .. })));
     }
 
     #[test]
     fn events_nobody_fetches_are_bounded_and_counted() {
         let mut liveness = Liveness::new(Span::from_secs(2));
-        liveness.start(Time::ZERO, 1, true);
+        liveness.start(Time::ZERO, 1, false, true);
         for _ in 0..100 {
             liveness.on_bye();
         }

@@ -115,7 +115,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.budget = Budget::new();
         self.capture_level = Level::default();
         self.playback_level = Level::default();
-        self.liveness.start(now, params.call, params.receive);
+        self.liveness.start(now, params.call, params.send, params.receive);
         // An encoder that refuses a setting goes on with the one it has: the budget still holds the cap.
         let _ = self.encoder.reset();
         let _ = self.encoder.set_fec(protection.expected_loss());
@@ -150,9 +150,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
         call.params = params;
         self.liveness.expect_packets(now, params.receive);
-        if !params.send {
-            self.liveness.expect_no_sending();
-        }
+        self.liveness.expect_sending(now, params.send);
         if held {
             self.playout.restart();
         }
