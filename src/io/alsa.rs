@@ -242,7 +242,8 @@ impl Half {
         let pcm = PCM::open(&name, direction, true).map_err(card_error)?;
         let format = configure(&pcm, wish).map_err(card_error)?;
         let (channels, period, buffer, rate) = granted(&pcm).map_err(card_error)?;
-        if channels == 0 || period == 0 || buffer < period || rate != RATE {
+        // A period that we cannot take at once would never be taken.
+        if channels == 0 || !(1..=MAX_FRAMES).contains(&period) || buffer < period || rate != RATE {
             return Err(CardError::Unsuitable);
         }
         set_thresholds(&pcm, period, buffer).map_err(card_error)?;

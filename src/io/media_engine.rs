@@ -17,7 +17,9 @@
 //!
 //! While a card is away during a call (`Silent`), the monotonic clock paces the stream: silence is sent with
 //! continuous timestamps, arriving sound is decoded and dropped, and the card is looked for each
-//! [`Audio::reopen_interval`]. A card whose clock stands still counts as away.
+//! [`Audio::reopen_interval`]. A card whose clock stands still counts as away. One that comes back is on [`Trial`]: it
+//! has returned when both directions have moved for a while, and one that lives short is tried ever more rarely, so
+//! that a broken card makes no flood of news.
 //!
 //! Nothing here allocates, locks or logs per period; when the event queue is full the newest event is dropped and
 //! counted.
@@ -53,11 +55,11 @@ enum State {
     /// No call; no card, no timer.
     Idle,
     /// A call is on its way; the card is open.
-    Prepared { card: Card },
+    Prepared { card: Card, life: Life },
     /// A call is on its way; there is no card.
     Unprepared { away: Away },
     /// In a call, paced by the card.
-    Running { card: Card, moved: Moved },
+    Running { card: Card, moved: Moved, life: Life },
     /// In a call, paced by the monotonic clock.
     Silent { away: Away, tick_at: Time },
 }
@@ -66,6 +68,27 @@ enum State {
 struct Away {
     since: Time,
     retry_at: Time,
+    /// Between two tries.
+    pause: Span,
+}
+
+/// How long an open card has been running, and what it has to show yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Life {
+    /// It was started last then.
+    since: Time,
+    trial: Trial,
+    /// The pause before it was opened; zero at its first opening.
+    pause: Span,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Trial {
+    Passed,
+    /// Lost at that time, in this call, and that it returned is not told yet.
+    Pending {
+        lost: Time,
+    },
 }
 
 /// When each direction of the card last moved.
@@ -95,6 +118,11 @@ enum Next {
 const MAX_DATAGRAM: usize = 2048;
 /// A card that has not moved for so long is stuck; long enough for the pauses of a virtual machine.
 const STALL: Span = Span::from_millis(300);
+/// A card has returned when both directions have moved for so long.
+const PROOF: Span = Span::from_secs(1);
+/// A card that ran for less before it was lost is tried again later than the time before, at most so late.
+const SHORT_LIFE: Span = Span::from_secs(10);
+const LONGEST_PAUSE: Span = Span::from_secs(5);
 /// A gap in what was recorded up to which silence is sent in its place.
 const LONGEST_MADE_UP: Span = Span::from_millis(100);
 /// A card that has to be restarted so often is not usable.
@@ -153,7 +181,7 @@ impl Engine {
             State::Silent { away, tick_at } => (Some(away.retry_at.min(*tick_at)), 0),
             State::Running { moved, .. } if moved.false_alarm => (Some(now + self.audio.period.min(FALSE_ALARM)), 0),
             // The stream's own timers are looked at in each pass: a period is fine enough for RTCP.
-            State::Running { card, moved } => {
+            State::Running { card, moved, .. } => {
                 (Some(moved.capture.min(moved.playback) + STALL), card.descriptors(&mut fds[1..]).unwrap_or(0))
             }
         };
@@ -204,9 +232,12 @@ impl Engine {
     fn pass(&mut self, now: Time, woken: Option<&CardFds>) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => {}
-            State::Prepared { card } => self.state = State::Prepared { card },
-            State::Unprepared { away } => self.state = self.retry(now, away, |away| State::Unprepared { away }),
-            State::Running { card, moved } => self.state = self.turn(now, card, moved, woken),
+            State::Prepared { card, life } => self.state = State::Prepared { card, life },
+            State::Unprepared { away } => {
+                self.state = self.retry(now, away, |away| State::Unprepared { away });
+                self.returned_unused(now);
+            }
+            State::Running { card, moved, life } => self.state = self.turn(now, card, moved, life, woken),
             State::Silent { away, mut tick_at } => {
                 while tick_at <= now {
                     self.silent_period(now);
@@ -220,34 +251,38 @@ impl Engine {
     }
 
     /// A period of the card: microphone to network, network to loudspeaker.
-    fn turn(&mut self, now: Time, mut card: Card, mut moved: Moved, woken: Option<&CardFds>) -> State {
+    fn turn(&mut self, now: Time, mut card: Card, mut moved: Moved, mut life: Life, woken: Option<&CardFds>) -> State {
         let ready = woken.is_some_and(|fds| card.is_ready(fds.card()));
         if ready || moved.false_alarm {
             moved.false_alarm = false;
             match self.exchange(now, &mut card, &mut moved) {
                 Ok(()) => {}
-                Err(Trouble::Gone(error)) => return self.lost(now, card, error),
+                Err(Trouble::Gone(error)) => return self.lost(now, card, life, error),
                 Err(Trouble::Stopped(why)) => {
                     if why == Stopped::Underrun {
                         card.widen_margin();
                     }
                     if self.xruns.add(now) > MAX_XRUNS_PER_SECOND {
-                        return self.lost(now, card, CardError::Other(libc::EPIPE));
+                        return self.lost(now, card, life, CardError::Other(libc::EPIPE));
                     }
                     if let Err(error) = card.start() {
-                        return self.lost(now, card, error);
+                        return self.lost(now, card, life, error);
                     }
                     self.make_up(now, now.since(moved.capture));
                     moved = Moved::at(now);
+                    life.restarted(now);
                 }
             }
         } else if woken.is_some() {
             moved.false_alarm = true;
         }
         if now.since(moved.capture.min(moved.playback)) >= STALL {
-            return self.lost(now, card, CardError::Stalled);
+            return self.lost(now, card, life, CardError::Stalled);
         }
-        State::Running { card, moved }
+        if let Some(away) = life.proven(now, moved) {
+            self.tell(Event::Card(CardEvent::Returned { away }));
+        }
+        State::Running { card, moved, life }
     }
 
     fn exchange(&mut self, now: Time, card: &mut Card, moved: &mut Moved) -> Result<(), Trouble> {
@@ -326,11 +361,13 @@ impl Engine {
                 let granted = card.granted();
                 let (rate, period, buffer) = (granted.rate, granted.period, granted.buffer);
                 self.tell(Event::Card(CardEvent::Opened { rate, period, buffer }));
-                State::Prepared { card }
+                State::Prepared { card, life: Life { since: now, trial: Trial::Passed, pause: Span::ZERO } }
             }
             Err(error) => {
+                self.stream.card_moves(now, false);
                 self.tell(Event::Card(CardEvent::Lost { error }));
-                State::Unprepared { away: Away { since: now, retry_at: now + self.audio.reopen_interval } }
+                let pause = self.audio.reopen_interval;
+                State::Unprepared { away: Away { since: now, retry_at: now + pause, pause } }
             }
         };
     }
@@ -338,20 +375,31 @@ impl Engine {
     /// The call begins (or its card is back): `Prepared` to `Running`, `Unprepared` to `Silent`.
     fn start(&mut self, now: Time) {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Prepared { mut card } => match card.start() {
-                Ok(()) => State::Running { card, moved: Moved::at(clock::now()) },
-                Err(error) => self.lost(now, card, error),
+            State::Prepared { mut card, mut life } => match card.start() {
+                Ok(()) => {
+                    let started = clock::now();
+                    life.since = started;
+                    State::Running { card, moved: Moved::at(started), life }
+                }
+                Err(error) => {
+                    life.since = now;
+                    self.lost(now, card, life, error)
+                }
             },
             State::Unprepared { away } => State::Silent { away, tick_at: now },
             other @ (State::Idle | State::Running { .. } | State::Silent { .. }) => other,
         };
     }
 
-    fn lost(&mut self, now: Time, card: Card, error: CardError) -> State {
+    fn lost(&mut self, now: Time, card: Card, life: Life, error: CardError) -> State {
         drop(card);
         self.stream.card_moves(now, false);
-        self.tell(Event::Card(CardEvent::Lost { error }));
-        State::Silent { away: Away { since: now, retry_at: now + self.audio.reopen_interval }, tick_at: now }
+        match life.trial {
+            Trial::Passed => self.tell(Event::Card(CardEvent::Lost { error })),
+            // It was never told that it had returned.
+            Trial::Pending { .. } => {}
+        }
+        State::Silent { away: life.over(now, self.audio.reopen_interval), tick_at: now }
     }
 
     /// Looks for the card if it is time to: `Prepared` if it is back, else `still_away`.
@@ -362,13 +410,23 @@ impl Engine {
         Card::forget_configuration();
         match Card::open(&self.audio) {
             Ok(card) => {
-                self.tell(Event::Card(CardEvent::Returned { away: now.since(away.since) }));
-                State::Prepared { card }
+                let trial = Trial::Pending { lost: away.since };
+                State::Prepared { card, life: Life { since: now, trial, pause: away.pause } }
             }
             Err(_) => {
-                away.retry_at = now + self.audio.reopen_interval;
+                away.retry_at = now + away.pause;
                 still_away(away)
             }
+        }
+    }
+
+    /// No call is running yet: that the card opens is all that can be known.
+    fn returned_unused(&mut self, now: Time) {
+        if let State::Prepared { life: Life { trial, .. }, .. } = &mut self.state
+            && let Trial::Pending { lost } = *trial
+        {
+            *trial = Trial::Passed;
+            self.tell(Event::Card(CardEvent::Returned { away: now.since(lost) }));
         }
     }
 
@@ -380,7 +438,7 @@ impl Engine {
             }
         }
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Prepared { card } | State::Running { card, .. } => {
+            State::Prepared { card, .. } | State::Running { card, .. } => {
                 drop(card);
                 self.tell(Event::Card(CardEvent::Closed));
             }
@@ -422,6 +480,35 @@ impl Moved {
     }
 }
 
+impl Life {
+    fn restarted(&mut self, now: Time) {
+        match self.trial {
+            Trial::Passed => {}
+            Trial::Pending { .. } => self.since = now,
+        }
+    }
+
+    /// How long the card was away, once it has shown that it is back.
+    fn proven(&mut self, now: Time, moved: Moved) -> Option<Span> {
+        let Trial::Pending { lost } = self.trial else { return None };
+        let both = moved.capture > self.since && moved.playback > self.since;
+        (both && now.since(self.since) >= PROOF).then(|| {
+            self.trial = Trial::Passed;
+            self.since.since(lost)
+        })
+    }
+
+    /// Its end at `now`. Lives that were short make the pause before the next grow.
+    fn over(self, now: Time, first_pause: Span) -> Away {
+        let (since, first) = match self.trial {
+            Trial::Passed => (now, now.since(self.since) >= SHORT_LIFE),
+            Trial::Pending { lost } => (lost, false),
+        };
+        let pause = if first { first_pause } else { self.pause.times(2).min(LONGEST_PAUSE).max(first_pause) };
+        Away { since, retry_at: now + pause, pause }
+    }
+}
+
 impl Xruns {
     /// Counts one more and returns how many there were in this second.
     fn add(&mut self, now: Time) -> u32 {
@@ -434,19 +521,49 @@ impl Xruns {
         self.this_second
     }
 
-    /// The count, if it is news and the last news was not in this second.
+    /// How many more there are, if that is news and the last news was not in this second.
     fn take_news(&mut self, now: Time) -> Option<u32> {
         let news = self.count != self.told && (self.told == 0 || now.since(self.second) >= Span::from_secs(1));
-        news.then(|| {
-            self.told = self.count;
-            self.count
-        })
+        news.then(|| self.count - std::mem::replace(&mut self.told, self.count))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_card_that_opens_but_does_not_run_is_never_told_as_returned_and_tried_ever_more_rarely() {
+        let (first, mut now) = (Span::from_millis(500), Time::from_millis(10_000));
+        let lost = now;
+        let mut pauses = Vec::new();
+        let mut away = Away { since: lost, retry_at: now + first, pause: first };
+        for _ in 0..5 {
+            now = away.retry_at;
+            let mut life = Life { since: now, trial: Trial::Pending { lost }, pause: away.pause };
+            now += STALL;
+            assert_eq!(life.proven(now, Moved::at(now)), None);
+            away = life.over(now, first);
+            assert_eq!(away.since, lost, "one absence");
+            pauses.push(away.retry_at.since(now).as_millis());
+        }
+        assert_eq!(pauses, [1_000, 2_000, 4_000, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn a_card_that_runs_has_returned_and_after_a_long_life_the_pause_is_short_again() {
+        let (first, lost, since) = (Span::from_millis(500), Time::from_millis(10_000), Time::from_millis(12_000));
+        let mut life = Life { since, trial: Trial::Pending { lost }, pause: Span::from_secs(4) };
+        let later = since + PROOF;
+        assert_eq!(life.proven(later, Moved { playback: since, ..Moved::at(later) }), None, "one direction stands");
+        life.restarted(later);
+        assert_eq!(life.proven(later, Moved::at(later)), None, "an xrun begins the trial anew");
+        let later = later + PROOF;
+        assert_eq!(life.proven(later, Moved::at(later)), Some(Span::from_secs(3)));
+        assert_eq!(life.proven(later, Moved::at(later)), None, "told once");
+        let pause = |after: Span| life.over(life.since + after, first).pause.as_millis();
+        assert_eq!((pause(Span::from_secs(2)), pause(SHORT_LIFE)), (5_000, 500));
+    }
 
     #[test]
     fn xruns_are_told_at_once_and_then_once_a_second() {
@@ -457,7 +574,7 @@ mod tests {
         assert_eq!(xruns.take_news(at(10_000)), Some(1));
         assert_eq!((xruns.add(at(10_100)), xruns.add(at(10_200))), (2, 3));
         assert_eq!(xruns.take_news(at(10_200)), None);
-        assert_eq!(xruns.take_news(at(11_000)), Some(3));
+        assert_eq!(xruns.take_news(at(11_000)), Some(2), "only those not told yet");
         assert_eq!(xruns.take_news(at(12_000)), None);
         assert_eq!(xruns.add(at(11_500)), 1);
     }

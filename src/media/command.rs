@@ -67,7 +67,8 @@ pub enum Event {
     Playing {
         call: u32,
     },
-    /// No packet for [`crate::config::Rtp::silence_timeout`]; repeated for each further such time.
+    /// No packet for [`crate::config::Rtp::silence_timeout`]; repeated for each further such time. Nothing plays any
+    /// more either; [`Event::Playing`] comes again after [`Event::Receiving`].
     Silent {
         call: u32,
         since: Span,
@@ -76,7 +77,8 @@ pub enum Event {
     NotPlaying {
         call: u32,
     },
-    /// Packets stopped leaving (mute does not stop them; a dead clock does).
+    /// No packet left for [`crate::config::Rtp::silence_timeout`] although we may send: none any more, or not even a
+    /// first one (mute does not stop them; a dead clock or a dead network does).
     NotSending {
         call: u32,
     },
@@ -105,10 +107,21 @@ pub enum PacketKind {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CardEvent {
-    Opened { rate: u32, period: u32, buffer: u32 },
-    Xrun { count: u32 },
-    Lost { error: CardError },
-    Returned { away: Span },
+    Opened {
+        rate: u32,
+        period: u32,
+        buffer: u32,
+    },
+    /// So many since the last of these. Told at once, then at most once a second.
+    Xrun {
+        count: u32,
+    },
+    Lost {
+        error: CardError,
+    },
+    Returned {
+        away: Span,
+    },
     Closed,
 }
 
