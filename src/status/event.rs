@@ -165,6 +165,8 @@ pub struct Counters {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Media {
     pub packets_sent: u64,
+    /// Frames that the cap left no room for.
+    pub packets_withheld: u64,
     pub bytes_sent: u64,
     pub packets_received: u64,
     pub bytes_received: u64,
@@ -193,6 +195,7 @@ impl From<&Stats> for Media {
         let ms = |us: u32| f64::from(us) / 1e3;
         Media {
             packets_sent: s.packets_sent,
+            packets_withheld: s.packets_withheld,
             bytes_sent: s.bytes_sent,
             packets_received: s.packets_received,
             bytes_received: s.bytes_received,
