@@ -229,6 +229,7 @@ fn steps(data: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn local(active: bool) -> Local {
     Local {
+        address: None,
         rtp_port: 4000,
         rtcp_port: 4001,
         ptime: Span::from_millis(20),

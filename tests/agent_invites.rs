@@ -249,3 +249,18 @@ fn a_remote_mute_is_obeyed_and_a_remote_unmute_is_not() {
     assert_eq!(w.local("mute off")["muted"], false);
     assert!(!w.voice.muted);
 }
+
+#[test]
+fn an_invited_call_that_the_mixer_lost_is_dialled_again_a_few_times() {
+    let mut w = idle(intercom());
+    w.qss_says(&invite("INV1", "alice", OTHER_URI));
+    w.run_until(1_000, |w| w.rung() == "playing");
+    w.run(60_000);
+    w.mixer.kill();
+    w.mixer.up = true;
+    w.run_until(10_000, |w| w.rung() == "playing" && w.mixer.invites() == 2);
+    assert!(w.causes().contains(&"sip_call_gone"));
+    w.mixer.kill();
+    w.run(600_000);
+    assert_eq!(w.rung(), "session", "the invite is over after a few tries");
+}

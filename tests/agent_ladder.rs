@@ -464,3 +464,157 @@ fn stop_while_nothing_is_up_exits() {
     w.run(1_600);
     assert!(w.exited_at.is_some());
 }
+
+// --- most wanted first -------------------------------------------------------------------------------------------------
+
+fn with_spare() -> Config {
+    let mut config = config();
+    config.rooms.push(Room { name: "spare".into(), target: RoomTarget::SipUri("sip:2@127.0.0.1:5080".into()) });
+    config
+}
+
+fn room_of(w: &World) -> &str {
+    w.events.last().and_then(|e| e["room"]["name"].as_str()).unwrap_or("none")
+}
+
+#[test]
+fn a_spare_room_waits_for_the_first_session_and_no_longer() {
+    let w = World::playing(20, with_spare());
+    assert_eq!((room_of(&w), w.mixer.invites()), ("lobby", 1), "the spare room was never dialled");
+    let mut w = World::started(20, with_spare());
+    w.qss.up = false;
+    w.run_until(1_000, |w| w.rung() == "playing");
+    assert_eq!(room_of(&w), "spare", "a refused link decides at once");
+    let mut w = World::started(20, with_spare());
+    w.qss.mute = true;
+    w.run_until(4_000, |w| w.rung() == "playing");
+    assert!(w.now >= Time::from_millis(4_000), "a silent one after a moment: {}", w.now);
+}
+
+#[test]
+fn a_more_wanted_room_is_gone_back_to_once_it_has_been_possible_for_a_while() {
+    let mut w = World::started(21, with_spare());
+    w.qss.up = false;
+    w.run_until(5_000, |w| w.rung() == "playing");
+    assert_eq!(room_of(&w), "spare");
+    w.run(20_000);
+    w.qss.up = true;
+    w.run_until(61_000, |w| w.rung() == "playing" && w.events_of("snapshot").len() == 1);
+    w.run(8_000);
+    assert_eq!(room_of(&w), "spare", "a session that flaps moves nobody");
+    w.run(5_000);
+    assert_eq!((w.rung(), room_of(&w)), ("playing", "lobby"));
+    assert!(w.causes().contains(&"more_wanted"));
+    // The user's word counts for more than the order.
+    w.local("join spare");
+    w.run(120_000);
+    assert_eq!((w.rung(), room_of(&w)), ("playing", "spare"));
+}
+
+#[test]
+fn a_spare_conference_is_left_ever_more_rarely_for_a_room_that_fails() {
+    let mut w = World::started(22, with_spare());
+    w.qss.rooms.clear();
+    w.run(3_600_000);
+    let tries = w.qss.requests("joinRoom").len();
+    assert!((3..=12).contains(&tries), "{tries} interruptions in an hour");
+    assert_eq!((w.rung(), room_of(&w)), ("playing", "spare"));
+}
+
+// --- rooms that move, calls that are lost --------------------------------------------------------------------------------
+
+#[test]
+fn a_mixer_that_does_not_answer_any_more_makes_the_qss_say_where_the_room_is() {
+    let mut w = World::playing(23, config());
+    w.mixer.manner = Manner::Refuse(503);
+    w.qss.rooms.insert(ROOM.into(), sim::qss::room(ROOM, "sip:88899999999@audiomixer-sfu2:5080"));
+    w.mixer_hangs_up();
+    w.run(4_000);
+    assert!(w.mixer.last_invite.starts_with("INVITE sip:88899999999@audiomixer-sfu2:5080"), "{}", w.mixer.last_invite);
+    w.mixer.manner = Manner::Answer;
+    w.run_until(10_000, |w| w.rung() == "playing");
+    let mut w = World::playing(23, config());
+    w.mixer.manner = Manner::Refuse(503);
+    w.kill_qss(Some(LinkErrorKind::Closed(1006)));
+    w.mixer_hangs_up();
+    w.run(20_000);
+    assert!(w.mixer.invites() > 3, "without a QSS the old address is dialled on: {}", w.mixer.invites());
+    let mut w = World::playing(23, config());
+    w.mixer.manner = Manner::Refuse(503);
+    w.mixer_hangs_up();
+    w.run(300_000);
+    let (dials, asked) = (w.mixer.invites(), w.qss.requests("joinRoom").len());
+    assert!(asked <= dials + 1, "{asked} questions for {dials} dials");
+}
+
+#[test]
+fn a_held_call_that_the_mixer_forgot_is_noticed_and_dialled_again() {
+    let mut w = World::playing(24, config());
+    w.run(1_000);
+    let hold = w.mixer.reinvite("inactive");
+    w.post_all(hold);
+    w.run(300_000);
+    assert_eq!((w.rung(), w.mixer.invites()), ("call", 1), "a hold may last");
+    assert!(w.mixer.count("INVITE") >= 10, "and is asked for");
+    w.mixer.kill();
+    w.mixer.up = true;
+    w.run_until(35_000, |w| w.rung() == "playing");
+    assert!(w.causes().contains(&"sip_call_gone"));
+}
+
+#[test]
+fn after_a_silence_or_a_hold_nothing_is_claimed_that_is_not_told_anew() {
+    let mut w = World::playing(25, config());
+    let call = w.voice.stream.expect("a stream").call;
+    w.input(Input::Media(Event::Silent { call, since: Span::from_secs(2) }));
+    w.input(Input::Media(Event::Receiving { call }));
+    assert_eq!(w.rung(), "receiving", "playing is proven anew");
+    w.run(50);
+    w.input(Input::Media(Event::Playing { call }));
+    assert_eq!(w.rung(), "playing");
+    let hold = w.mixer.reinvite("inactive");
+    w.post_all(hold);
+    w.run(20);
+    for late in [Event::Sending { call }, Event::Receiving { call }, Event::Playing { call }] {
+        w.input(Input::Media(late));
+    }
+    assert_eq!(w.rung(), "call", "stragglers of before the hold prove nothing");
+}
+
+#[test]
+fn a_call_of_which_nothing_leaves_says_why_in_a_snapshot() {
+    let mut w = World::started(26, config());
+    w.run_until(5_000, |w| w.rung() == "call");
+    let call = w.voice.stream.expect("a stream").call;
+    w.input(Input::Media(Event::NotSending { call }));
+    w.run(10);
+    let facts = w.events_of("snapshot").last().expect("a snapshot")["facts"].clone();
+    assert_eq!((&facts[3]["fact"], &facts[3]["cause"]["code"]), (&json!("sending"), &json!("not_sending")));
+}
+
+#[test]
+fn xruns_are_added_up() {
+    let mut w = World::playing(27, config());
+    for count in [3, 2] {
+        w.input(Input::Media(Event::Card(CardEvent::Xrun { count })));
+    }
+    assert_eq!(w.local("status")["counters"]["xruns"], 5);
+}
+
+#[test]
+fn a_created_room_that_was_destroyed_is_created_anew() {
+    let mut config = config();
+    config.rooms[0].target = RoomTarget::Create;
+    let mut w = World::playing(28, config);
+    w.qss_says(r#"{"type":"event","payload":{"eventName":"destroyed","payload":{"room":"created1"}}}"#);
+    w.run_until(5_000, |w| w.rung() == "playing" && w.events.last().is_some_and(|e| e["room"]["id"] == "created2"));
+    assert_eq!(w.qss.requests("createRoom").len(), 2);
+}
+
+#[test]
+fn the_address_that_rtp_is_bound_to_is_offered() {
+    let mut config = config();
+    config.rtp.bind = "198.51.100.7".parse().expect("an address");
+    let w = World::playing(29, config);
+    assert!(w.mixer.last_invite.contains("c=IN IP4 198.51.100.7\r\n"), "{}", w.mixer.last_invite);
+}

@@ -47,6 +47,7 @@ impl Caller {
 
     fn dial(&mut self, mixer: &Asterisk, number: &str) -> CallId {
         let local = Local {
+            address: None,
             rtp_port: 40_000,
             rtcp_port: 40_001,
             ptime: Span::from_millis(20),

@@ -11,19 +11,24 @@
 
 use super::visit::{Hearing, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
-use crate::config;
+use crate::config::{self, Config};
 use crate::media::command::{CardEvent, Command, Event as MediaEvent, PacketKind, StreamParams};
 use crate::media::plan::{self, Plan};
 use crate::sdp::{Local, Negotiated};
 use crate::sip::endpoint::{self, CallId, EndCause, Event as SipEvent};
+use crate::status::Rung;
 use crate::status::event::{Attempt, Card, Kind};
 use crate::status::failure::{Cause, Failure};
-use crate::time::Span;
+use crate::time::{Span, Time};
 
 /// A BYE this soon after the 200 is a refusal: a locked or full ConfBridge answers before it refuses.
 const REFUSED_BY_BYE: Span = Span::from_secs(2);
 
-/// An invited call that loses its audio is dialled again so often; then the invite is over.
+/// A held call brings no packets that could show that the mixer lives: it is asked this often. As often as Asterisk
+/// asks by OPTIONS; a lost one costs the time until it is noticed, each question one re-INVITE.
+const HOLD_PROBE: Span = Span::from_secs(30);
+
+/// An invited call that the mixer has lost is dialled again so often; then the invite is over.
 const INVITED_REDIALS: u32 = 3;
 
 /// Calls whose end is waited for; more than one is rare (an invite that replaces a call).
@@ -43,7 +48,7 @@ impl Agent {
             self.media(cx, Command::Open);
         }
         let mut outputs = endpoint::Outbox::new();
-        let dialled = self.sip.call(cx.now, &target, local(&self.config.codec, ports, plan), &mut outputs);
+        let dialled = self.sip.call(cx.now, &target, local(&self.config, ports, plan), &mut outputs);
         match (dialled, &mut self.visit) {
             (Ok(call), Some(visit)) => visit.leg = Leg::Dialling { call, target, plan },
             (Err(endpoint::CallError::BadUri(uri)), _) => {
@@ -87,7 +92,7 @@ impl Agent {
             since: cx.now,
             sending: false,
             playing: false,
-            hearing: if media.receive { Hearing::Silence(cx.now) } else { Hearing::Held },
+            hearing: if media.receive { Hearing::Silence(cx.now) } else { held(cx.now) },
         });
         self.voice.card = CardUse::Streaming(call);
         self.voice.stats = None;
@@ -106,13 +111,21 @@ impl Agent {
         let before = std::mem::replace(&mut up.params, params);
         let mut cause = None;
         up.hearing = match (media.receive, up.hearing) {
-            (false, _) => {
+            (false, hearing) => {
                 cause = Some(Cause::from(Failure::OnHold));
-                Hearing::Held
+                up.playing = false;
+                match hearing {
+                    Hearing::Held { .. } => hearing,
+                    Hearing::Packets | Hearing::Silence(_) => held(cx.now),
+                }
             }
-            (true, Hearing::Held) => Hearing::Silence(cx.now),
+            (true, Hearing::Held { .. }) => Hearing::Silence(cx.now),
             (true, hearing @ (Hearing::Packets | Hearing::Silence(_))) => hearing,
         };
+        if !media.send {
+            cause = Some(Cause::from(Failure::OnHold));
+            up.sending = false;
+        }
         if params != before {
             self.media(cx, Command::Update(params));
         }
@@ -144,7 +157,8 @@ impl Agent {
             Origin::Invited { .. } | Origin::Asked => true,
         };
         let over = if invited {
-            cause.failure != Failure::NoMedia || visit.redial.attempts() >= INVITED_REDIALS
+            let stood_once = lasted.is_some() || visit.redial.attempts() > 0;
+            !(stood_once && is_lost(cause.failure)) || visit.redial.attempts() >= INVITED_REDIALS
         } else {
             // The room may have moved: ask the QSS again. Or another room may do better.
             matches!(cause.failure, Failure::SipNotFound | Failure::SipAuthFailed)
@@ -159,6 +173,9 @@ impl Agent {
         visit.leg = Leg::Pausing { at };
         self.observe(cx, Some(&cause));
         self.attempt_failed(cx, Attempt::Call, &cause, Some(at));
+        if may_have_moved(cause.failure) {
+            self.inquire(cx);
+        }
     }
 
     // --- what time says ------------------------------------------------------------------------------------------
@@ -173,6 +190,12 @@ impl Agent {
                 let (call, cause) = (*call, Cause::from(Failure::NoMedia));
                 self.lose_call(cx, cause);
                 self.hang_up(cx, call, "no media");
+            }
+            Leg::Up(Up { hearing: Hearing::Held { probe_at }, .. }) if *probe_at <= cx.now => {
+                if let Some(up) = visit.up_mut() {
+                    up.hearing = held(cx.now);
+                }
+                self.probe(cx);
             }
             Leg::Due | Leg::Pausing { .. } | Leg::Dialling { .. } | Leg::Up(_) => {}
         }
@@ -235,7 +258,7 @@ impl Agent {
                 if let Some(ports) = self.voice.ports
                     && plan != up.plan
                 {
-                    let offer = local(&self.config.codec, ports, plan);
+                    let offer = local(&self.config, ports, plan);
                     if let Some(up) = self.visit.as_mut().and_then(Visit::up_mut) {
                         up.plan = plan;
                     }
@@ -254,14 +277,21 @@ impl Agent {
     pub(super) fn on_media(&mut self, cx: &mut Cx<'_>, event: MediaEvent) {
         match event {
             MediaEvent::Bound { rtp_port, rtcp_port } => self.voice.ports = Some((rtp_port, rtcp_port)),
-            MediaEvent::Sending { call } => self.on_stream(cx, call, None, |up, _| up.sending = true),
-            MediaEvent::NotSending { call } => {
-                let cause = self.card_cause(Failure::NotSending);
-                self.on_stream(cx, call, Some(cause), |up, _| up.sending = false);
+            // Said before a hold reached the media thread, these three are no longer true.
+            MediaEvent::Sending { call } => self.on_stream(cx, call, None, |up, _| up.sending = up.params.send),
+            MediaEvent::NotSending { call } => self.on_not_sending(cx, call),
+            MediaEvent::Receiving { call } => {
+                self.on_stream(cx, call, None, |up, _| {
+                    up.hearing = match up.hearing {
+                        Hearing::Packets | Hearing::Silence(_) => Hearing::Packets,
+                        held @ Hearing::Held { .. } => held,
+                    }
+                });
             }
-            MediaEvent::Receiving { call } => self.on_stream(cx, call, None, |up, _| up.hearing = Hearing::Packets),
             MediaEvent::Silent { call, since } => self.on_silent(cx, call, since),
-            MediaEvent::Playing { call } => self.on_stream(cx, call, None, |up, _| up.playing = true),
+            MediaEvent::Playing { call } => {
+                self.on_stream(cx, call, None, |up, _| up.playing = up.hearing == Hearing::Packets);
+            }
             MediaEvent::NotPlaying { call } => {
                 let cause = self.card_cause(Failure::NotPlaying);
                 self.on_stream(cx, call, Some(cause), |up, _| up.playing = false);
@@ -281,30 +311,40 @@ impl Agent {
         }
     }
 
-    /// The first silence counts, its repetitions only confirm it. The mixer is asked whether it still knows the call,
-    /// by offering again what holds already: one that was restarted says 481, and need not be waited for.
-    fn on_silent(&mut self, cx: &mut Cx<'_>, call: u32, since: Span) {
-        let (codec, ports) = (&self.config.codec, self.voice.ports);
+    /// Packets stopped leaving; or none has ever left, which changes no rung: a snapshot says why.
+    fn on_not_sending(&mut self, cx: &mut Cx<'_>, call: u32) {
+        let cause = self.card_cause(Failure::NotSending);
         let Some(up) = self.visit.as_mut().and_then(Visit::up_mut).filter(|up| up.call.0 == call) else { return };
-        match up.hearing {
-            Hearing::Packets => up.hearing = Hearing::Silence(cx.now - since),
-            Hearing::Silence(_) | Hearing::Held => return,
-        }
-        let (call, offer) = (up.call, ports.map(|ports| local(codec, ports, up.plan)));
-        self.observe(cx, Some(&Failure::MediaSilent.into()));
-        if let Some(offer) = offer {
-            self.with_sip(cx, |sip, now, out| sip.modify(now, call, offer, out));
+        if std::mem::replace(&mut up.sending, false) {
+            self.observe(cx, Some(&cause));
+        } else {
+            self.reporter.explain(Rung::Sending, &cause);
+            self.snapshot_soon(cx);
         }
     }
 
+    /// The first silence counts, its repetitions only confirm it. A mixer that was restarted says 481 to the probe, and
+    /// need not be waited for.
+    fn on_silent(&mut self, cx: &mut Cx<'_>, call: u32, since: Span) {
+        let Some(up) = self.visit.as_mut().and_then(Visit::up_mut).filter(|up| up.call.0 == call) else { return };
+        match up.hearing {
+            Hearing::Packets => up.hearing = Hearing::Silence(cx.now - since),
+            Hearing::Silence(_) | Hearing::Held { .. } => return,
+        }
+        up.playing = false;
+        self.observe(cx, Some(&Failure::MediaSilent.into()));
+        self.probe(cx);
+    }
+
+    /// Asks the mixer whether it still knows the call, by offering again what holds already.
+    fn probe(&mut self, cx: &mut Cx<'_>) {
+        let (Some(up), Some(ports)) = (self.visit.as_ref().and_then(Visit::up), self.voice.ports) else { return };
+        let (call, offer) = (up.call, local(&self.config, ports, up.plan));
+        self.with_sip(cx, |sip, now, out| sip.modify(now, call, offer, out));
+    }
+
     /// Events of an earlier call's stream find none.
-    fn on_stream(
-        &mut self,
-        cx: &mut Cx<'_>,
-        call: u32,
-        cause: Option<Cause>,
-        change: impl FnOnce(&mut Up, crate::time::Time),
-    ) {
+    fn on_stream(&mut self, cx: &mut Cx<'_>, call: u32, cause: Option<Cause>, change: impl FnOnce(&mut Up, Time)) {
         if let Some(up) = self.visit.as_mut().and_then(Visit::up_mut).filter(|up| up.call.0 == call) {
             change(up, cx.now);
             self.observe(cx, cause.as_ref());
@@ -353,6 +393,30 @@ impl Agent {
     }
 }
 
+fn held(now: Time) -> Hearing {
+    Hearing::Held { probe_at: now + HOLD_PROBE }
+}
+
+/// The mixer is there again or will be, without our call: no word of the peer that it is over.
+fn is_lost(failure: Failure) -> bool {
+    const LOST: [Failure; 4] = [Failure::NoMedia, Failure::SipCallGone, Failure::SipTimeout, Failure::SipRefused(408)];
+    LOST.contains(&failure)
+}
+
+/// Nobody reasonable answers at this address (any more).
+fn may_have_moved(failure: Failure) -> bool {
+    const MOVED: [Failure; 7] = [
+        Failure::NoMedia,
+        Failure::SipTimeout,
+        Failure::SipUnreachable,
+        Failure::SipUnknownHost,
+        Failure::SipRefused(408),
+        Failure::SipRefused(480),
+        Failure::SipRefused(503),
+    ];
+    MOVED.contains(&failure)
+}
+
 /// The cap in bit/s: the room's, the configuration's, or the smaller of both; 0: none.
 fn cap(visit: &Visit, codec: &config::Codec) -> u32 {
     let configured = Some(codec.cap_kbps).filter(|kbps| *kbps > 0);
@@ -363,8 +427,10 @@ fn cap(visit: &Visit, codec: &config::Codec) -> u32 {
     smaller.unwrap_or(0).saturating_mul(1_000)
 }
 
-fn local(codec: &config::Codec, (rtp_port, rtcp_port): (u16, u16), plan: Plan) -> Local {
+fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Plan) -> Local {
+    let codec = &config.codec;
     Local {
+        address: Some(config.rtp.bind).filter(|bind| !bind.is_unspecified()),
         rtp_port,
         rtcp_port,
         ptime: plan.ptime,

@@ -131,6 +131,9 @@ impl Agent {
         if !possible {
             return Err(Refusal::NoSession);
         }
+        if let Some(i) = configured {
+            self.rooms.ask_for(i);
+        }
         if self.visit.as_ref().is_some_and(|visit| is_in(visit, configured, name)) {
             return Ok(json!({ "ok": true, "room": name, "already": true }));
         }

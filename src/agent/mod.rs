@@ -291,6 +291,7 @@ impl Agent {
         self.sip.set_local_port(sip_port);
         self.reporter.start(cx.now);
         if self.config.qss.url.is_some() {
+            self.rooms.start(cx.now);
             self.with_session(cx, |session, now, out| session.start(now, out));
         } else {
             self.reporter.explain(crate::status::Rung::Session, &Failure::QssNotConfigured.into());

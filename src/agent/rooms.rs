@@ -1,4 +1,9 @@
 //! Which room to be in, and what the QSS has to do with it: join, leave, rejoin.
+//!
+//! The configured rooms are wanted in their order. At the start a room without QSS gives those before it a moment, until
+//! the first attempt at a session is decided ([`Outlook`]). Later a visit to a less wanted room ends when a more wanted
+//! one has been possible for a while ([`Rooms::better`]); the while doubles with each failure of that room, so that a
+//! working conference is not left again and again for one that never answers.
 
 use super::visit::{Leg, Membership, Origin, Proof, Visit};
 use super::{Agent, Cx, Phase};
@@ -11,13 +16,34 @@ use crate::qss::session::Reply;
 use crate::status::Rung;
 use crate::status::event::{Attempt, Kind, MutedBy};
 use crate::status::failure::{Cause, Failure};
-use crate::time::{Time, Wakeup};
+use crate::time::{Span, Time, Wakeup, soonest};
 use serde_json::{Value, json};
+
+/// How long a room without QSS waits at the start for the first session, which may make a more wanted one possible.
+const FIRST_SESSION: Span = Span::from_secs(3);
+
+/// How long a more wanted room must have been possible before a less wanted one is left for it: a session that flaps
+/// moves nobody. It doubles with each failure of the more wanted room, at most so often.
+const BETTER_AFTER: Span = Span::from_secs(10);
+const MAX_DOUBLINGS: u32 = 9;
 
 /// The configured rooms, most wanted first, and what keeps each from being visited.
 #[derive(Debug)]
 pub(super) struct Rooms {
     entries: Vec<Entry>,
+    outlook: Outlook,
+    /// A more wanted room than the visited one is possible: it is turned to at this time, if it still is then.
+    better: Option<(usize, Time)>,
+    /// The room that somebody said `join` to: while it is visited none is wanted more.
+    asked_for: Option<usize>,
+}
+
+/// What is known of the session at the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outlook {
+    /// The first attempt is under way; rooms that need no QSS wait for its outcome, at most until then.
+    Undecided(Time),
+    Decided,
 }
 
 #[derive(Debug)]
@@ -49,15 +75,62 @@ enum Pace {
 
 impl Pace {
     fn after(failure: Failure) -> Pace {
-        // A password that was refused is refused again, and servers lock out who insists.
-        const NEVER: [Failure; 4] =
-            [Failure::RoomExpelled, Failure::RoomDestroyed, Failure::HungUp, Failure::SipAuthFailed];
-        const SLOW: [Failure; 4] =
-            [Failure::RoomForbidden, Failure::RoomNotFound, Failure::RoomWithoutSipUri, Failure::SipBadUri];
         match failure {
-            failure if NEVER.contains(&failure) => Pace::Never,
-            failure if SLOW.contains(&failure) => Pace::Slow,
-            _ => Pace::Normal,
+            // A password that was refused is refused again, and servers lock out who insists.
+            Failure::RoomExpelled | Failure::RoomDestroyed | Failure::HungUp | Failure::SipAuthFailed => Pace::Never,
+            Failure::RoomForbidden | Failure::RoomNotFound | Failure::RoomWithoutSipUri | Failure::SipBadUri => {
+                Pace::Slow
+            }
+            Failure::QssNotConfigured
+            | Failure::DnsFailed
+            | Failure::ConnectionRefused
+            | Failure::HostUnreachable
+            | Failure::ConnectTimedOut
+            | Failure::TlsUnknownIssuer
+            | Failure::TlsWrongName
+            | Failure::TlsClock
+            | Failure::TlsFailed
+            | Failure::HttpStatus(_)
+            | Failure::QssProtocolError
+            | Failure::QssClosed(_)
+            | Failure::QssSilent
+            | Failure::QssUnauthorized(_)
+            | Failure::RegisterRefused(_)
+            | Failure::RegisterTimedOut
+            | Failure::RoomRefused(_)
+            | Failure::RoomTimedOut
+            | Failure::QssLostTooLong
+            | Failure::InviteDeclined(_)
+            | Failure::InviteBusy(_)
+            | Failure::InviteWithdrawn
+            | Failure::InviteUnusable
+            | Failure::SipUnknownHost
+            | Failure::SipUnreachable
+            | Failure::SipTimeout
+            | Failure::SipNoAnswer
+            | Failure::SipNoCommonMedia
+            | Failure::SipForbidden
+            | Failure::SipNotFound
+            | Failure::SipBusy(_)
+            | Failure::SipRefused(_)
+            | Failure::SipRefusedByBye
+            | Failure::SipCallGone
+            | Failure::SipRemoteBye
+            | Failure::MediaNotReady
+            | Failure::NoMedia
+            | Failure::MediaSilent
+            | Failure::NotSending
+            | Failure::NotPlaying
+            | Failure::CardAbsent
+            | Failure::CardBusy
+            | Failure::CardForbidden
+            | Failure::CardUnsuitable
+            | Failure::CardStalled
+            | Failure::CardError(_)
+            | Failure::Replaced
+            | Failure::MoreWanted
+            | Failure::OnHold
+            | Failure::Stopping => Pace::Normal,
         }
     }
 }
@@ -70,19 +143,39 @@ impl Rooms {
             pause: Pause::Ready,
             backoff: Backoff::new(config.sip.retry_min, config.sip.retry_max),
         };
-        Rooms { entries: config.rooms.iter().map(entry).collect() }
+        let entries = config.rooms.iter().map(entry).collect();
+        Rooms { entries, outlook: Outlook::Decided, better: None, asked_for: None }
     }
 
-    /// Pauses only matter while there is no visit.
+    /// A first session is being tried for.
+    pub(super) fn start(&mut self, now: Time) {
+        self.outlook = Outlook::Undecided(now + FIRST_SESSION);
+    }
+
+    /// The first attempt at a session has succeeded or failed.
+    pub(super) fn session_decided(&mut self) {
+        self.outlook = Outlook::Decided;
+    }
+
+    /// The pause of a room matters while it is wanted more than the visited one.
     pub(super) fn poll_timeout(&self, visit: Option<&Visit>) -> Option<Wakeup> {
-        let ends = self.entries.iter().filter_map(|e| match e.pause {
+        let wanted = visit.map_or(self.entries.len(), |visit| self.wanted_more(visit));
+        let ends = self.entries[..wanted].iter().filter_map(|e| match e.pause {
             Pause::Until(at) => Some(Wakeup::new(at, "room pause")),
             Pause::Ready | Pause::Barred => None,
         });
-        if visit.is_some() { None } else { ends.min_by_key(|w| w.at) }
+        let outlook = match self.outlook {
+            Outlook::Undecided(until) if visit.is_none() => Some(Wakeup::new(until, "first session")),
+            Outlook::Undecided(_) | Outlook::Decided => None,
+        };
+        let better = self.better.map(|(_, at)| Wakeup::new(at, "a more wanted room"));
+        soonest(soonest(ends.min_by_key(|w| w.at), outlook), better)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
+        if matches!(self.outlook, Outlook::Undecided(until) if until <= now) {
+            self.outlook = Outlook::Decided;
+        }
         for entry in &mut self.entries {
             if matches!(entry.pause, Pause::Until(at) if at <= now) {
                 entry.pause = Pause::Ready;
@@ -90,9 +183,53 @@ impl Rooms {
         }
     }
 
-    /// The first room that may be visited now; a room by its id needs the session.
+    /// The first room that may be visited now; a room by its id needs the session, and is waited for while the first
+    /// session may come any moment.
     fn first_ready(&self, registered: bool) -> Option<usize> {
-        (0..self.entries.len()).find(|i| self.entries[*i].pause == Pause::Ready && (registered || self.is_direct(*i)))
+        let mut ready = (0..self.entries.len()).filter(|i| self.entries[*i].pause == Pause::Ready);
+        match self.outlook {
+            Outlook::Undecided(_) => ready.next().filter(|i| registered || self.is_direct(*i)),
+            Outlook::Decided => ready.find(|i| registered || self.is_direct(*i)),
+        }
+    }
+
+    /// How many rooms, from the first, are wanted more than the visited one. Who was invited or asked for stays.
+    fn wanted_more(&self, visit: &Visit) -> usize {
+        match visit.origin {
+            Origin::Configured(i) if self.asked_for != Some(i) => i.min(self.entries.len()),
+            Origin::Configured(_) | Origin::Invited { .. } | Origin::Asked => 0,
+        }
+    }
+
+    /// The more wanted room that has been possible for long enough.
+    fn better_than(&mut self, visit: &Visit, registered: bool, now: Time) -> Option<usize> {
+        let wanted = self.wanted_more(visit);
+        let possible = |i: &usize| self.entries[*i].pause == Pause::Ready && (registered || self.is_direct(*i));
+        self.better = (0..wanted).find(possible).map(|i| match self.better {
+            Some((known, at)) if known == i => (i, at),
+            Some(_) | None => {
+                let doublings = self.entries[i].backoff.attempts().min(MAX_DOUBLINGS);
+                (i, now + BETTER_AFTER.times(1 << doublings))
+            }
+        });
+        self.better.take_if(|(_, at)| *at <= now).map(|(i, _)| i)
+    }
+
+    /// Somebody said `join`: room `i` is what is wanted now.
+    pub(super) fn ask_for(&mut self, i: usize) {
+        self.asked_for = Some(i);
+    }
+
+    /// How soon room `i` is tried again. One that we had made can be made anew when it is gone.
+    fn pace(&mut self, i: usize, failure: Failure) -> Pace {
+        let gone = matches!(failure, Failure::RoomDestroyed | Failure::RoomNotFound);
+        match self.entries.get_mut(i) {
+            Some(entry) if gone && entry.config.target == RoomTarget::Create => {
+                entry.created = None;
+                Pace::Normal
+            }
+            Some(_) | None => Pace::after(failure),
+        }
     }
 
     /// Dialled without the QSS.
@@ -123,10 +260,21 @@ impl Rooms {
 impl Agent {
     /// The next step of the visit, or a new one.
     pub(super) fn advance(&mut self, cx: &mut Cx<'_>) {
-        if self.visit.is_none()
-            && let Some(i) = self.rooms.first_ready(self.session.is_registered())
-        {
-            self.visit_configured(cx, i);
+        let registered = self.session.is_registered();
+        match &self.visit {
+            Some(visit) => {
+                if let Some(i) = self.rooms.better_than(visit, registered, cx.now) {
+                    self.end_visit(cx, &Failure::MoreWanted.into());
+                    self.visit_configured(cx, i);
+                }
+            }
+            None => {
+                self.rooms.better = None;
+                if let Some(i) = self.rooms.first_ready(registered) {
+                    self.rooms.asked_for = None;
+                    self.visit_configured(cx, i);
+                }
+            }
         }
         let dials = self
             .visit
@@ -169,7 +317,7 @@ impl Agent {
             (_, None) => self.ask(cx, room.id.as_deref()).map(Membership::Asked),
         };
         let redial = Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max);
-        let visit = Visit { name, origin, room, membership: Membership::Direct, leg: Leg::Due, redial };
+        let visit = Visit { name, origin, room, membership: Membership::Direct, leg: Leg::Due, redial, inquiry: None };
         match membership {
             Some(membership) => self.visit = Some(Visit { membership, ..visit }),
             // No session, no join message configured, or too many requests: this room is not to be had now.
@@ -197,6 +345,7 @@ impl Agent {
 
     pub(super) fn on_registered(&mut self, cx: &mut Cx<'_>) {
         self.reporter.registered();
+        self.rooms.session_decided();
         self.observe(cx, None);
         self.ask_again(cx);
         self.advance(cx);
@@ -225,6 +374,7 @@ impl Agent {
 
     pub(super) fn on_session_lost(&mut self, cx: &mut Cx<'_>, cause: &Cause, was_registered: bool, retry_at: Time) {
         self.reporter.backlog.link_lost();
+        self.rooms.session_decided();
         let grace_ends = cx.now + self.config.qss.call_grace;
         if let Some(visit) = &mut self.visit {
             match visit.membership {
@@ -249,6 +399,10 @@ impl Agent {
 
     pub(super) fn on_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: Reply) {
         let Some(visit) = &mut self.visit else { return };
+        if visit.inquiry == Some(ticket) {
+            visit.inquiry = None;
+            return self.on_inquiry_reply(cx, reply);
+        }
         match visit.membership {
             Membership::Asked(asked) if asked == ticket => {}
             Membership::Unproven { proof: Proof::Asked(asked), .. } if asked == ticket => {}
@@ -261,6 +415,36 @@ impl Agent {
             Reply::TimedOut => self.on_room_undecided(cx, &Failure::RoomTimedOut.into()),
             // The loss of the session has said all there is to say.
             Reply::LinkLost => {}
+        }
+    }
+
+    /// The mixer of a room that the QSS described does not answer: perhaps the room has another one by now.
+    pub(super) fn inquire(&mut self, cx: &mut Cx<'_>) {
+        let Some(Visit { membership: Membership::Admitted, inquiry: None, room, origin, .. }) = &self.visit else {
+            return;
+        };
+        let id = match origin {
+            Origin::Configured(_) | Origin::Asked => room.id.clone(),
+            // Invited is not admitted to join by itself.
+            Origin::Invited { .. } => None,
+        };
+        if let Some(id) = id
+            && let Some(ticket) = self.ask(cx, Some(&id))
+            && let Some(visit) = &mut self.visit
+        {
+            visit.inquiry = Some(ticket);
+        }
+    }
+
+    /// Where the room is now, or that it is gone. Without an answer the old address is dialled on.
+    fn on_inquiry_reply(&mut self, cx: &mut Cx<'_>, reply: Reply) {
+        match reply {
+            // The next dial takes the new address, at its own time: two that alternate must not make a storm.
+            Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
+            Reply::Refused { code: Some(code @ (403 | 404)), message } => {
+                self.on_room_refused(cx, Some(code), message);
+            }
+            Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => {}
         }
     }
 
@@ -304,11 +488,6 @@ impl Agent {
             }
             code => Failure::RoomRefused(code.map_or(0, i32::from)),
         };
-        if let Some(Visit { origin: Origin::Configured(i), .. }) = self.visit
-            && failure == Failure::RoomNotFound
-        {
-            self.rooms.entries[i].created = None;
-        }
         self.fail_visit(cx, &Cause::new(failure, message));
     }
 
@@ -344,9 +523,11 @@ impl Agent {
 
     /// The room cannot be had, or not kept: it pauses, and the next most wanted gets its turn.
     pub(super) fn fail_visit(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
-        let pace = Pace::after(cause.failure);
         let retry_at = match self.visit.as_ref().map(|v| v.origin.clone()) {
-            Some(Origin::Configured(i)) => self.pause(cx.now, i, pace),
+            Some(Origin::Configured(i)) => {
+                let pace = self.rooms.pace(i, cause.failure);
+                self.pause(cx.now, i, pace)
+            }
             Some(Origin::Invited { .. } | Origin::Asked) | None => None,
         };
         self.attempt_failed(cx, Attempt::Room, cause, retry_at);
@@ -407,27 +588,25 @@ impl Agent {
         self.on_meaning(cx, names::of_event(name), body);
     }
 
-    /// Events, and requests that mean the same. True: understood.
-    pub(super) fn on_meaning(&mut self, cx: &mut Cx<'_>, meaning: Meaning, body: &Body) -> bool {
+    /// Events, and requests that mean the same.
+    pub(super) fn on_meaning(&mut self, cx: &mut Cx<'_>, meaning: Meaning, body: &Body) {
         if self.phase != Phase::Running {
-            return false;
+            return;
         }
         match meaning {
             Meaning::Expelled => self.sent_away(cx, body, Failure::RoomExpelled),
             Meaning::Destroyed => self.sent_away(cx, body, Failure::RoomDestroyed),
             Meaning::MuteRequest => self.on_mute_request(cx, body),
-            Meaning::Invite => false,
-            Meaning::Unknown => {
-                self.problem(cx, "qss_unknown_event");
-                false
-            }
+            // An event invites nobody: it could not be answered.
+            Meaning::Invite => {}
+            Meaning::Unknown => self.problem(cx, "qss_unknown_event"),
         }
     }
 
     /// An expulsion without a room, or from the one we are in, ends the visit; it is not tried again by itself.
-    fn sent_away(&mut self, cx: &mut Cx<'_>, body: &Body, failure: Failure) -> bool {
+    fn sent_away(&mut self, cx: &mut Cx<'_>, body: &Body, failure: Failure) {
         let fields = body.fields();
-        let Some(visit) = &self.visit else { return true };
+        let Some(visit) = &self.visit else { return };
         let ours = match (fields.room_id(), visit.room.id.as_deref()) {
             (Some(named), Some(id)) => named == id,
             (None, Some(_)) => true,
@@ -437,17 +616,15 @@ impl Agent {
         if ours && (about_us || failure == Failure::RoomDestroyed) {
             self.fail_visit(cx, &failure.into());
         }
-        true
     }
 
     /// A remote mute is obeyed; a remote *unmute* is not: nobody opens a microphone from afar.
-    fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) -> bool {
+    fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) {
         let fields = body.fields();
         let to_us = fields.text("to").is_none_or(|to| to == self.config.qss.username);
         if to_us && fields.get("muted").and_then(Value::as_bool) == Some(true) {
             self.set_muted(cx, true, MutedBy::Remote);
         }
-        true
     }
 
     pub(super) fn set_muted(&mut self, cx: &mut Cx<'_>, muted: bool, by: MutedBy) {

@@ -21,6 +21,8 @@ pub(super) struct Visit {
     pub(super) membership: Membership,
     pub(super) leg: Leg,
     pub(super) redial: Backoff,
+    /// joinRoom is out once more, because the room may have moved to another mixer.
+    pub(super) inquiry: Option<Ticket>,
 }
 
 /// Why we are here; decides what happens when the visit ends.
@@ -94,8 +96,10 @@ pub(super) enum Hearing {
     Packets,
     /// Nothing since then.
     Silence(Time),
-    /// Nothing is to be expected: the mixer holds the call.
-    Held,
+    /// Nothing is to be expected: the mixer holds the call. It is asked at `probe_at` whether it still knows it.
+    Held {
+        probe_at: Time,
+    },
 }
 
 impl Visit {
@@ -144,6 +148,7 @@ impl Visit {
             Leg::Up(Up { hearing: Hearing::Silence(since), .. }) => {
                 Some(Wakeup::new(*since + dead_timeout, "no media"))
             }
+            Leg::Up(Up { hearing: Hearing::Held { probe_at }, .. }) => Some(Wakeup::new(*probe_at, "hold probe")),
             Leg::Up(_) | Leg::Due | Leg::Dialling { .. } => None,
         };
         soonest(membership, leg)

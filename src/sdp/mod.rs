@@ -10,7 +10,7 @@ pub use description::{Description, Direction, parse};
 pub use negotiation::Negotiation;
 
 use crate::time::Span;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What a completed offer/answer exchange says about the audio stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +33,8 @@ pub struct Negotiated {
 /// What we offer. Times and rates are after the room's cap has been looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Local {
+    /// Where RTP is received; `None`: at the address that SIP goes out from.
+    pub address: Option<IpAddr>,
     pub rtp_port: u16,
     pub rtcp_port: u16,
     pub ptime: Span,

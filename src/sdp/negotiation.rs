@@ -24,7 +24,7 @@ const OPUS: u8 = 96;
 const TELEPHONE_EVENT: u8 = 97;
 
 impl Negotiation {
-    /// `session_id` must differ between calls (RFC 8866 5.2); `address` is advertised for RTP.
+    /// `session_id` must differ between calls (RFC 8866 5.2); `address` is advertised for RTP unless `local` has another.
     pub fn new(session_id: u64, address: IpAddr, local: Local) -> Negotiation {
         Negotiation {
             // RFC 3264 5: both numbers of `o=` fit in 63 bits.
@@ -86,7 +86,7 @@ impl Negotiation {
     fn describe(&mut self, direction: Direction, event: Option<u8>, rtcp_mux: bool, streams: &[Stream]) -> Vec<u8> {
         let ours = Ours {
             session_id: self.session_id,
-            address: self.address,
+            address: self.local.address.unwrap_or(self.address),
             local: &self.local,
             opus: self.opus,
             telephone_event: event,
@@ -128,6 +128,7 @@ mod tests {
 
     fn local() -> Local {
         Local {
+            address: None,
             rtp_port: 40_000,
             rtcp_port: 40_001,
             ptime: Span::from_millis(20),
@@ -169,6 +170,8 @@ mod tests {
         let long = Local { ptime: Span::from_millis(60), max_average_bitrate: 1_000, ..local() };
         assert!(offer_of(long).contains("a=ptime:60\r\n"));
         assert!(offer_of(long).contains("maxaveragebitrate=6000;"), "RFC 7587 6.1 knows no less");
+        let elsewhere = offer_of(Local { address: Some("198.51.100.7".parse().unwrap()), ..local() });
+        assert!(elsewhere.contains("c=IN IP4 198.51.100.7\r\n") && !elsewhere.contains("192.0.2.1"), "{elsewhere}");
         let six = Negotiation::new(8, "2001:db8::1".parse().unwrap(), local()).offer();
         assert!(String::from_utf8(six).unwrap().contains("c=IN IP6 2001:db8::1\r\n"));
     }

@@ -25,7 +25,7 @@ pub(super) enum Exchange {
     Offering {
         branch: String,
         /// What held before, in case it is refused.
-        before: Local,
+        before: Box<Local>,
         /// What was asked for meanwhile.
         next: Option<Local>,
         refusals: u8,
@@ -94,7 +94,7 @@ impl Call {
         session.leg.media.set_local(local);
         let user = User { call: self.id, purpose: Purpose::Reinvite };
         let branch = session.send_reinvite(core, now, user, out);
-        session.exchange = Exchange::Offering { branch, before, next: None, refusals: 0 };
+        session.exchange = Exchange::Offering { branch, before: Box::new(before), next: None, refusals: 0 };
     }
 
     pub(super) fn on_reinvite_response(&mut self, core: &mut Core, now: Time, answer: &Answer, out: &mut Outbox) {
@@ -114,7 +114,7 @@ impl Call {
             | State::Over => return,
         };
         let Exchange::Offering { before, next, refusals, .. } = &session.exchange else { return };
-        let (before, next, refusals) = (*before, *next, *refusals);
+        let (before, next, refusals) = (**before, *next, *refusals);
         match status {
             ..=199 => {}
             200..=299 => {
@@ -143,12 +143,13 @@ impl Call {
             401 | 407 if session.leg.credentials.learn(&answer.response, refusals, &mut core.rng).is_ok() => {
                 let user = User { call: self.id, purpose: Purpose::Reinvite };
                 let branch = session.send_reinvite(core, now, user, out);
-                session.exchange = Exchange::Offering { branch, before, next, refusals: refusals + 1 };
+                session.exchange =
+                    Exchange::Offering { branch, before: Box::new(before), next, refusals: refusals + 1 };
             }
             422 if session.leg.terms.raise(&answer.response) => {
                 let user = User { call: self.id, purpose: Purpose::Reinvite };
                 let branch = session.send_reinvite(core, now, user, out);
-                session.exchange = Exchange::Offering { branch, before, next, refusals };
+                session.exchange = Exchange::Offering { branch, before: Box::new(before), next, refusals };
             }
             491 => {
                 session.timer.postpone(now);

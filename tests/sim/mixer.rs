@@ -36,6 +36,8 @@ struct Call {
     answer: String,
     acknowledged: bool,
     silent: bool,
+    /// What the mixer wants of its side; answers to re-INVITEs keep to it.
+    direction: String,
     cseq: u32,
 }
 
@@ -145,7 +147,8 @@ impl Mixer {
             if header(&call.answer, "CSeq") == header(text, "CSeq") {
                 return send(2, call.answer.clone());
             }
-            return send(2, response(text, "200 OK", Some(&call.tag), &sdp(text)));
+            let answer = sdp(text).replace("sendrecv", &call.direction);
+            return send(2, response(text, "200 OK", Some(&call.tag), &answer));
         }
         if header(text, "To").is_some_and(|to| to.contains(";tag=")) {
             return send(2, response(text, "481 Call/Transaction Does Not Exist", None, ""));
@@ -165,6 +168,7 @@ impl Mixer {
             answer: answer.clone(),
             acknowledged: false,
             silent: self.manner == Manner::AnswerSilently,
+            direction: "sendrecv".into(),
             cseq: 0,
         });
         let mut out = send(2, response(text, "100 Trying", None, ""));
@@ -182,6 +186,7 @@ impl Mixer {
         let call = self.calls.last_mut().expect("a call");
         call.cseq += 1;
         call.silent = direction == "inactive";
+        call.direction = direction.into();
         let uri = call.contact.split(['<', '>']).nth(1).expect("a Contact URI");
         let sdp = call.answer.split("\r\n\r\n").nth(1).expect("SDP");
         let body = sdp.replace("sendrecv", direction).replace("o=- 1 2", &format!("o=- 1 {}", 2 + call.cseq));

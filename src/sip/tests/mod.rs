@@ -48,6 +48,7 @@ fn ms(ms: u64) -> Span {
 
 fn local() -> Local {
     Local {
+        address: None,
         rtp_port: 40_000,
         rtcp_port: 40_001,
         ptime: ms(20),
