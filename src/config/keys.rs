@@ -286,7 +286,12 @@ pub(super) static SECTIONS: &[Section] = &[
         doc: "Audio on the network.",
         board: true,
         keys: &[
-            key("bind", |d| &mut d.config.rtp.bind, Rule::Any, "Local address of the RTP sockets."),
+            key(
+                "bind",
+                |d| &mut d.config.rtp.bind,
+                Rule::Any,
+                "Local address of the RTP sockets, and the one offered to the mixer unless unspecified.",
+            ),
             key(
                 "port_min",
                 |d| &mut d.config.rtp.ports.0,
