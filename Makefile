@@ -4,12 +4,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 export PATH := $(HOME)/.cargo/bin:$(PATH)
-.PHONY: help demo test bench cross check fuzz clean packages-%
+.PHONY: help demo test bench cross check fuzz sim fleet clean packages-%
 
 # The mixer of the demo: `lab` (built in) or `asterisk` (a real ConfBridge, 20 MB).
 MIXER ?= lab
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
+# Device-hours of `make sim`; SEED: only this one, again.
+HOURS ?= 10000
+SEED ?=
 
 help:
 	@echo 'make demo    two endpoints in one room on virtual sound cards: the status ladder, a table, heard.wav'
@@ -19,6 +22,9 @@ help:
 	@echo 'make cross   aarch64 and armv7 binaries, each tried in a call under an emulator (root or Docker)'
 	@echo 'make check   fmt, clippy, the pure core by itself'
 	@echo 'make fuzz    lets every fuzz target search for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make sim     simulates HOURS=$(HOURS) device-hours of faults: target/sim/report.json'
+	@echo '             SEED=n lives one of them again'
+	@echo 'make fleet   10,000 endpoints lose their QSS, and the power: target/sim/fleet.json'
 	@echo 'make clean   removes ./target'
 
 packages-%:
@@ -58,6 +64,14 @@ check: packages-build
 
 fuzz: packages-fuzz
 	fuzz/run.sh $(FUZZ_SECONDS)
+
+sim: packages-build
+	cargo build --locked --profile simulation --package sim
+	target/simulation/sim $(if $(SEED),--seed $(SEED),--hours $(HOURS))
+
+fleet: packages-build
+	cargo build --locked --profile simulation --package sim
+	target/simulation/fleet
 
 clean:
 	rm -rf --one-file-system target fuzz/target

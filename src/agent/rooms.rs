@@ -316,7 +316,13 @@ impl Agent {
             (Origin::Invited { .. }, Some(_)) => Some(Membership::Admitted),
             (_, None) => self.ask(cx, room.id.as_deref()).map(Membership::Asked),
         };
-        let redial = Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max);
+        // A room that keeps failing is not dialled faster because another one failed in between.
+        let redial = match &origin {
+            Origin::Configured(i) => self.rooms.entries[*i].backoff.clone(),
+            Origin::Invited { .. } | Origin::Asked => {
+                Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max)
+            }
+        };
         let visit = Visit { name, origin, room, membership: Membership::Direct, leg: Leg::Due, redial, inquiry: None };
         match membership {
             Some(membership) => self.visit = Some(Visit { membership, ..visit }),

@@ -135,6 +135,13 @@ pub(super) static SECTIONS: &[Section] = &[
                 "A session that lasted this long lets the pauses begin anew.",
             ),
             key(
+                "spread_ms",
+                |d| &mut d.config.qss.spread,
+                Rule::ZeroOr(10, 600_000),
+                "After a lost session, and after a start of the machine, the first attempt comes within this time and \
+                 the next ones this far apart, so that many devices come back evenly; 0: the pauses above.",
+            ),
+            key(
                 "max_message_bytes",
                 |d| &mut d.config.qss.max_message,
                 Rule::Range(1_024, 16_777_216),

@@ -64,6 +64,8 @@ pub struct Qss {
     pub reconnect_max: Span,
     /// How long a session must last before the back-off starts again from `reconnect_min`.
     pub stable_after: Span,
+    /// What all devices of a server spread their attempts over when they lose it, or start, in the same instant.
+    pub spread: Span,
     /// Largest message accepted, in bytes; beyond it the connection is dropped.
     pub max_message: usize,
     /// How long a call outlives the QSS session that led to it.
@@ -248,6 +250,7 @@ impl Default for Config {
                 reconnect_min: Span::from_secs(1),
                 reconnect_max: Span::from_secs(60),
                 stable_after: Span::from_secs(60),
+                spread: Span::from_secs(10),
                 max_message: 262_144,
                 call_grace: Span::from_secs(30),
                 names: QssNames::default(),

@@ -5,6 +5,8 @@ use crate::time::{Span, Time};
 
 /// Longest `Retry-After` obeyed: a server must not be able to silence a device for ever.
 const MAX_RETRY_AFTER: Span = Span::from_secs(3_600);
+/// So many attempts in a crowd keep to its rhythm before their pauses grow.
+const STEADY_ATTEMPTS: u32 = 4;
 
 /// Attempts since the last success that lasted. The window doubles with each, from `min` up to `max`.
 #[derive(Clone, Debug)]
@@ -12,17 +14,53 @@ pub struct Backoff {
     min: Span,
     max: Span,
     attempts: u32,
+    company: Company,
+}
+
+/// Who else makes attempts.
+#[derive(Clone, Copy, Debug)]
+enum Company {
+    Alone,
+    /// Everybody at once, for want of the same server: see [`Backoff::join_crowd`]. `attempts` of ours were in it.
+    Crowd {
+        spread: Span,
+        attempts: u32,
+    },
 }
 
 impl Backoff {
     pub fn new(min: Span, max: Span) -> Backoff {
-        Backoff { min, max, attempts: 0 }
+        Backoff { min, max, attempts: 0, company: Company::Alone }
     }
 
-    /// "Full jitter": a pause anywhere in `0..=window`. A `retry_after` of the server is waited for in full, and the
-    /// jitter comes on top, because every client was told the same number.
+    /// Something has happened that happens to all clients of the server in the same instant. Each takes a place
+    /// anywhere in `spread` and keeps it: its further attempts follow at least `spread` apart, so the server sees the
+    /// even rate of one attempt of each client per `spread`, at first and as long as it is away. Ignored with a
+    /// `spread` of zero, and until [`reset`](Backoff::reset) when already in a crowd.
+    pub fn join_crowd(&mut self, spread: Span) {
+        match self.company {
+            Company::Alone if spread > Span::ZERO => self.company = Company::Crowd { spread, attempts: 0 },
+            Company::Alone | Company::Crowd { .. } => {}
+        }
+    }
+
+    /// Alone, "full jitter": a pause anywhere in `0..=window`. In a crowd: its rhythm. A `retry_after` of the server
+    /// is waited for in full, and the pause comes on top, because every client was told the same number.
     pub fn next(&mut self, now: Time, retry_after: Option<Span>, rng: &mut Rng) -> Time {
-        let pause = rng.span_up_to(self.window());
+        let pause = match &mut self.company {
+            Company::Alone => rng.span_up_to(self.window()),
+            Company::Crowd { spread, attempts: attempts @ 0 } => {
+                *attempts = 1;
+                rng.span_up_to(*spread)
+            }
+            Company::Crowd { spread, attempts } => {
+                let doublings = attempts.saturating_sub(STEADY_ATTEMPTS).min(32);
+                *attempts = attempts.saturating_add(1);
+                // A fifth more at most: it blurs the edges of the first round, never adds to it.
+                let least = spread.times(1 << doublings).min(fraction(self.max, 5, 6)).max(*spread);
+                least + rng.span_up_to(fraction(least, 1, 5))
+            }
+        };
         self.attempts = self.attempts.saturating_add(1);
         now + retry_after.unwrap_or(Span::ZERO).min(MAX_RETRY_AFTER) + pause
     }
@@ -45,6 +83,7 @@ impl Backoff {
     /// It worked, and lasted.
     pub fn reset(&mut self) {
         self.attempts = 0;
+        self.company = Company::Alone;
     }
 
     pub fn attempts(&self) -> u32 {
@@ -54,6 +93,10 @@ impl Backoff {
     fn window(&self) -> Span {
         self.min.times(1 << self.attempts.min(32)).min(self.max)
     }
+}
+
+fn fraction(span: Span, part: u64, of: u64) -> Span {
+    Span::from_micros(span.as_micros() / of * part)
 }
 
 #[cfg(test)]
@@ -87,6 +130,40 @@ mod tests {
         assert!(at >= Time::from_millis(30_000) && at <= Time::from_millis(31_000));
         let at = backoff.next(Time::ZERO, Some(Span::from_secs(1 << 40)), &mut rng);
         assert!(at <= Time::from_millis(3_602_000));
+    }
+
+    /// A thousand clients lose their server, which stays away: in no tenth of the spread do more come than a tenth of
+    /// them and what chance adds, and later they come less often.
+    #[test]
+    fn a_crowd_comes_evenly_for_as_long_as_the_server_is_away() {
+        let spread = Span::from_secs(10);
+        let mut bins = [0; 100];
+        for seed in 0..1_000 {
+            let mut rng = Rng::from_u64(seed);
+            let mut backoff = Backoff::new(Span::from_secs(1), Span::from_secs(60));
+            backoff.join_crowd(spread);
+            let mut at = backoff.next(Time::ZERO, None, &mut rng);
+            while let Some(bin) = bins.get_mut((at.as_micros() / 1_000_000) as usize) {
+                *bin += 1;
+                backoff.join_crowd(spread);
+                at = backoff.next(at, None, &mut rng);
+            }
+        }
+        assert!(bins.iter().all(|n| *n < 145), "{bins:?}");
+        assert!(bins[..40].iter().sum::<i32>() > 3_300, "and nobody waits longer than is needed: {bins:?}");
+        assert!(bins[80..].iter().sum::<i32>() < 1_400, "pauses grow: {bins:?}");
+    }
+
+    #[test]
+    fn a_crowd_is_left_by_success_and_a_spread_of_zero_is_none() {
+        let mut rng = Rng::from_u64(3);
+        let mut backoff = Backoff::new(Span::from_secs(1), Span::from_secs(60));
+        backoff.join_crowd(Span::from_secs(20));
+        backoff.next(Time::ZERO, None, &mut rng);
+        assert!(backoff.next(Time::ZERO, None, &mut rng) >= Time::from_millis(20_000));
+        backoff.reset();
+        backoff.join_crowd(Span::ZERO);
+        assert!(backoff.next(Time::ZERO, None, &mut rng) <= Time::from_millis(1_000));
     }
 
     #[test]

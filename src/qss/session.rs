@@ -15,6 +15,9 @@
 //! more about that link. Every inbound frame proves that the link lives; pings are only sent to provoke one. The
 //! back-off starts again from its first window only after a session that lasted `stable_after`, because a server may
 //! accept a link and drop it at once.
+//!
+//! Two things happen to all devices of a server in the same instant: they lose it, and the power returns to them. After
+//! either, attempts are spread (`spread`); a call goes on meanwhile.
 
 use crate::agent::{LinkError, LinkErrorKind};
 use crate::config::{Config, Secret};
@@ -32,6 +35,8 @@ use std::collections::VecDeque;
 /// How much longer than the shell's own `connect_timeout` the session waits before it gives an attempt up itself: the
 /// shell knows better what failed (name, TCP, TLS, upgrade).
 const CONNECT_MARGIN: Span = Span::from_secs(2);
+/// A start so soon after that of the machine, where its monotonic clock begins, is one of many: the power has returned.
+const POWER_RETURN: Time = Time::from_millis(120_000);
 
 /// What the session wants done, and what it has to tell the agent.
 #[derive(Clone, PartialEq, Debug)]
@@ -111,6 +116,7 @@ struct Settings {
     ping_interval: Span,
     ping_misses: u32,
     stable_after: Span,
+    spread: Span,
     max_message: usize,
 }
 
@@ -146,6 +152,7 @@ impl Session {
                 ping_interval: qss.ping_interval,
                 ping_misses: qss.ping_misses,
                 stable_after: qss.stable_after,
+                spread: qss.spread,
                 max_message: qss.max_message,
             },
             rng,
@@ -162,11 +169,18 @@ impl Session {
 
     // --- the agent's side ----------------------------------------------------------------------------------------
 
-    /// Begins to keep a session up. Ignored when that is under way already.
+    /// Begins to keep a session up: at once, or after the power has returned somewhere within the spread. Ignored when
+    /// that is under way already.
     pub fn start(&mut self, now: Time, out: &mut Outbox) {
-        if matches!(self.state, State::Idle) {
-            self.connect(now, out);
+        if !matches!(self.state, State::Idle) {
+            return;
         }
+        if now >= POWER_RETURN || self.settings.spread == Span::ZERO {
+            return self.connect(now, out);
+        }
+        self.backoff.join_crowd(self.settings.spread);
+        let retry_at = self.backoff.next(now, None, &mut self.rng).max(now + Span::from_millis(1));
+        self.state = State::Waiting { retry_at };
     }
 
     pub fn is_registered(&self) -> bool {
@@ -428,6 +442,7 @@ impl Session {
                 if now.since(since) >= self.settings.stable_after {
                     self.backoff.reset();
                 }
+                self.backoff.join_crowd(self.settings.spread);
                 true
             }
             State::Idle

@@ -11,7 +11,12 @@ struct Trace {
 
 impl Trace {
     fn new(seed: u64) -> Trace {
+        Trace::spread(seed, Span::ZERO)
+    }
+
+    fn spread(seed: u64, spread: Span) -> Trace {
         let mut config = Config::default();
+        config.qss.spread = spread;
         config.device.id = "dev1".into();
         config.qss.username = "lobby".into();
         config.qss.token = Secret("t0k".into());
@@ -292,4 +297,38 @@ fn sent_text(output: &Output) -> Option<String> {
         Output::Send(text) => Some(text.clone()),
         Output::Open | Output::Ping | Output::Close | Output::Event(_) => None,
     }
+}
+
+#[test]
+fn the_power_returns_to_many_and_a_restart_is_of_one() {
+    let spread = Span::from_secs(10);
+    let first = |seed, started| {
+        let mut t = Trace::spread(seed, spread);
+        t.session.start(started, &mut t.out);
+        (t.take().is_empty(), t.session.poll_timeout().expect("a deadline").at.since(started))
+    };
+    let pauses: Vec<_> = (0..200).map(|seed| first(seed, Time::from_millis(9_000))).collect();
+    assert!(pauses.iter().all(|(waits, pause)| *waits && *pause <= spread));
+    let early = pauses.iter().filter(|(_, pause)| *pause < Span::from_secs(5)).count();
+    assert!((70..130).contains(&early), "anywhere in it: {early} of 200 in the first half");
+    assert!(!first(1, Time::from_millis(121_000)).0, "the machine runs, somebody started the program: at once");
+}
+
+#[test]
+fn a_lost_session_is_looked_for_within_the_spread_and_then_in_its_rhythm() {
+    let mut t = Trace::spread(1, Span::from_secs(10));
+    t.now = Time::from_millis(200_000);
+    t.session.start(t.now, &mut t.out);
+    t.session.opened(t.now, &mut t.out);
+    t.take();
+    let register = t.session.requests.poll_timeout().expect("register waits for its answer");
+    assert_eq!(register.why, "qss resend");
+    t.session.state = State::Registered { link: Link { ping_at: t.now, unanswered: 0 }, since: t.now };
+    t.session.closed(t.now, LinkErrorKind::Closed(1012).into(), &mut t.out);
+    let (_, first) = t.lost();
+    assert!(first.since(t.now) <= Span::from_secs(10));
+    t.run_to(first.as_millis() + 1);
+    t.session.closed(t.now, LinkErrorKind::Refused.into(), &mut t.out);
+    let (_, second) = t.lost();
+    assert!((Span::from_secs(10)..=Span::from_secs(12)).contains(&second.since(t.now)));
 }

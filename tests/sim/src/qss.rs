@@ -6,10 +6,22 @@ use qss_endpoint::time::Time;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// What becomes of a new link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Door {
+    Open,
+    /// It never comes about: TLS, HTTP, the name.
+    Shut(LinkError),
+    /// Accepted, and closed so many milliseconds later.
+    Revolving(u64),
+}
+
 pub struct Qss {
     pub up: bool,
     /// Accepts the link, reads everything, says nothing.
     pub mute: bool,
+    /// How a new link fares.
+    pub door: Door,
     /// Request name -> refusal (code, message); 0 as code: no answer at all.
     pub refuse: BTreeMap<String, (u16, &'static str)>,
     pub rooms: BTreeMap<String, Value>,
@@ -26,6 +38,7 @@ impl Qss {
         Qss {
             up: true,
             mute: false,
+            door: Door::Open,
             refuse: BTreeMap::new(),
             rooms: BTreeMap::from([(ROOM.to_owned(), room(ROOM, SIP_URI))]),
             flat: false,
@@ -40,8 +53,18 @@ impl Qss {
             let error = LinkError { kind: LinkErrorKind::Refused, detail: "refused".into(), retry_after: None };
             return vec![(5, Delivery::Closed(link, error))];
         }
-        self.link = Some(link);
-        vec![(5, Delivery::Opened(link))]
+        match &self.door {
+            Door::Open => {
+                self.link = Some(link);
+                vec![(5, Delivery::Opened(link))]
+            }
+            Door::Shut(error) => vec![(5, Delivery::Closed(link, error.clone()))],
+            Door::Revolving(ms) => {
+                self.link = Some(link);
+                let error = LinkError { kind: LinkErrorKind::Closed(1013), detail: String::new(), retry_after: None };
+                vec![(5, Delivery::Opened(link)), (5 + ms, Delivery::Closed(link, error))]
+            }
+        }
     }
 
     pub fn ping(&self, link: u32) -> Vec<(u64, Delivery)> {
@@ -52,6 +75,11 @@ impl Qss {
         if self.link == Some(link) {
             self.link = None;
         }
+    }
+
+    /// A restart without memory: the rooms that were made are gone, the configured one is not.
+    pub fn forget_rooms(&mut self) {
+        self.rooms.retain(|id, _| id == ROOM);
     }
 
     pub fn forget_links(&mut self) {
@@ -96,6 +124,9 @@ impl Qss {
                     flat
                 }
                 Some(room) => answer(room.clone()),
+                None if payload["room"].as_str().is_some_and(|room| room.starts_with("created")) => {
+                    json!({"requestID": id, "cancel": name, "error": 404, "message": "no such room"})
+                }
                 None => json!({"requestID": id, "cancel": name, "error": 403,
                                "message": "user not included into ACL"}),
             },

@@ -70,14 +70,15 @@ impl Voice {
         }
     }
 
-    /// Every 100 ms of a stream.
+    /// Every 100 ms of a stream; while packets flow there is less to see.
     pub fn tick(&mut self, now: Time, mixer_sends: bool) -> Vec<(u64, Delivery)> {
         let Some(StreamParams { call, .. }) = self.stream else { return Vec::new() };
         if now < self.next_tick {
             return Vec::new();
         }
-        self.next_tick = now + Span::from_millis(100);
-        let mut out = vec![(100, Delivery::VoiceTick)];
+        let next = if mixer_sends && self.receiving { 500 } else { 100 };
+        self.next_tick = now + Span::from_millis(next);
+        let mut out = vec![(next, Delivery::VoiceTick)];
         if mixer_sends {
             self.heard = Some(now);
             self.silent_said = 0;

@@ -1,7 +1,5 @@
 //! Bad input, floods, and the local socket: answered, counted, bounded.
 
-mod sim;
-
 use qss_endpoint::agent::{Input, LinkErrorKind};
 use qss_endpoint::config::{Room, RoomTarget};
 use qss_endpoint::time::Span;

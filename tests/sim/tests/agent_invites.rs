@@ -1,7 +1,5 @@
 //! Invites on virtual time: policy, duplicates, and the races between invite, answer and withdrawal.
 
-mod sim;
-
 use qss_endpoint::agent::LinkErrorKind;
 use qss_endpoint::config::Config;
 use serde_json::{Value, json};
@@ -186,7 +184,7 @@ fn an_invited_call_survives_the_qss_and_is_joined_by_its_id_again() {
     w.kill_qss(Some(LinkErrorKind::Closed(1001)));
     w.qss.rooms.insert("r2".into(), sim::qss::room("r2", OTHER_URI));
     w.qss.up = true;
-    w.run(5_000);
+    w.run(11_000);
     assert_eq!((w.rung(), w.mixer.invites()), ("playing", 1));
     assert_eq!(w.qss.requests("joinRoom")[0]["payload"], json!({"room": "r2"}));
 }

@@ -1,6 +1,9 @@
 //! The mixer of the simulated world: enough of a SIP user agent server to answer, refuse, hang up and die.
 
 use super::{Delivery, MIXER};
+use std::collections::BTreeMap;
+
+const GONE: &str = "481 Call/Transaction Does Not Exist";
 
 /// What an INVITE gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +25,9 @@ pub struct Mixer {
     /// Repeats its 200 as RFC 3261 13.3.1.4 asks (ACKed or not).
     pub insists: bool,
     calls: Vec<Call>,
+    /// Calls that are over or were refused: an INVITE that comes late or twice does not make them again.
+    /// By Call-ID, with what it gets.
+    ended: BTreeMap<String, String>,
     tags: u32,
 }
 
@@ -38,6 +44,10 @@ struct Call {
     silent: bool,
     /// What the mixer wants of its side; answers to re-INVITEs keep to it.
     direction: String,
+    /// The device that made it is no more.
+    orphaned: bool,
+    /// A later call has its packets.
+    superseded: bool,
     cseq: u32,
 }
 
@@ -50,6 +60,7 @@ impl Mixer {
             last_invite: String::new(),
             insists: false,
             calls: Vec::new(),
+            ended: BTreeMap::new(),
             tags: 0,
         }
     }
@@ -65,12 +76,26 @@ impl Mixer {
         self.calls.iter_mut().for_each(|call| call.silent = paused);
     }
 
-    pub fn is_sending(&self) -> bool {
-        self.up && self.calls.iter().any(|c| c.acknowledged && !c.silent)
+    /// The device is gone; the mixer does not know yet.
+    pub fn orphan(&mut self) {
+        self.calls.iter_mut().for_each(|call| call.orphaned = true);
     }
 
+    /// Ends the calls from which nothing comes any more.
+    pub fn miss_orphans(&mut self) -> Vec<(u64, Delivery)> {
+        let (gone, here) = std::mem::take(&mut self.calls).into_iter().partition(|c| c.orphaned || c.superseded);
+        self.calls = here;
+        let gone: Vec<Call> = gone;
+        gone.iter().flat_map(|call| send(2, bye(call))).collect()
+    }
+
+    pub fn is_sending(&self) -> bool {
+        self.up && self.calls.iter().any(|c| c.acknowledged && !c.silent && !c.orphaned)
+    }
+
+    /// Those of the device as it is now.
     pub fn confirmed_calls(&self) -> usize {
-        self.calls.iter().filter(|c| c.acknowledged).count()
+        self.calls.iter().filter(|c| c.acknowledged && !c.orphaned).count()
     }
 
     pub fn count(&self, method: &str) -> usize {
@@ -85,7 +110,7 @@ impl Mixer {
     }
 
     pub fn handle(&mut self, bytes: &[u8]) -> Vec<(u64, Delivery)> {
-        let text = String::from_utf8(bytes.to_vec()).expect("SIP text");
+        let text = String::from_utf8_lossy(bytes).into_owned();
         if !self.up {
             return Vec::new();
         }
@@ -98,18 +123,21 @@ impl Mixer {
         match method.as_str() {
             "INVITE" => self.on_invite(&text, call_id),
             "ACK" => {
-                if let Some(call) = self.calls.iter_mut().find(|c| c.call_id == call_id) {
-                    call.acknowledged = true;
-                }
-                Vec::new()
+                let Some(i) = self.calls.iter().position(|c| c.call_id == call_id) else { return Vec::new() };
+                self.calls[i].acknowledged = true;
+                let older = &mut self.calls[..i];
+                older.iter_mut().for_each(|c| c.superseded = true);
+                if older.is_empty() { Vec::new() } else { vec![(60_000, Delivery::MixerMisses)] }
             }
             "BYE" => {
                 let known = self.calls.iter().any(|c| c.call_id == call_id);
                 self.calls.retain(|c| c.call_id != call_id);
+                self.ended.insert(call_id, response(&text, GONE, None, ""));
                 send(2, response(&text, if known { "200 OK" } else { "481 No Such Call" }, None, ""))
             }
             "CANCEL" => {
                 self.calls.retain(|c| c.call_id != call_id);
+                self.ended.insert(call_id, response(&text, GONE, None, ""));
                 send(2, response(&text, "200 OK", None, ""))
             }
             _ => send(2, response(&text, "200 OK", None, "")),
@@ -118,8 +146,8 @@ impl Mixer {
 
     /// The only responses that need anything are the 200s to our re-INVITEs.
     fn on_response(&mut self, text: &str) -> Vec<(u64, Delivery)> {
-        let cseq = header(text, "CSeq").expect("CSeq");
-        let call_id = header(text, "Call-ID").expect("Call-ID");
+        // The device answers noise as well, with what the noise had.
+        let (Some(cseq), Some(call_id)) = (header(text, "CSeq"), header(text, "Call-ID")) else { return Vec::new() };
         let call = self.calls.iter().find(|c| c.call_id == call_id);
         match (text.starts_with("SIP/2.0 200"), cseq.strip_suffix(" INVITE"), call) {
             (true, Some(number), Some(call)) => {
@@ -150,13 +178,20 @@ impl Mixer {
             let answer = sdp(text).replace("sendrecv", &call.direction);
             return send(2, response(text, "200 OK", Some(&call.tag), &answer));
         }
+        if let Some(answer) = self.ended.get(&call_id) {
+            // Not to a re-INVITE: the transaction of the first one is meant.
+            let same = header(answer, "CSeq") == header(text, "CSeq");
+            return send(2, if same { answer.clone() } else { response(text, GONE, None, "") });
+        }
         if header(text, "To").is_some_and(|to| to.contains(";tag=")) {
-            return send(2, response(text, "481 Call/Transaction Does Not Exist", None, ""));
+            return send(2, response(text, GONE, None, ""));
         }
         self.tags += 1;
         let tag = format!("mixer{}", self.tags);
         if let Manner::Refuse(status) = self.manner {
-            return send(2, response(text, &format!("{status} Refused"), Some(&tag), ""));
+            let refusal = response(text, &format!("{status} Refused"), Some(&tag), "");
+            self.ended.insert(call_id, refusal.clone());
+            return send(2, refusal);
         }
         let answer = response(text, "200 OK", Some(&tag), &sdp(text));
         self.calls.push(Call {
@@ -169,6 +204,8 @@ impl Mixer {
             acknowledged: false,
             silent: self.manner == Manner::AnswerSilently,
             direction: "sendrecv".into(),
+            orphaned: false,
+            superseded: false,
             cseq: 0,
         });
         let mut out = send(2, response(text, "100 Trying", None, ""));
@@ -176,6 +213,7 @@ impl Mixer {
         out.extend(repetitions.iter().flat_map(|after| send(*after, answer.clone())));
         if self.manner == Manner::AnswerThenBye {
             let call = self.calls.pop().expect("just pushed");
+            self.ended.insert(call.call_id.clone(), call.answer.clone());
             out.extend(send(30, bye(&call)));
         }
         out

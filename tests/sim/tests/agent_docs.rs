@@ -1,15 +1,13 @@
 //! The documents are held against the program: every sample is a frame, every code is in the table.
 
-mod sim;
-
 use qss_endpoint::agent::Input;
 use qss_endpoint::qss::message::{Frame, Room};
 use qss_endpoint::status::failure::Failure;
 use serde_json::Value;
 use sim::{World, config};
 
-const QSS: &str = include_str!("../docs/qss.md");
-const STATUS: &str = include_str!("../docs/status-events.md");
+const QSS: &str = include_str!("../../../docs/qss.md");
+const STATUS: &str = include_str!("../../../docs/status-events.md");
 
 /// The bodies of the ```json fences.
 fn samples(page: &str) -> Vec<&str> {
@@ -106,16 +104,16 @@ fn every_sample_of_the_server_is_replayed_and_none_is_malformed() {
     }
 }
 
-/// `REWRITE=1 cargo test --test agent_docs` puts the table into the page.
+/// `REWRITE=1 cargo test --package sim --test agent_docs` puts the table into the page.
 #[test]
 fn every_code_is_in_the_table() {
     let start = STATUS.find("| code | has a").unwrap_or_else(|| STATUS.find("CODES").expect("a place for the table"));
     if std::env::var_os("REWRITE").is_some() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status-events.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/status-events.md");
         std::fs::write(path, format!("{}{}", &STATUS[..start], table())).expect("the page can be written");
         return;
     }
-    assert_eq!(&STATUS[start..], table(), "REWRITE=1 cargo test --test agent_docs");
+    assert_eq!(&STATUS[start..], table(), "REWRITE=1 cargo test --package sim --test agent_docs");
 }
 
 /// Each event that a long story produces has the documented fields, and each kind and field is on the page.

@@ -1,8 +1,6 @@
 //! Random faults on virtual time: whatever happens, in whatever order, once it is over audio is back within a bound,
 //! and nothing that must never happen has happened (see `sim::World::check`). A failure prints its seed.
 
-mod sim;
-
 use qss_endpoint::agent::{Input, LinkErrorKind};
 use qss_endpoint::config::{Config, Room, RoomTarget};
 use qss_endpoint::media::command::Event;
@@ -35,7 +33,7 @@ fn random_fault(w: &mut World) {
             w.mixer.manner = manners[w.rng.below(6) as usize];
         }
         9 => w.mixer_hangs_up(),
-        10 => w.sip_loss = w.rng.below(60),
+        10 => w.net.sip_loss = w.rng.below(60),
         11 => {
             let id = w.rng.request_id();
             let from = if w.rng.below(2) == 0 { "alice" } else { "mallory" };
@@ -73,7 +71,7 @@ fn heal(w: &mut World) {
     w.qss.refuse.clear();
     w.mixer.up = true;
     w.mixer.manner = Manner::Answer;
-    w.sip_loss = 0;
+    w.net.sip_loss = 0;
 }
 
 fn storm(seed: u64, config: Config) -> World {
@@ -144,7 +142,7 @@ fn attempts_do_not_storm_while_nothing_works() {
 fn stop_ends_in_time_at_any_moment() {
     for seed in 0..200 {
         let mut w = World::started(seed, config());
-        w.sip_loss = seed % 3 * 30;
+        w.net.sip_loss = seed % 3 * 30;
         for _ in 0..(seed % 7) {
             random_fault(&mut w);
             let pause = 1 << w.rng.below(12);

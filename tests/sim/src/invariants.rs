@@ -1,0 +1,304 @@
+//! What must hold at every step, whatever the world does. Each line of this file that fails ends the run with its seed.
+//!
+//! * Nothing is stuck: there is always a next deadline, and it is not far away.
+//! * One audio room at most: one stream (`voice`), no claim of audio without one, and one answered call that neither
+//!   side has ended.
+//! * A request id stands for one message for ever, over restarts of the device too.
+//! * Attempts, calls, requests and wake-ups come from budgets that refill slowly; so no storm of any of them.
+//! * Memory and outputs are bounded.
+//! * Policy: who may not invite gets no acceptance and no call, nobody unmutes the device from afar, and a room that
+//!   sent us away is not entered again by itself.
+
+use qss_endpoint::agent::{Input, Outbox, Output};
+use qss_endpoint::media::command::Command;
+use qss_endpoint::time::{Span, Time};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whoever has this in their name or URI is not admitted by any policy of the simulation.
+pub const STRANGER: &str = "mallory";
+/// Calls into this room begin with the URI `sip:666`.
+pub const STRANGERS_ROOM: &str = "sip:666";
+
+/// More outputs than this in one step is a storm.
+const MAX_OUTPUTS: usize = 400;
+/// What an agent may hold. Its queues are bounded by the configuration, the largest being the events for the server.
+const MAX_BYTES: i64 = 1 << 20;
+/// The longest that the agent may sleep: the longest `Retry-After` obeyed.
+const MAX_SLEEP: Span = Span::from_secs(3_660);
+
+/// Checks the steps of one world.
+pub struct Watch {
+    seed: u64,
+    /// With `SIM_TRACE` in the environment every step is written to standard error.
+    traces: bool,
+    pub steps: u64,
+    pub most_bytes: i64,
+    ids: BTreeMap<String, u64>,
+    /// Invites that no policy accepts.
+    forbidden: BTreeSet<String>,
+    /// The URI of a room that is not to be entered by itself.
+    pub barred: Option<String>,
+    microphone: Microphone,
+    may_unmute: bool,
+    dialogs: Dialogs,
+    connects: Budget,
+    calls: Budget,
+    requests: Budget,
+    wakeups: Budget,
+}
+
+#[derive(PartialEq, Eq)]
+enum Microphone {
+    Open,
+    Muted,
+}
+
+/// Attempts that may be made: `full` at once, then one per `refill`.
+struct Budget {
+    what: &'static str,
+    full: u64,
+    refill: Span,
+    left: u64,
+    since: Time,
+}
+
+impl Watch {
+    pub fn new(seed: u64) -> Watch {
+        Watch {
+            seed,
+            traces: std::env::var_os("SIM_TRACE").is_some(),
+            steps: 0,
+            most_bytes: 0,
+            ids: BTreeMap::new(),
+            forbidden: BTreeSet::new(),
+            barred: None,
+            microphone: Microphone::Open,
+            may_unmute: false,
+            dialogs: Dialogs::default(),
+            connects: Budget::new("connects", 15, Span::from_secs(4)),
+            calls: Budget::new("calls", 15, Span::from_secs(4)),
+            requests: Budget::new("requests", 30, Span::from_secs(2)),
+            wakeups: Budget::new("wake-ups", 400, Span::from_millis(50)),
+        }
+    }
+
+    /// A new process: it knows nothing of the past, and its first attempts are first ones.
+    pub fn restarted(&mut self, now: Time) {
+        self.barred = None;
+        self.microphone = Microphone::Open;
+        self.may_unmute = false;
+        self.dialogs = Dialogs::default();
+        for budget in [&mut self.connects, &mut self.calls, &mut self.requests] {
+            (budget.left, budget.since) = (budget.full, now);
+        }
+    }
+
+    pub fn on_input(&mut self, now: Time, input: &Input<'_>) {
+        self.trace(now, "<", || match input {
+            Input::Sip { bytes, .. } => head(bytes),
+            Input::QssFrame(text) => (*text).to_owned(),
+            other => format!("{other:?}"),
+        });
+        match input {
+            Input::QssFrame(text) if text.contains(r#""request":"invite""#) => {
+                self.calls.left += 1;
+                self.requests.left += 2;
+                if text.contains(STRANGER)
+                    && let Ok(frame) = serde_json::from_str::<Value>(text)
+                    && let Some(id) = frame["requestID"].as_str()
+                {
+                    self.forbidden.insert(id.to_owned());
+                }
+            }
+            Input::Local { line, .. } => {
+                self.calls.left += 1;
+                self.requests.left += 2;
+                self.may_unmute |= line.contains("off") || line.contains("false") || line.contains("unmute");
+                if line.contains("join") {
+                    self.barred = None;
+                }
+            }
+            Input::Sip { bytes, .. } => self.dialogs.heard(bytes),
+            Input::QssFrame(_)
+            | Input::Start { .. }
+            | Input::QssOpened
+            | Input::QssAlive
+            | Input::QssPong
+            | Input::QssClosed(_)
+            | Input::Routed { .. }
+            | Input::Media(_)
+            | Input::Stop => {}
+        }
+    }
+
+    /// The wish of a person to open the microphone has been fulfilled.
+    pub fn unmuted(&mut self) {
+        self.may_unmute = false;
+    }
+
+    pub fn on_wakeup(&mut self, now: Time) {
+        self.wakeups.spend(now, self.seed);
+    }
+
+    pub fn on_outputs(&mut self, now: Time, outputs: &Outbox) {
+        let seed = self.seed;
+        assert!(outputs.len() <= MAX_OUTPUTS, "seed {seed}: {} outputs in one step", outputs.len());
+        for output in outputs {
+            self.trace(now, ">", || match output {
+                Output::SipSend { bytes, .. } => head(bytes),
+                other => format!("{other:?}"),
+            });
+            match output {
+                Output::QssOpen => self.connects.spend(now, seed),
+                Output::QssSend(text) => self.on_message(now, text),
+                Output::SipSend { bytes, .. } => {
+                    self.dialogs.said(bytes);
+                    if bytes.starts_with(b"INVITE ") {
+                        self.on_invite(now, bytes);
+                    }
+                }
+                Output::Media(Command::Mute(true)) => self.microphone = Microphone::Muted,
+                Output::Media(Command::Mute(false)) => {
+                    let allowed = self.microphone == Microphone::Open || self.may_unmute;
+                    assert!(allowed, "seed {seed}: somebody opened the microphone from afar");
+                    self.microphone = Microphone::Open;
+                }
+                Output::Media(_)
+                | Output::QssPing
+                | Output::QssClose
+                | Output::Resolve { .. }
+                | Output::Status(_)
+                | Output::Reply { .. }
+                | Output::Exit => {}
+            }
+        }
+    }
+
+    fn trace(&self, now: Time, way: &str, what: impl FnOnce() -> String) {
+        if self.traces {
+            eprintln!("{now} {way} {}", what());
+        }
+    }
+
+    /// One id, one message: a repetition is the same text (docs/qss.md, Frames).
+    fn on_message(&mut self, now: Time, text: &str) {
+        let seed = self.seed;
+        let frame: Value = serde_json::from_str(text).expect("the agent writes JSON");
+        if frame.get("request").is_some() {
+            let id = frame["requestID"].as_str().expect("an id").to_owned();
+            let hash = fingerprint(text.as_bytes());
+            match self.ids.insert(id, hash) {
+                Some(known) => assert_eq!(known, hash, "seed {seed}: an id stands for one message: {text}"),
+                None => self.requests.spend(now, seed),
+            }
+        }
+        if frame.get("answer").is_some() {
+            let id = frame["requestID"].as_str().expect("an id");
+            assert!(!self.forbidden.contains(id), "seed {seed}: a stranger's invite was accepted: {text}");
+        }
+    }
+
+    fn on_invite(&mut self, now: Time, bytes: &[u8]) {
+        let seed = self.seed;
+        let text = String::from_utf8_lossy(bytes);
+        let uri = text.split(' ').nth(1).expect("a request URI");
+        assert!(!uri.starts_with(STRANGERS_ROOM), "seed {seed}: calls a stranger's room");
+        let to = value(&text, "To", "t").expect("a To");
+        // A retransmission is told from a new call by its id, a re-INVITE by its tag.
+        let call_id = value(&text, "Call-ID", "i").expect("a Call-ID");
+        if to.contains("tag=") || self.ids.insert(call_id.to_owned(), 0).is_some() {
+            return;
+        }
+        self.calls.spend(now, seed);
+        let barred = self.barred.as_deref() == Some(uri);
+        assert!(!barred, "seed {seed}: back by itself in a room that sent us away");
+    }
+
+    /// `bytes`: what the agent holds, 0 if nobody counts.
+    pub fn after_step(&mut self, now: Time, deadline: Option<Time>, rung: &str, streams: bool, bytes: i64) {
+        let seed = self.seed;
+        self.steps += 1;
+        let open = &self.dialogs.open;
+        assert!(open.len() <= 1, "seed {seed}: {} answered calls at once: {open:?}", open.len());
+        self.most_bytes = self.most_bytes.max(bytes);
+        assert!(bytes <= MAX_BYTES, "seed {seed}: the agent holds {bytes} bytes");
+        assert!(streams || rung != "playing", "seed {seed}: says that it plays, without a stream");
+        assert!(deadline.is_none_or(|at| at.since(now) <= MAX_SLEEP), "seed {seed}: sleeps until {deadline:?}");
+    }
+}
+
+/// The calls as both sides have spoken of them; by Call-ID.
+#[derive(Default)]
+struct Dialogs {
+    asked: BTreeSet<String>,
+    answered: BTreeSet<String>,
+    /// Answered, and the answer acknowledged.
+    open: BTreeSet<String>,
+    over: BTreeSet<String>,
+}
+
+impl Dialogs {
+    fn said(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let Some(id) = value(&text, "Call-ID", "i") else { return };
+        if text.starts_with("INVITE ") {
+            self.asked.insert(id.to_owned());
+        } else if text.starts_with("ACK ") && self.answered.contains(id) && !self.over.contains(id) {
+            self.open.insert(id.to_owned());
+        } else if text.starts_with("BYE ") {
+            self.end(id);
+        }
+    }
+
+    fn heard(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let Some(id) = value(&text, "Call-ID", "i").filter(|id| self.asked.contains(*id)) else { return };
+        let of_invite = value(&text, "CSeq", "CSeq").is_some_and(|cseq| cseq.ends_with("INVITE"));
+        if text.starts_with("SIP/2.0 2") && of_invite {
+            self.answered.insert(id.to_owned());
+        }
+        // RFC 3261 12.2.1.2: these end the dialog.
+        if ["BYE ", "SIP/2.0 481", "SIP/2.0 408"].iter().any(|start| text.starts_with(start)) {
+            self.end(id);
+        }
+    }
+
+    fn end(&mut self, id: &str) {
+        self.open.remove(id);
+        self.over.insert(id.to_owned());
+    }
+}
+
+/// What tells one SIP message from another.
+fn head(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let first = text.lines().next().unwrap_or_default();
+    let (id, cseq) = (value(&text, "Call-ID", "i"), value(&text, "CSeq", "CSeq"));
+    format!("{first} | {} | {}", id.unwrap_or_default(), cseq.unwrap_or_default())
+}
+
+/// The value of a header, in its long or its short form.
+fn value<'a>(text: &'a str, long: &str, short: &str) -> Option<&'a str> {
+    let named = |line: &'a str| line.split_once(':').filter(|(name, _)| *name == long || *name == short);
+    text.lines().find_map(named).map(|(_, value)| value.trim())
+}
+
+impl Budget {
+    fn new(what: &'static str, full: u64, refill: Span) -> Budget {
+        Budget { what, full, refill, left: full, since: Time::ZERO }
+    }
+
+    fn spend(&mut self, now: Time, seed: u64) {
+        let earned = now.since(self.since).as_micros() / self.refill.as_micros();
+        self.since += self.refill.times(earned);
+        self.left = (self.left + earned).min(self.full.max(self.left));
+        assert!(self.left > 0, "seed {seed}: a storm of {} at {now}", self.what);
+        self.left -= 1;
+    }
+}
+
+/// FNV-1a, 64 bits: kept instead of the text.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
