@@ -1,8 +1,11 @@
 //! A small world on virtual time: the real agent (with the real SIP endpoint), a QSS, a mixer and a media thread, all
 //! in one process, seeded. Each step checks what must hold always ([`invariants`]).
 //!
-//! * [`qss`], [`mixer`], [`voice`]: the parties. * [`net`]: what happens to messages on their way. * [`storm`]: seeded
-//! faults for hours. * [`fleet`]: the session cores of many devices at one QSS. * [`memory`]: bytes held.
+//! * [`qss`], [`mixer`], [`voice`]: the parties.
+//! * [`net`]: what happens to messages on their way.
+//! * [`storm`]: seeded faults for hours.
+//! * [`fleet`]: the session cores of many devices at one QSS.
+//! * [`memory`]: bytes held.
 
 pub mod fleet;
 pub mod invariants;
@@ -97,8 +100,8 @@ impl World {
             agent: memory::inside(|| Agent::new(config.clone(), rng.fork())),
             // Of a machine that runs for an hour.
             now: Time::from_millis(3_600_000),
-            qss: Qss::new(),
-            mixer: Mixer::new(),
+            qss: Qss::default(),
+            mixer: Mixer::default(),
             voice: Voice::default(),
             seed,
             events: Vec::new(),

@@ -51,8 +51,8 @@ struct Call {
     cseq: u32,
 }
 
-impl Mixer {
-    pub fn new() -> Mixer {
+impl Default for Mixer {
+    fn default() -> Mixer {
         Mixer {
             up: true,
             manner: Manner::Answer,
@@ -64,7 +64,9 @@ impl Mixer {
             tags: 0,
         }
     }
+}
 
+impl Mixer {
     /// The process dies and forgets its calls.
     pub fn kill(&mut self) {
         self.up = false;

@@ -33,8 +33,8 @@ pub struct Qss {
     created: u32,
 }
 
-impl Qss {
-    pub fn new() -> Qss {
+impl Default for Qss {
+    fn default() -> Qss {
         Qss {
             up: true,
             mute: false,
@@ -47,7 +47,9 @@ impl Qss {
             created: 0,
         }
     }
+}
 
+impl Qss {
     pub fn connect(&mut self, link: u32) -> Vec<(u64, Delivery)> {
         if !self.up {
             let error = LinkError { kind: LinkErrorKind::Refused, detail: "refused".into(), retry_after: None };
