@@ -27,6 +27,7 @@ impl ConfigFile {
         file.set("sip", "bind", "127.0.0.1:0").set("sip", "user", device).set("rtp", "bind", "127.0.0.1");
         file.set("audio", "capture", &card.pcm()).set("audio", "playback", &card.pcm());
         file.set_raw("qss", "reconnect_min_ms", "200").set_raw("qss", "reconnect_max_ms", "2000");
+        file.set_raw("qss", "spread_ms", "0");
         file.set_raw("sip", "retry_min_ms", "200").set_raw("sip", "retry_max_ms", "2000");
         file
     }
