@@ -529,12 +529,17 @@ impl Agent {
 
     /// The room cannot be had, or not kept: it pauses, and the next most wanted gets its turn.
     pub(super) fn fail_visit(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
-        let retry_at = match self.visit.as_ref().map(|v| v.origin.clone()) {
-            Some(Origin::Configured(i)) => {
+        let retry_at = match self.visit.as_ref().map(|v| (v.origin.clone(), v.redial.attempts())) {
+            Some((Origin::Configured(i), redials)) => {
                 let pace = self.rooms.pace(i, cause.failure);
+                // What failed within the visit counts for the room, or two refusing rooms would be dialled in turns
+                // as if each were new.
+                if let Some(entry) = self.rooms.entries.get_mut(i) {
+                    entry.backoff.at_least(redials);
+                }
                 self.pause(cx.now, i, pace)
             }
-            Some(Origin::Invited { .. } | Origin::Asked) | None => None,
+            Some((Origin::Invited { .. } | Origin::Asked, _)) | None => None,
         };
         self.attempt_failed(cx, Attempt::Room, cause, retry_at);
         self.end_visit(cx, cause);

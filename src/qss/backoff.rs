@@ -65,6 +65,11 @@ impl Backoff {
         now + retry_after.unwrap_or(Span::ZERO).min(MAX_RETRY_AFTER) + pause
     }
 
+    /// Attempts that were made elsewhere for the same thing count here too.
+    pub fn at_least(&mut self, attempts: u32) {
+        self.attempts = self.attempts.max(attempts);
+    }
+
     /// A pause of at least `min`, anywhere in `min..=2 * window`: for a peer that is reached without a connection and
     /// would otherwise be asked again in the same instant.
     pub fn next_with_floor(&mut self, now: Time, rng: &mut Rng) -> Time {
