@@ -202,6 +202,8 @@ pub struct Audio {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Jitter {
+    /// From arrival to the card, the packet's own length included. 10 ms more than a packet spare a mixer's uneven ticks
+    /// the cuts and stretches that would follow them.
     pub min: Span,
     pub max: Span,
 }
@@ -305,7 +307,7 @@ impl Default for Config {
                 reopen_interval: Span::from_millis(500),
                 mute_at_start: false,
             },
-            jitter: Jitter { min: Span::from_millis(20), max: Span::from_millis(200) },
+            jitter: Jitter { min: Span::from_millis(30), max: Span::from_millis(200) },
             status: Status { socket: None, stdout: true, heartbeat: Span::from_secs(300), backlog: 256 },
         }
     }
