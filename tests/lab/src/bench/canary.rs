@@ -1,5 +1,5 @@
-//! Whether the machine kept pace: a thread on each processor that does nothing but wake up on time, above everything
-//! that is measured. When it comes late, nobody could have been on time.
+//! Whether the machine kept pace: a thread on each processor that does nothing but wake up on time, with the priority
+//! that mixer and baresip have. When it comes late, so may have they.
 
 use crate::clock::{become_realtime, mono_us, sleep_until};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ struct Shared {
 const PERIOD_US: u64 = 1_000;
 /// Lateness below this is not worth remembering.
 const NOTED_US: u64 = 1_000;
-const PRIORITY: u8 = 90;
+const PRIORITY: u8 = 10;
 /// A machine of many processors is watched on the first few.
 const MOST: usize = 8;
 
@@ -74,7 +74,7 @@ fn watch(processor: usize, shared: &Shared) {
     }
 }
 
-/// Ties the calling thread to a processor and puts it above everything that is measured; whether that was allowed.
+/// Ties the calling thread to a processor and puts it above everything ordinary; whether that was allowed.
 fn stand_on(processor: usize) -> bool {
     // SAFETY: all-zero is a valid set; it outlives the call, which takes it with its size; 0 is the calling thread.
     unsafe {

@@ -31,6 +31,8 @@ pub struct Visit {
     pub stations: [Seen; 2],
     /// The canary's worst while they talked and chirped, ms.
     pub stall_ms: f64,
+    /// The same from the first call until then: it may have left the mixer with a queue.
+    pub early_stall_ms: f64,
     /// Xruns of either card in the same time; nobody asked for any.
     pub xruns: usize,
     /// Of all processors, percent, in the same time.
@@ -74,6 +76,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const AUDIBLE: i16 = 184;
 /// More than this, and a thread of the machine that should have run did not.
 const MOST_STALL_MS: f64 = 3.0;
+/// A tick of the mixer.
+const MOST_EARLY_STALL_MS: f64 = 20.0;
 
 impl Visit {
     pub fn make(
@@ -132,13 +136,18 @@ impl Visit {
         if stations.iter().any(|seen| seen.delay.as_ref().is_some_and(|delay| delay.found.is_empty())) {
             return Err(format!("{}: a station heard nothing of the other", kind.word()).into());
         }
-        Ok(Visit { kind, stations, stall_ms: canary.worst_ms(from_us, to_us), xruns, machine_busy })
+        let stall_ms = canary.worst_ms(from_us, to_us);
+        let early_stall_ms = canary.worst_ms(ordered_us[0], from_us);
+        Ok(Visit { kind, stations, stall_ms, early_stall_ms, xruns, machine_busy })
     }
 
     /// Why it must not be quoted.
     pub fn spoilt(&self) -> Option<String> {
-        let stall = (self.stall_ms > MOST_STALL_MS).then(|| format!("the machine stalled for {:.1} ms", self.stall_ms));
-        stall.or_else(|| (self.xruns > 0).then(|| format!("{} xruns of the virtual cards", self.xruns)))
+        let words = |ms: f64| format!("the machine stalled for {ms:.1} ms");
+        let stall = (self.stall_ms > MOST_STALL_MS).then(|| words(self.stall_ms));
+        let early = (self.early_stall_ms > MOST_EARLY_STALL_MS).then(|| words(self.early_stall_ms) + " before");
+        let xruns = (self.xruns > 0).then(|| format!("{} xruns of the virtual cards", self.xruns));
+        stall.or(early).or(xruns)
     }
 }
 
