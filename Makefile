@@ -43,7 +43,8 @@ test: packages-test
 	cargo build --locked --workspace
 	@mkdir -p target/lab
 	@cargo test --locked --workspace --no-fail-fast 2>&1 | tee target/lab/test.log && rc=0 || rc=$$?; \
-	  awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "%d passed, %d failed\n", passed, failed }' target/lab/test.log; \
+	  awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
+	    END { printf "%d passed, %d failed%s\n", passed, failed, ignored ? ", " ignored " ignored" : "" }' target/lab/test.log; \
 	  exit $$rc
 
 bench: packages-bench

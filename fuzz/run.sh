@@ -3,18 +3,13 @@
 #
 # What they find goes to target/fuzz/TARGET: the inputs that reached new code, and those that made it panic
 # (crash-*, timeout-*). A crash becomes a file of fuzz/corpus/TARGET together with its repair; `make test` replays these.
-#   run.sh --shrink [TARGET...]   adds to fuzz/corpus what new code needs, as few and as small inputs as possible
 #
-# libFuzzer's instrumentation is a flag of the compiler, so the stable toolchain does; no cargo-fuzz is needed, which
-# works as well (`cargo +nightly fuzz run TARGET`) and adds the address sanitizer.
+# libFuzzer's instrumentation is a flag of the compiler, so the stable toolchain does and no cargo-fuzz is needed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-seconds=60 shrink=
-case ${1:-} in
-  --shrink) shrink=1; shift ;;
-  [0-9]*) seconds=$1; shift ;;
-esac
+seconds=60
+case ${1:-} in [0-9]*) seconds=$1; shift ;; esac
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(sed -n 's#^path = "targets/\(.*\)\.rs"$#\1#p' fuzz/Cargo.toml)
 
@@ -23,19 +18,16 @@ flags='--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1'
 for option in level=4 inline-8bit-counters pc-table trace-compares stack-depth; do
   flags+=" -Cllvm-args=-sanitizer-coverage-$option"
 done
-# With --target, build scripts and macros are left alone.
+# The versions are the product's. With --target, build scripts and macros are left alone.
+cp Cargo.lock fuzz/Cargo.lock
 env -u CARGO_BUILD_BUILD_DIR RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" CARGO_TARGET_DIR="$PWD/target/fuzz/build" \
-  cargo build --locked --quiet --release --manifest-path fuzz/Cargo.toml --target "$triple"
+  cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target "$triple"
 
 failed=()
 for target in "${targets[@]}"; do
   binary=target/fuzz/build/$triple/release/$target
   found=target/fuzz/$target
   mkdir -p "$found/inputs" "fuzz/corpus/$target"
-  if [ -n "$shrink" ]; then
-    "$binary" -merge=1 -max_len=2048 "fuzz/corpus/$target" "$found/inputs" 2>&1 | tail -n 1
-    continue
-  fi
   log=$found/log
   options=(-max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$found/")
   [ ! -f "fuzz/$target.dict" ] || options+=(-dict="fuzz/$target.dict")
