@@ -9,15 +9,14 @@
 //! The media thread follows: `Open` with the dial (the card takes its time to open), `Start` with the answer, `Update`
 //! with a re-INVITE, `Stats` and `Stop` at the end. A dial that fails leaves the card open for the next one.
 
+use super::offer::{cap, local, stream_params};
 use super::visit::{Hearing, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
-use crate::config::{self, Config};
-use crate::media::command::{CardEvent, Command, Event as MediaEvent, PacketKind, StreamParams};
+use crate::media::command::Command;
 use crate::media::plan::{self, Plan};
-use crate::sdp::{Local, Negotiated};
+use crate::sdp::Negotiated;
 use crate::sip::endpoint::{self, CallId, EndCause, Event as SipEvent};
-use crate::status::Rung;
-use crate::status::event::{Attempt, Card, Kind};
+use crate::status::event::Attempt;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time};
 
@@ -33,9 +32,6 @@ const INVITED_REDIALS: u32 = 3;
 
 /// Calls whose end is waited for; more than one is rare (an invite that replaces a call).
 const MAX_ENDING: usize = 8;
-
-/// RFC 7587 6.1: the range of `maxaveragebitrate`.
-const MIN_BITRATE: u32 = 6_000;
 
 impl Agent {
     /// `ports`: of the media thread's RTP and RTCP sockets.
@@ -272,114 +268,11 @@ impl Agent {
         plan::plan(&self.config.codec, cap(visit, &self.config.codec))
     }
 
-    // --- what the media thread says ------------------------------------------------------------------------------
-
-    pub(super) fn on_media(&mut self, cx: &mut Cx<'_>, event: MediaEvent) {
-        match event {
-            MediaEvent::Bound { rtp_port, rtcp_port } => self.voice.ports = Some((rtp_port, rtcp_port)),
-            // Said before a hold reached the media thread, these three are no longer true.
-            MediaEvent::Sending { call } => self.on_stream(cx, call, None, |up, _| up.sending = up.params.send),
-            MediaEvent::NotSending { call } => self.on_not_sending(cx, call),
-            MediaEvent::Receiving { call } => {
-                self.on_stream(cx, call, None, |up, _| {
-                    up.hearing = match up.hearing {
-                        Hearing::Packets | Hearing::Silence(_) => Hearing::Packets,
-                        held @ Hearing::Held { .. } => held,
-                    }
-                });
-            }
-            MediaEvent::Silent { call, since } => self.on_silent(cx, call, since),
-            MediaEvent::Playing { call } => {
-                self.on_stream(cx, call, None, |up, _| up.playing = up.hearing == Hearing::Packets);
-            }
-            MediaEvent::NotPlaying { call } => {
-                let cause = self.card_cause(Failure::NotPlaying);
-                self.on_stream(cx, call, Some(cause), |up, _| up.playing = false);
-            }
-            MediaEvent::Invalid { kind, more, .. } => {
-                let what = match kind {
-                    PacketKind::Rtp => "rtp_invalid",
-                    PacketKind::Rtcp => "rtcp_invalid",
-                };
-                self.problems(cx, what, more);
-            }
-            // The SIP BYE follows, or the silence does.
-            MediaEvent::PeerBye { .. } => {}
-            MediaEvent::Card(event) => self.on_card(cx, event),
-            MediaEvent::Stats(stats) => self.on_stats(cx, stats),
-            MediaEvent::Alive => {}
-        }
-    }
-
-    /// Packets stopped leaving; or none has ever left, which changes no rung: a snapshot says why.
-    fn on_not_sending(&mut self, cx: &mut Cx<'_>, call: u32) {
-        let cause = self.card_cause(Failure::NotSending);
-        let Some(up) = self.visit.as_mut().and_then(Visit::up_mut).filter(|up| up.call.0 == call) else { return };
-        if std::mem::replace(&mut up.sending, false) {
-            self.observe(cx, Some(&cause));
-        } else {
-            self.reporter.explain(Rung::Sending, &cause);
-            self.snapshot_soon(cx);
-        }
-    }
-
-    /// The first silence counts, its repetitions only confirm it. A mixer that was restarted says 481 to the probe, and
-    /// need not be waited for.
-    fn on_silent(&mut self, cx: &mut Cx<'_>, call: u32, since: Span) {
-        let Some(up) = self.visit.as_mut().and_then(Visit::up_mut).filter(|up| up.call.0 == call) else { return };
-        match up.hearing {
-            Hearing::Packets => up.hearing = Hearing::Silence(cx.now - since),
-            Hearing::Silence(_) | Hearing::Held { .. } => return,
-        }
-        up.playing = false;
-        self.observe(cx, Some(&Failure::MediaSilent.into()));
-        self.probe(cx);
-    }
-
     /// Asks the mixer whether it still knows the call, by offering again what holds already.
-    fn probe(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn probe(&mut self, cx: &mut Cx<'_>) {
         let (Some(up), Some(ports)) = (self.visit.as_ref().and_then(Visit::up), self.voice.ports) else { return };
         let (call, offer) = (up.call, local(&self.config, ports, up.plan));
         self.with_sip(cx, |sip, now, out| sip.modify(now, call, offer, out));
-    }
-
-    /// Events of an earlier call's stream find none.
-    fn on_stream(&mut self, cx: &mut Cx<'_>, call: u32, cause: Option<Cause>, change: impl FnOnce(&mut Up, Time)) {
-        if let Some(up) = self.visit.as_mut().and_then(Visit::up_mut).filter(|up| up.call.0 == call) {
-            change(up, cx.now);
-            self.observe(cx, cause.as_ref());
-        }
-    }
-
-    fn on_card(&mut self, cx: &mut Cx<'_>, event: CardEvent) {
-        let (card, cause) = match event {
-            CardEvent::Opened { rate, period, buffer } => {
-                self.voice.trouble = None;
-                (Card::Opened { rate, period, buffer }, None)
-            }
-            CardEvent::Lost { error } => {
-                self.reporter.counters.card_losses += 1;
-                if self.voice.trouble.replace(error) == Some(error) {
-                    return;
-                }
-                (Card::Lost, Some(Cause::from(Failure::from(error))))
-            }
-            CardEvent::Returned { away } => {
-                self.voice.trouble = None;
-                (Card::Returned { away_ms: away.as_millis() }, None)
-            }
-            CardEvent::Xrun { count } => {
-                self.reporter.counters.xruns += u64::from(count);
-                return;
-            }
-            CardEvent::Closed => return,
-        };
-        self.emit(cx, Kind::Card { card }, cause);
-    }
-
-    /// A card in trouble explains more than what follows from it.
-    fn card_cause(&self, otherwise: Failure) -> Cause {
-        self.voice.trouble.map_or(otherwise, Failure::from).into()
     }
 
     pub(super) fn drain_sip(&mut self, cx: &mut Cx<'_>, outputs: endpoint::Outbox) {
@@ -417,58 +310,6 @@ fn may_have_moved(failure: Failure) -> bool {
     MOVED.contains(&failure)
 }
 
-/// The cap in bit/s: the room's, the configuration's, or the smaller of both; 0: none.
-fn cap(visit: &Visit, codec: &config::Codec) -> u32 {
-    let configured = Some(codec.cap_kbps).filter(|kbps| *kbps > 0);
-    let smaller = match (visit.room.bitrate_kbps, configured) {
-        (Some(room), Some(own)) => Some(room.min(own)),
-        (room, own) => room.or(own),
-    };
-    smaller.unwrap_or(0).saturating_mul(1_000)
-}
-
-fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Plan) -> Local {
-    let codec = &config.codec;
-    Local {
-        address: Some(config.rtp.bind).filter(|bind| !bind.is_unspecified()),
-        rtp_port,
-        rtcp_port,
-        ptime: plan.ptime,
-        max_average_bitrate: plan.max_average_bitrate,
-        fec: match codec.fec {
-            config::FecMode::Off => false,
-            config::FecMode::On | config::FecMode::Auto => true,
-        },
-        dtx: codec.dtx,
-        active: true,
-    }
-}
-
-/// The plan under the peer's limits. Its `maxaveragebitrate` is law (RFC 7587 6.1), unless it is the very number we
-/// offered: Asterisk copies ours into its answer, and ours limits what it sends, not what it takes. Its `ptime` is a
-/// wish (RFC 8866 6.4), granted when longer than the plan's; 20 ms is what every mixer says and wishes nothing.
-fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: Plan, cap: u32) -> StreamParams {
-    let longer = [40, 60].map(Span::from_millis);
-    let wish = media.ptime.filter(|wish| longer.contains(wish) && *wish > plan.ptime);
-    let own_limit = |limit: &u32| *limit != plan.max_average_bitrate;
-    let limit = media.max_average_bitrate.filter(own_limit).unwrap_or(u32::MAX).max(MIN_BITRATE);
-    StreamParams {
-        call: call.0,
-        remote_rtp: media.remote_rtp,
-        remote_rtcp: media.remote_rtcp,
-        rtcp_mux: media.rtcp_mux,
-        send_payload_type: media.send_payload_type,
-        receive_payload_type: media.receive_payload_type,
-        telephone_event: media.telephone_event,
-        ssrc,
-        ptime: wish.unwrap_or(plan.ptime),
-        bitrate: plan.bitrate.min(limit),
-        cap,
-        send: media.send,
-        receive: media.receive,
-    }
-}
-
 /// What the peer said about the end, for people.
 fn words_of(end: &EndCause) -> String {
     match end {
@@ -480,41 +321,5 @@ fn words_of(end: &EndCause) -> String {
         | EndCause::Unroutable(_)
         | EndCause::AuthenticationFailed
         | EndCause::NoCommonMedia => String::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn negotiated(ptime_ms: Option<u64>, max_average_bitrate: Option<u32>) -> Negotiated {
-        let remote = "192.0.2.1:20000".parse().expect("an address");
-        Negotiated {
-            remote_rtp: remote,
-            remote_rtcp: remote,
-            rtcp_mux: true,
-            send_payload_type: 107,
-            receive_payload_type: 96,
-            telephone_event: None,
-            ptime: ptime_ms.map(Span::from_millis),
-            max_average_bitrate,
-            send: true,
-            receive: true,
-        }
-    }
-
-    #[test]
-    fn the_peers_limits_bend_the_plan_and_its_echo_does_not() {
-        let plan = Plan { ptime: Span::from_millis(20), bitrate: 32_000, max_average_bitrate: 24_000 };
-        let params = |ptime, limit| {
-            let params = stream_params(CallId(1), 7, &negotiated(ptime, limit), plan, 64_000);
-            (params.ptime.as_millis(), params.bitrate)
-        };
-        assert_eq!(params(None, None), (20, 32_000));
-        assert_eq!(params(Some(20), Some(16_000)), (20, 16_000));
-        assert_eq!(params(Some(20), Some(24_000)), (20, 32_000), "our own number came back");
-        assert_eq!(params(Some(60), Some(1)), (60, MIN_BITRATE));
-        assert_eq!(params(Some(10), None), (20, 32_000), "the cap may need the longer packet");
-        assert_eq!(params(Some(50), None), (20, 32_000), "Opus has no such packet here");
     }
 }

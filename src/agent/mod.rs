@@ -18,8 +18,10 @@
 //! The third is the process itself: [`Phase`]. A lost QSS ends no call: the visit's membership becomes *unproven*, is
 //! asked for again after the next registration, and only `call_grace` or a refusal ends the call.
 //!
-//! * [`visit`]: what a visit is. * [`rooms`]: which room, join, leave, rejoin. * [`call`]: dial, hang up, media.
-//! * [`invites`]: policy and races. * [`local`]: the local socket. * [`report`]: facts to events.
+//! * [`visit`]: what a visit is. * [`rooms`]: which room; [`pace`]: how soon again. * [`membership`]: join, leave, rejoin.
+//! * [`call`]: dial and hang up; [`offer`]: what is offered. * [`sound`]: what the media thread says.
+//! * [`invites`]: policy and races. * [`notices`]: what the QSS tells about rooms. * [`local`]: the local socket.
+//! * [`report`]: facts to events.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
@@ -27,8 +29,13 @@
 mod call;
 mod invites;
 mod local;
+mod membership;
+mod notices;
+mod offer;
+mod pace;
 mod report;
 mod rooms;
+mod sound;
 mod visit;
 
 use crate::config::Config;

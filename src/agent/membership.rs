@@ -1,0 +1,268 @@
+//! The visit and the QSS: what its session, its replies and its silence mean for the room we are in or on our way to.
+//!
+//! ```text
+//!   Asked --answer--> Admitted --session lost--> Unproven --asked again, answer--> Admitted
+//!     | refused          |                          | refused, or `call_grace` is over
+//!     +------------------+------- end of the visit -+
+//! ```
+
+use super::pace::Pace;
+use super::rooms::Pause;
+use super::visit::{Membership, Origin, Proof, Visit};
+use super::{Agent, Cx};
+use crate::config::RoomTarget;
+use crate::qss::message;
+use crate::qss::requests::Ticket;
+use crate::qss::session::Reply;
+use crate::status::Rung;
+use crate::status::event::Attempt;
+use crate::status::failure::{Cause, Failure};
+use crate::time::Time;
+
+impl Agent {
+    // --- the session ---------------------------------------------------------------------------------------------
+
+    pub(super) fn on_registered(&mut self, cx: &mut Cx<'_>) {
+        self.reporter.registered();
+        self.rooms.session_decided();
+        self.observe(cx, None);
+        self.ask_again(cx);
+        self.advance(cx);
+        self.snapshot_soon(cx);
+    }
+
+    /// Proves an unproven membership.
+    fn ask_again(&mut self, cx: &mut Cx<'_>) {
+        let Some(Visit { membership: Membership::Unproven { until, .. }, room, .. }) = &self.visit else { return };
+        let until = *until;
+        let membership = match room.id.clone() {
+            Some(id) if !self.config.qss.names.join_room.is_empty() => {
+                let proof = match self.ask(cx, Some(&id)) {
+                    Some(ticket) => Proof::Asked(ticket),
+                    None if self.session.is_registered() => Proof::Again(cx.now + self.config.sip.retry_min),
+                    None => Proof::NoSession,
+                };
+                Membership::Unproven { until, proof }
+            }
+            Some(_) | None => Membership::Admitted,
+        };
+        if let Some(visit) = &mut self.visit {
+            visit.membership = membership;
+        }
+    }
+
+    pub(super) fn on_session_lost(&mut self, cx: &mut Cx<'_>, cause: &Cause, was_registered: bool, retry_at: Time) {
+        self.reporter.backlog.link_lost();
+        self.rooms.session_decided();
+        let grace_ends = cx.now + self.config.qss.call_grace;
+        if let Some(visit) = &mut self.visit {
+            match visit.membership {
+                Membership::Direct => {}
+                Membership::Admitted => {
+                    visit.membership = Membership::Unproven { until: grace_ends, proof: Proof::NoSession }
+                }
+                Membership::Unproven { until, .. } => {
+                    visit.membership = Membership::Unproven { until, proof: Proof::NoSession };
+                }
+                // Nothing has come of it yet; the room is chosen again with the next session.
+                Membership::Asked(_) => self.end_visit(cx, cause),
+            }
+        }
+        if was_registered {
+            self.observe(cx, Some(cause));
+        }
+        self.attempt_failed(cx, Attempt::Session, cause, Some(retry_at));
+    }
+
+    // --- replies to join, create, leave --------------------------------------------------------------------------
+
+    pub(super) fn on_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: Reply) {
+        let Some(visit) = &mut self.visit else { return };
+        if visit.inquiry == Some(ticket) {
+            visit.inquiry = None;
+            return self.on_inquiry_reply(cx, reply);
+        }
+        match visit.membership {
+            Membership::Asked(asked) if asked == ticket => {}
+            Membership::Unproven { proof: Proof::Asked(asked), .. } if asked == ticket => {}
+            // leaveRoom: whatever the answer, we are out.
+            Membership::Direct | Membership::Asked(_) | Membership::Admitted | Membership::Unproven { .. } => return,
+        }
+        match reply {
+            Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
+            Reply::Refused { code, message } => self.on_room_refused(cx, code, message),
+            Reply::TimedOut => self.on_room_undecided(cx, &Failure::RoomTimedOut.into()),
+            // The loss of the session has said all there is to say.
+            Reply::LinkLost => {}
+        }
+    }
+
+    /// The mixer of a room that the QSS described does not answer: perhaps the room has another one by now.
+    pub(super) fn inquire(&mut self, cx: &mut Cx<'_>) {
+        let Some(Visit { membership: Membership::Admitted, inquiry: None, room, origin, .. }) = &self.visit else {
+            return;
+        };
+        let id = match origin {
+            Origin::Configured(_) | Origin::Asked => room.id.clone(),
+            // Invited is not admitted to join by itself.
+            Origin::Invited { .. } => None,
+        };
+        if let Some(id) = id
+            && let Some(ticket) = self.ask(cx, Some(&id))
+            && let Some(visit) = &mut self.visit
+        {
+            visit.inquiry = Some(ticket);
+        }
+    }
+
+    /// Where the room is now, or that it is gone. Without an answer the old address is dialled on.
+    fn on_inquiry_reply(&mut self, cx: &mut Cx<'_>, reply: Reply) {
+        match reply {
+            // The next dial takes the new address, at its own time: two that alternate must not make a storm.
+            Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
+            Reply::Refused { code: Some(code @ (403 | 404)), message } => {
+                self.on_room_refused(cx, Some(code), message);
+            }
+            Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => {}
+        }
+    }
+
+    fn on_admitted(&mut self, cx: &mut Cx<'_>, described: Option<message::Room>) {
+        let Some(visit) = &mut self.visit else { return };
+        if let Some(described) = described {
+            let known = std::mem::take(&mut visit.room);
+            visit.room = message::Room {
+                id: described.id.clone().or(known.id),
+                sip_uri: described.sip_uri.clone().or(known.sip_uri),
+                bitrate_kbps: described.bitrate_kbps.or(known.bitrate_kbps),
+                ..described
+            };
+        }
+        if let Origin::Configured(i) = visit.origin
+            && let Some(entry) = self.rooms.entries.get_mut(i)
+        {
+            match entry.config.target {
+                RoomTarget::Create => entry.created = visit.room.id.clone(),
+                RoomTarget::Id(_) | RoomTarget::SipUri(_) => {}
+            }
+        }
+        visit.membership = Membership::Admitted;
+        self.reporter.succeeded(Attempt::Room);
+        if visit.room.sip_uri.is_none() {
+            return self.fail_visit(cx, &Failure::RoomWithoutSipUri.into());
+        }
+        self.follow_room(cx);
+    }
+
+    fn on_room_refused(&mut self, cx: &mut Cx<'_>, code: Option<u16>, message: String) {
+        let failure = match code {
+            Some(403) => Failure::RoomForbidden,
+            Some(404) => Failure::RoomNotFound,
+            // No such request at this QSS: media alone joins.
+            Some(501) if self.visit.as_ref().is_some_and(|v| v.room.sip_uri.is_some()) => {
+                return self.on_admitted(cx, None);
+            }
+            Some(code @ 500..) => {
+                return self.on_room_undecided(cx, &Cause::new(Failure::RoomRefused(code.into()), message));
+            }
+            code => Failure::RoomRefused(code.map_or(0, i32::from)),
+        };
+        self.fail_visit(cx, &Cause::new(failure, message));
+    }
+
+    /// The QSS does not say whether we may be in the room. A call that is up waits for its word, within the grace.
+    fn on_room_undecided(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        let Some(visit) = &mut self.visit else { return };
+        let Membership::Unproven { until, .. } = visit.membership else { return self.fail_visit(cx, cause) };
+        let again = visit.redial.next_with_floor(cx.now, &mut self.rng);
+        visit.membership = Membership::Unproven { until, proof: Proof::Again(again) };
+        self.attempt_failed(cx, Attempt::Room, cause, Some(again));
+    }
+
+    // --- the end of a visit --------------------------------------------------------------------------------------
+
+    /// Hangs up, leaves the room at the QSS, and forgets it. The ladder is told why.
+    pub(super) fn end_visit(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        if self.visit.is_none() {
+            return;
+        }
+        self.end_leg(cx, cause);
+        self.release_card(cx);
+        let Some(visit) = self.visit.take() else { return };
+        let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
+        let leave_room = self.config.qss.names.leave_room.clone();
+        if let (Membership::Admitted, Some(id), false, false) =
+            (visit.membership, &visit.room.id, out_already, leave_room.is_empty())
+        {
+            let payload = message::room_payload(&self.config.qss.names.room_key, id);
+            self.with_session(cx, |session, now, out| session.request(now, &leave_room, payload, out));
+        }
+        self.observe(cx, Some(cause));
+    }
+
+    /// The room cannot be had, or not kept: it pauses, and the next most wanted gets its turn.
+    pub(super) fn fail_visit(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        let retry_at = match self.visit.as_ref().map(|v| (v.origin.clone(), v.redial.attempts())) {
+            Some((Origin::Configured(i), redials)) => {
+                let pace = self.rooms.pace(i, cause.failure);
+                // What failed within the visit counts for the room, or two refusing rooms would be dialled in turns
+                // as if each were new.
+                if let Some(entry) = self.rooms.entries.get_mut(i) {
+                    entry.backoff.at_least(redials);
+                }
+                self.pause(cx.now, i, pace)
+            }
+            Some((Origin::Invited { .. } | Origin::Asked, _)) | None => None,
+        };
+        self.attempt_failed(cx, Attempt::Room, cause, retry_at);
+        self.end_visit(cx, cause);
+        self.reporter.explain(Rung::Room, cause);
+    }
+
+    fn pause(&mut self, now: Time, i: usize, pace: Pace) -> Option<Time> {
+        let rng = &mut self.rng;
+        let entry = self.rooms.entries.get_mut(i)?;
+        entry.pause = match pace {
+            Pace::Normal => Pause::Until(entry.backoff.next_with_floor(now, rng)),
+            Pace::Slow => Pause::Until(entry.backoff.slow(now, rng)),
+            Pace::Never => Pause::Barred,
+        };
+        match entry.pause {
+            Pause::Until(at) => Some(at),
+            Pause::Ready | Pause::Barred => None,
+        }
+    }
+
+    /// The call of this visit stood long: the next failure is a first one.
+    pub(super) fn forgive(&mut self) {
+        let Some(visit) = &mut self.visit else { return };
+        visit.redial.reset();
+        if let Origin::Configured(i) = visit.origin
+            && let Some(entry) = self.rooms.entries.get_mut(i)
+        {
+            entry.backoff.reset();
+        }
+    }
+
+    /// Leaves for good: the process stops.
+    pub(super) fn leave(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        self.end_visit(cx, cause);
+    }
+
+    pub(super) fn on_visit_timeout(&mut self, cx: &mut Cx<'_>) {
+        let Some(visit) = &mut self.visit else { return };
+        if let Membership::Unproven { until, .. } = visit.membership
+            && until <= cx.now
+        {
+            // Without a session there is nothing to pause for: the room is chosen again once there is one.
+            let cause = Cause::from(Failure::QssLostTooLong);
+            return if self.session.is_registered() { self.fail_visit(cx, &cause) } else { self.end_visit(cx, &cause) };
+        }
+        if let Membership::Unproven { proof: Proof::Again(at), .. } = visit.membership
+            && at <= cx.now
+        {
+            self.ask_again(cx);
+        }
+        self.on_leg_timeout(cx);
+    }
+}

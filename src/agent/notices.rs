@@ -1,0 +1,62 @@
+//! What the QSS tells about rooms: expelled, destroyed, a wish that we mute.
+
+use super::{Agent, Cx, Phase};
+use crate::qss::message::Body;
+use crate::qss::names::{self, Meaning};
+use crate::status::event::{Kind, MutedBy};
+use crate::status::failure::Failure;
+use serde_json::Value;
+
+impl Agent {
+    pub(super) fn on_notice(&mut self, cx: &mut Cx<'_>, name: &str, body: &Body) {
+        self.on_meaning(cx, names::of_event(name), body);
+    }
+
+    /// Events, and requests that mean the same.
+    pub(super) fn on_meaning(&mut self, cx: &mut Cx<'_>, meaning: Meaning, body: &Body) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        match meaning {
+            Meaning::Expelled => self.sent_away(cx, body, Failure::RoomExpelled),
+            Meaning::Destroyed => self.sent_away(cx, body, Failure::RoomDestroyed),
+            Meaning::MuteRequest => self.on_mute_request(cx, body),
+            // An event invites nobody: it could not be answered.
+            Meaning::Invite => {}
+            Meaning::Unknown => self.problem(cx, "qss_unknown_event"),
+        }
+    }
+
+    /// An expulsion without a room, or from the one we are in, ends the visit; it is not tried again by itself.
+    fn sent_away(&mut self, cx: &mut Cx<'_>, body: &Body, failure: Failure) {
+        let fields = body.fields();
+        let Some(visit) = &self.visit else { return };
+        let ours = match (fields.room_id(), visit.room.id.as_deref()) {
+            (Some(named), Some(id)) => named == id,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        let about_us = fields.text("userId").is_none_or(|user| user == self.config.qss.username);
+        if ours && (about_us || failure == Failure::RoomDestroyed) {
+            self.fail_visit(cx, &failure.into());
+        }
+    }
+
+    /// A remote mute is obeyed; a remote *unmute* is not: nobody opens a microphone from afar.
+    fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) {
+        let fields = body.fields();
+        let to_us = fields.text("to").is_none_or(|to| to == self.config.qss.username);
+        if to_us && fields.get("muted").and_then(Value::as_bool) == Some(true) {
+            self.set_muted(cx, true, MutedBy::Remote);
+        }
+    }
+
+    pub(super) fn set_muted(&mut self, cx: &mut Cx<'_>, muted: bool, by: MutedBy) {
+        if self.voice.muted == muted {
+            return;
+        }
+        self.voice.muted = muted;
+        self.media(cx, crate::media::command::Command::Mute(muted));
+        self.emit(cx, Kind::Mute { muted, by }, None);
+    }
+}

@@ -1,0 +1,100 @@
+//! What is offered to the mixer, and what its answer makes of it.
+
+use super::visit::Visit;
+use crate::config::{self, Config};
+use crate::media::command::StreamParams;
+use crate::media::plan::Plan;
+use crate::sdp::{Local, Negotiated};
+use crate::sip::endpoint::CallId;
+use crate::time::Span;
+
+/// RFC 7587 6.1: the range of `maxaveragebitrate`.
+const MIN_BITRATE: u32 = 6_000;
+
+/// The cap in bit/s: the room's, the configuration's, or the smaller of both; 0: none.
+pub(super) fn cap(visit: &Visit, codec: &config::Codec) -> u32 {
+    let configured = Some(codec.cap_kbps).filter(|kbps| *kbps > 0);
+    let smaller = match (visit.room.bitrate_kbps, configured) {
+        (Some(room), Some(own)) => Some(room.min(own)),
+        (room, own) => room.or(own),
+    };
+    smaller.unwrap_or(0).saturating_mul(1_000)
+}
+
+pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Plan) -> Local {
+    let codec = &config.codec;
+    Local {
+        address: Some(config.rtp.bind).filter(|bind| !bind.is_unspecified()),
+        rtp_port,
+        rtcp_port,
+        ptime: plan.ptime,
+        max_average_bitrate: plan.max_average_bitrate,
+        fec: match codec.fec {
+            config::FecMode::Off => false,
+            config::FecMode::On | config::FecMode::Auto => true,
+        },
+        dtx: codec.dtx,
+        active: true,
+    }
+}
+
+/// The plan under the peer's limits. Its `maxaveragebitrate` is law (RFC 7587 6.1), unless it is the very number we
+/// offered: Asterisk copies ours into its answer, and ours limits what it sends, not what it takes. Its `ptime` is a
+/// wish (RFC 8866 6.4), granted when longer than the plan's; 20 ms is what every mixer says and wishes nothing.
+pub(super) fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: Plan, cap: u32) -> StreamParams {
+    let longer = [40, 60].map(Span::from_millis);
+    let wish = media.ptime.filter(|wish| longer.contains(wish) && *wish > plan.ptime);
+    let own_limit = |limit: &u32| *limit != plan.max_average_bitrate;
+    let limit = media.max_average_bitrate.filter(own_limit).unwrap_or(u32::MAX).max(MIN_BITRATE);
+    StreamParams {
+        call: call.0,
+        remote_rtp: media.remote_rtp,
+        remote_rtcp: media.remote_rtcp,
+        rtcp_mux: media.rtcp_mux,
+        send_payload_type: media.send_payload_type,
+        receive_payload_type: media.receive_payload_type,
+        telephone_event: media.telephone_event,
+        ssrc,
+        ptime: wish.unwrap_or(plan.ptime),
+        bitrate: plan.bitrate.min(limit),
+        cap,
+        send: media.send,
+        receive: media.receive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn negotiated(ptime_ms: Option<u64>, max_average_bitrate: Option<u32>) -> Negotiated {
+        let remote = "192.0.2.1:20000".parse().expect("an address");
+        Negotiated {
+            remote_rtp: remote,
+            remote_rtcp: remote,
+            rtcp_mux: true,
+            send_payload_type: 107,
+            receive_payload_type: 96,
+            telephone_event: None,
+            ptime: ptime_ms.map(Span::from_millis),
+            max_average_bitrate,
+            send: true,
+            receive: true,
+        }
+    }
+
+    #[test]
+    fn the_peers_limits_bend_the_plan_and_its_echo_does_not() {
+        let plan = Plan { ptime: Span::from_millis(20), bitrate: 32_000, max_average_bitrate: 24_000 };
+        let params = |ptime, limit| {
+            let params = stream_params(CallId(1), 7, &negotiated(ptime, limit), plan, 64_000);
+            (params.ptime.as_millis(), params.bitrate)
+        };
+        assert_eq!(params(None, None), (20, 32_000));
+        assert_eq!(params(Some(20), Some(16_000)), (20, 16_000));
+        assert_eq!(params(Some(20), Some(24_000)), (20, 32_000), "our own number came back");
+        assert_eq!(params(Some(60), Some(1)), (60, MIN_BITRATE));
+        assert_eq!(params(Some(10), None), (20, 32_000), "the cap may need the longer packet");
+        assert_eq!(params(Some(50), None), (20, 32_000), "Opus has no such packet here");
+    }
+}

@@ -1,0 +1,75 @@
+//! How soon a room that failed is tried again: one row for each failure.
+
+use crate::status::failure::Failure;
+
+/// How soon a room that failed is tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pace {
+    /// Back-off from `retry_min`.
+    Normal,
+    /// A refusal that will hardly change soon.
+    Slow,
+    Never,
+}
+
+impl Pace {
+    pub(super) fn after(failure: Failure) -> Pace {
+        match failure {
+            // A password that was refused is refused again, and servers lock out who insists.
+            Failure::RoomExpelled | Failure::RoomDestroyed | Failure::HungUp | Failure::SipAuthFailed => Pace::Never,
+            Failure::RoomForbidden | Failure::RoomNotFound | Failure::RoomWithoutSipUri | Failure::SipBadUri => {
+                Pace::Slow
+            }
+            Failure::QssNotConfigured
+            | Failure::DnsFailed
+            | Failure::ConnectionRefused
+            | Failure::HostUnreachable
+            | Failure::ConnectTimedOut
+            | Failure::TlsUnknownIssuer
+            | Failure::TlsWrongName
+            | Failure::TlsClock
+            | Failure::TlsFailed
+            | Failure::HttpStatus(_)
+            | Failure::QssProtocolError
+            | Failure::QssClosed(_)
+            | Failure::QssSilent
+            | Failure::QssUnauthorized(_)
+            | Failure::RegisterRefused(_)
+            | Failure::RegisterTimedOut
+            | Failure::RoomRefused(_)
+            | Failure::RoomTimedOut
+            | Failure::QssLostTooLong
+            | Failure::InviteDeclined(_)
+            | Failure::InviteBusy(_)
+            | Failure::InviteWithdrawn
+            | Failure::InviteUnusable
+            | Failure::SipUnknownHost
+            | Failure::SipUnreachable
+            | Failure::SipTimeout
+            | Failure::SipNoAnswer
+            | Failure::SipNoCommonMedia
+            | Failure::SipForbidden
+            | Failure::SipNotFound
+            | Failure::SipBusy(_)
+            | Failure::SipRefused(_)
+            | Failure::SipRefusedByBye
+            | Failure::SipCallGone
+            | Failure::SipRemoteBye
+            | Failure::MediaNotReady
+            | Failure::NoMedia
+            | Failure::MediaSilent
+            | Failure::NotSending
+            | Failure::NotPlaying
+            | Failure::CardAbsent
+            | Failure::CardBusy
+            | Failure::CardForbidden
+            | Failure::CardUnsuitable
+            | Failure::CardStalled
+            | Failure::CardError(_)
+            | Failure::Replaced
+            | Failure::MoreWanted
+            | Failure::OnHold
+            | Failure::Stopping => Pace::Normal,
+        }
+    }
+}
