@@ -16,8 +16,9 @@ use qss_endpoint::rtp::packet::Packet;
 use qss_endpoint::rtp::receiver::Receiver;
 use qss_endpoint::rtp::rtcp;
 use qss_endpoint::sdp::{Local, Negotiation};
-use qss_endpoint::sip::endpoint::{Endpoint, Outbox, Output, Route};
+use qss_endpoint::sip::endpoint::{Endpoint, Outbox, Output};
 use qss_endpoint::sip::message;
+use qss_endpoint::sip::transport::{Flow, Route, Target};
 use qss_endpoint::time::{Span, Time, WallTime};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -82,7 +83,7 @@ struct Play {
     now: Time,
     out: Outbox,
     calls: Vec<qss_endpoint::sip::endpoint::CallId>,
-    asked: Vec<(String, u16)>,
+    asked: Vec<Target>,
     said: Said,
     held: bool,
 }
@@ -123,9 +124,9 @@ impl Play {
     }
 
     fn resolve(&mut self) {
-        for (host, port) in std::mem::take(&mut self.asked) {
-            let route = Route { remote: PEER, local: US };
-            self.endpoint.handle_route(self.now, &host, port, Ok(route), &mut self.out);
+        for target in std::mem::take(&mut self.asked) {
+            let route = Route { flow: Flow { transport: target.transport, remote: PEER }, local: US };
+            self.endpoint.handle_route(self.now, &target, Ok(vec![route]), &mut self.out);
         }
     }
 
@@ -144,14 +145,14 @@ impl Play {
 
     fn datagram(&mut self, template: &[u8]) {
         let bytes = self.said.fill(template);
-        self.endpoint.handle_datagram(self.now, PEER, &bytes, &mut self.out);
+        self.endpoint.handle_datagram(self.now, Flow::udp(PEER), &bytes, &mut self.out);
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.out.pop_front() {
             match output {
                 Output::Send { bytes, .. } => self.said.sip(&bytes),
-                Output::Resolve { host, port } => self.asked.push((host, port)),
+                Output::Resolve(target) => self.asked.push(target),
                 Output::Event(_) => {}
             }
         }
@@ -414,12 +415,13 @@ pub(crate) fn agent(data: &[u8]) {
             }
             b'd' => {
                 let bytes = device.said.fill(rest);
-                device.hear(Input::Sip { from: PEER, bytes: &bytes });
+                device.hear(Input::Sip { flow: Flow::udp(PEER), bytes: &bytes });
             }
             b't' => device.pass(String::from_utf8_lossy(rest).trim().parse::<u32>().unwrap_or(1)),
             b'r' => {
-                for (host, port) in std::mem::take(&mut device.asked) {
-                    device.hear(Input::Routed { host: &host, port, route: Ok(Route { remote: PEER, local: US }) });
+                for target in std::mem::take(&mut device.asked) {
+                    let route = Route { flow: Flow { transport: target.transport, remote: PEER }, local: US };
+                    device.hear(Input::Routed { target: &target, routes: Ok(vec![route]) });
                 }
             }
             b'b' => device.hear(Input::Media(Event::Bound { rtp_port: 4000, rtcp_port: 4001 })),
@@ -440,7 +442,7 @@ struct Device {
     agent: Agent,
     now: Time,
     out: agent::Outbox,
-    asked: Vec<(String, u16)>,
+    asked: Vec<Target>,
     said: Said,
     /// The call the media thread was last told of.
     call: u32,
@@ -473,7 +475,7 @@ impl Device {
         while let Some(output) = self.out.pop_front() {
             match output {
                 agent::Output::SipSend { bytes, .. } => self.said.sip(&bytes),
-                agent::Output::Resolve { host, port } => self.asked.push((host, port)),
+                agent::Output::Resolve(target) => self.asked.push(target),
                 agent::Output::QssSend(text) => {
                     assert!(Frame::parse(&text, 65_536).is_ok(), "we sent {text}");
                     if let Some((_, id)) = text.split_once(r#""requestID":""#) {

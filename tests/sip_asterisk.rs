@@ -5,7 +5,8 @@ use lab::asterisk::Asterisk;
 use qss_endpoint::config::{Config, Sip};
 use qss_endpoint::random::Rng;
 use qss_endpoint::sdp::Local;
-use qss_endpoint::sip::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output, Route};
+use qss_endpoint::sip::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output};
+use qss_endpoint::sip::transport::{Flow, Route, Target, Transport};
 use qss_endpoint::time::{Span, Time};
 use std::net::UdpSocket;
 use std::sync::{Mutex, PoisonError};
@@ -57,9 +58,10 @@ impl Caller {
             active: true,
         };
         let call = self.endpoint.call(self.now(), &mixer.uri(number), local, &mut self.out).unwrap();
-        let route = Route { remote: mixer.sip, local: [127, 0, 0, 1].into() };
-        let host = mixer.sip.ip().to_string();
-        self.endpoint.handle_route(self.now(), &host, mixer.sip.port(), Ok(route), &mut self.out);
+        let route = Route { flow: Flow::udp(mixer.sip), local: [127, 0, 0, 1].into() };
+        let (host, port) = (mixer.sip.ip().to_string(), Some(mixer.sip.port()));
+        let target = Target { host, port, transport: Transport::Udp };
+        self.endpoint.handle_route(self.now(), &target, Ok(vec![route]), &mut self.out);
         call
     }
 
@@ -71,12 +73,12 @@ impl Caller {
         loop {
             while let Some(output) = self.out.pop_front() {
                 match output {
-                    Output::Send { to, bytes } => {
-                        self.socket.send_to(&bytes, to).unwrap();
+                    Output::Send { flow, bytes } => {
+                        self.socket.send_to(&bytes, flow.remote).unwrap();
                         self.sent.push(String::from_utf8(bytes).unwrap());
                     }
                     Output::Event(event) => self.events.push(event),
-                    Output::Resolve { .. } => {}
+                    Output::Resolve(_) => {}
                 }
             }
             if done(self) {
@@ -85,7 +87,7 @@ impl Caller {
             assert!(Instant::now() < end, "no {what}: {:?}\n{}", self.events, self.received.join("\n"));
             if let Ok((length, from)) = self.socket.recv_from(&mut datagram) {
                 self.received.push(String::from_utf8_lossy(&datagram[..length]).into_owned());
-                self.endpoint.handle_datagram(self.now(), from, &datagram[..length], &mut self.out);
+                self.endpoint.handle_datagram(self.now(), Flow::udp(from), &datagram[..length], &mut self.out);
             }
             if self.endpoint.poll_timeout().is_some_and(|wakeup| wakeup.at <= self.now()) {
                 self.endpoint.handle_timeout(self.now(), &mut self.out);

@@ -278,8 +278,8 @@ impl Agent {
     pub(super) fn drain_sip(&mut self, cx: &mut Cx<'_>, outputs: endpoint::Outbox) {
         for output in outputs {
             match output {
-                endpoint::Output::Send { to, bytes } => cx.out.push_back(Output::SipSend { to, bytes }),
-                endpoint::Output::Resolve { host, port } => cx.out.push_back(Output::Resolve { host, port }),
+                endpoint::Output::Send { flow, bytes } => cx.out.push_back(Output::SipSend { flow, bytes }),
+                endpoint::Output::Resolve(target) => cx.out.push_back(Output::Resolve(target)),
                 endpoint::Output::Event(event) => self.on_sip(cx, event),
             }
         }

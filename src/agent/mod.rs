@@ -42,13 +42,13 @@ use crate::config::Config;
 use crate::media::command;
 use crate::qss::session::{self, Session};
 use crate::random::Rng;
-use crate::sip::endpoint::{self, CallId, Endpoint, Route, RouteError};
+use crate::sip::endpoint::{self, CallId, Endpoint, RouteError};
+use crate::sip::transport::{Flow, Route, Target};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, WallTime, soonest};
 use report::Reporter;
 use rooms::Rooms;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use visit::Visit;
 
 /// How long a stop waits for BYE, leaveRoom and unregister to be answered.
@@ -71,13 +71,12 @@ pub enum Input<'a> {
     /// The WebSocket is closed, or could not be opened.
     QssClosed(LinkError),
     Sip {
-        from: SocketAddr,
+        flow: Flow,
         bytes: &'a [u8],
     },
     Routed {
-        host: &'a str,
-        port: u16,
-        route: Result<Route, RouteError>,
+        target: &'a Target,
+        routes: Result<Vec<Route>, RouteError>,
     },
     Media(command::Event),
     /// A line of the local socket, answered with [`Output::Reply`].
@@ -131,13 +130,10 @@ pub enum Output {
     QssPing,
     QssClose,
     SipSend {
-        to: SocketAddr,
+        flow: Flow,
         bytes: Vec<u8>,
     },
-    Resolve {
-        host: String,
-        port: u16,
-    },
+    Resolve(Target),
     Media(command::Command),
     /// One status event as one line of JSON: for standard output and for every client of the status socket.
     Status(String),
@@ -250,9 +246,9 @@ impl Agent {
             // A server that pings proves nothing about what we have sent.
             Input::QssAlive => self.session.handle_alive(),
             Input::QssClosed(error) => self.with_session(cx, |session, now, out| session.closed(now, error, out)),
-            Input::Sip { from, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_datagram(now, from, bytes, out)),
-            Input::Routed { host, port, route } => {
-                self.with_sip(cx, |sip, now, out| sip.handle_route(now, host, port, route, out));
+            Input::Sip { flow, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_datagram(now, flow, bytes, out)),
+            Input::Routed { target, routes } => {
+                self.with_sip(cx, |sip, now, out| sip.handle_route(now, target, routes, out));
             }
             Input::Media(event) => self.on_media(cx, event),
             Input::Local { client, line } => self.on_local(cx, client, line),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   WebSocket ──┐                       ┌── QssOpen/Send/Ping/Close → websocket::Link
-//!   SIP socket ─┤                       ├── SipSend → SipSocket     Resolve → route()
+//!   SIP socket ─┤                       ├── SipSend → SipSocket     Resolve → routes()
 //!   media ──────┼→ Input → Agent → Output ── Media → MediaHandle (heapless queue + eventfd)
 //!   status ─────┤                       ├── Status, Reply → StatusSocket, standard output
 //!   signals ────┘                       └── Exit
@@ -12,14 +12,15 @@
 use crate::agent::{Agent, Input, Outbox, Output};
 use crate::config::Config;
 use crate::io::media_thread::{Grant, MediaHandle, MediaThread, Privileges};
-use crate::io::sip_socket::{DATAGRAM, SipSocket, route};
+use crate::io::sip_socket::{DATAGRAM, SipSocket, routes};
 use crate::io::status_socket::StatusSocket;
 use crate::io::watchdog::Watchdog;
 use crate::io::websocket::{Link, LinkEvent};
 use crate::io::{clock, sys};
 use crate::media::command::Command;
 use crate::random::Rng;
-use crate::sip::endpoint::{Route, RouteError};
+use crate::sip::endpoint::RouteError;
+use crate::sip::transport::{Flow, Route, Target};
 use std::fmt;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -72,9 +73,8 @@ struct Control {
 }
 
 struct Routed {
-    host: String,
-    port: u16,
-    route: Result<Route, RouteError>,
+    target: Target,
+    routes: Result<Vec<Route>, RouteError>,
 }
 
 impl Control {
@@ -130,7 +130,7 @@ impl Control {
                     }
                 }
                 (length, from) = self.sip.receive(&mut datagram) => {
-                    self.feed(Input::Sip { from, bytes: &datagram[..length] });
+                    self.feed(Input::Sip { flow: Flow::udp(from), bytes: &datagram[..length] });
                 }
                 event = self.link.next() => match event {
                     LinkEvent::Opened => self.feed(Input::QssOpened),
@@ -139,8 +139,8 @@ impl Control {
                     LinkEvent::Alive => self.feed(Input::QssAlive),
                     LinkEvent::Closed(error) => self.feed(Input::QssClosed(error)),
                 },
-                Some(Routed { host, port, route }) = self.routes.1.recv() => {
-                    self.feed(Input::Routed { host: &host, port, route });
+                Some(Routed { target, routes }) = self.routes.1.recv() => {
+                    self.feed(Input::Routed { target: &target, routes });
                 }
                 (client, line) = next_line(&mut self.status) => self.feed(Input::Local { client, line: &line }),
                 _ = terminate.recv() => self.stop(),
@@ -192,12 +192,12 @@ impl Control {
                     self.link.close();
                     Ok(())
                 }
-                Output::SipSend { to, bytes } => {
-                    self.sip.send(to, &bytes);
+                Output::SipSend { flow, bytes } => {
+                    self.sip.send(flow.remote, &bytes);
                     Ok(())
                 }
-                Output::Resolve { host, port } => {
-                    self.resolve(host, port);
+                Output::Resolve(target) => {
+                    self.resolve(target);
                     Ok(())
                 }
                 Output::Media(command) => {
@@ -249,11 +249,11 @@ impl Control {
         }
     }
 
-    fn resolve(&self, host: String, port: u16) {
+    fn resolve(&self, target: Target) {
         let (bound, answers) = (self.sip_address, self.routes.0.clone());
         tokio::spawn(async move {
-            let route = route(bound, &host, port).await;
-            let _ = answers.send(Routed { host, port, route }).await;
+            let routes = routes(bound, &target).await;
+            let _ = answers.send(Routed { target, routes }).await;
         });
     }
 

@@ -1,6 +1,7 @@
 //! The UDP socket of the SIP endpoint, and the answer to "how do I reach this host".
 
-use crate::sip::endpoint::{Route, RouteError};
+use crate::sip::endpoint::RouteError;
+use crate::sip::transport::{Flow, Route, Target};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket};
 use tokio::net::UdpSocket;
@@ -40,16 +41,24 @@ impl SipSocket {
     }
 }
 
-/// Resolves `host` in the address family of `bound` and asks the system which local address it would send from.
-pub async fn route(bound: SocketAddr, host: &str, port: u16) -> Result<Route, RouteError> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let remote = tokio::net::lookup_host((bare, port))
+/// Resolves `target` in the address family of `bound` and asks the system which local address it would send from.
+pub async fn routes(bound: SocketAddr, target: &Target) -> Result<Vec<Route>, RouteError> {
+    let remotes = tokio::net::lookup_host((target.host.as_str(), target.port_or_default()))
         .await
         .map_err(|_| RouteError::UnknownHost)?
-        .find(|address| address.is_ipv4() == bound.is_ipv4())
-        .ok_or(RouteError::UnknownHost)?;
-    let local = if bound.ip().is_unspecified() { source_address(remote) } else { Ok(bound.ip()) };
-    Ok(Route { remote, local: local.map_err(|_| RouteError::Unreachable)? })
+        .filter(|address| address.is_ipv4() == bound.is_ipv4());
+    let mut found = Err(RouteError::UnknownHost);
+    for remote in remotes {
+        let local = if bound.ip().is_unspecified() { source_address(remote) } else { Ok(bound.ip()) };
+        let flow = Flow { transport: target.transport, remote };
+        match (local, &mut found) {
+            (Ok(local), Ok(routes)) => Vec::push(routes, Route { flow, local }),
+            (Ok(local), Err(_)) => found = Ok(vec![Route { flow, local }]),
+            (Err(_), Ok(_)) => {}
+            (Err(_), Err(error)) => *error = RouteError::Unreachable,
+        }
+    }
+    found
 }
 
 /// Connecting a UDP socket sends nothing; it only makes the kernel choose a route.

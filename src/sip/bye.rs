@@ -103,10 +103,10 @@ impl Call {
 /// A 2xx nobody wants, of another fork or for a call that is over: ACK, then BYE (RFC 3261 13.2.2.4).
 pub(super) fn drop_fork(core: &mut Core, now: Time, call: CallId, answer: &Answer, out: &mut Outbox) {
     let mut dialog = Dialog::of_answer(answer);
-    let mut route = answer.route();
+    let mut route = answer.route;
     let first = Uri::parse(&answer.request.uri).map(|uri| core.hop(&uri));
-    if let Ok(NextHop::At(address)) = first.map(|first| core.next_hop(&first, &dialog.next_hop())) {
-        route.remote = address;
+    if let Ok(NextHop::At(flow)) = first.map(|first| core.next_hop(&first, &dialog.next_hop())) {
+        route.flow = flow;
     }
     acknowledge(core, &dialog, route, answer, out);
     let bye = dialog.request(Method::Bye);

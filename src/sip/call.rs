@@ -16,12 +16,13 @@
 use super::auth::Credentials;
 use super::core::{Core, Hop, Incoming, NextHop};
 use super::dialog::Dialog;
-use super::endpoint::{CallId, EndCause, Event, Outbox, Output, Route, RouteError};
+use super::endpoint::{CallId, EndCause, Event, Outbox, Output, RouteError};
 use super::message::{Identity, Method, Name};
 use super::modify::Exchange;
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Notice, Purpose};
+use super::transport::{Route, Target};
 use crate::sdp::{self, Local, Negotiated, Negotiation};
 use crate::time::{Time, Wakeup, soonest};
 use std::net::SocketAddr;
@@ -79,7 +80,7 @@ pub(super) enum State {
 pub(super) struct Leg {
     pub(super) route: Route,
     /// The name of a Contact that is being looked up; until then `route` serves.
-    pub(super) moving: Option<(String, u16)>,
+    pub(super) moving: Option<Target>,
     pub(super) media: Negotiation,
     pub(super) credentials: Credentials,
     pub(super) terms: Terms,
@@ -187,19 +188,18 @@ impl Call {
         }
     }
 
-    /// A way to `host` was found, or not: for the INVITE, or for a Contact given as a name.
+    /// A way to `target` was found, or not: for the INVITE, or for a Contact given as a name.
     pub(super) fn on_route(
         &mut self,
         core: &mut Core,
         now: Time,
-        host: &str,
-        port: u16,
+        target: &Target,
         route: &Result<Route, RouteError>,
         out: &mut Outbox,
     ) {
         let leg = match &mut self.state {
             State::Routing { .. } => {
-                if self.plan.hop.host_port() == (host, port) {
+                if self.plan.hop.target() == target {
                     self.on_first_route(core, now, route, out);
                 }
                 return;
@@ -211,8 +211,8 @@ impl Call {
             | State::Cancelling { .. }
             | State::Over => return,
         };
-        if let (Some(_), Ok(route)) = (leg.moving.take_if(|(name, of)| name == host && *of == port), route) {
-            leg.route.remote = route.remote;
+        if let (Some(_), Ok(route)) = (leg.moving.take_if(|moving| moving == target), route) {
+            leg.route.flow = route.flow;
         }
     }
 
@@ -256,10 +256,10 @@ impl Leg {
         self.moving = None;
         match core.next_hop(first, &dialog.next_hop()) {
             NextHop::Same => {}
-            NextHop::At(address) => self.route.remote = address,
-            NextHop::Named(host, port) => {
-                out.push_back(Output::Resolve { host: host.clone(), port });
-                self.moving = Some((host, port));
+            NextHop::At(flow) => self.route.flow = flow,
+            NextHop::Named(target) => {
+                out.push_back(Output::Resolve(target.clone()));
+                self.moving = Some(target);
             }
         }
     }
@@ -283,5 +283,5 @@ pub(super) fn acknowledge(core: &mut Core, dialog: &Dialog, route: Route, answer
     }
     core.stamp(&mut ack, route.local);
     let branch = answer.identity.via.branch().unwrap_or_default();
-    core.transactions.acknowledge(branch, dialog.remote_tag(), ack.to_bytes(), route.remote, out);
+    core.transactions.acknowledge(branch, dialog.remote_tag(), ack.to_bytes(), route.flow, out);
 }

@@ -1,16 +1,17 @@
 //! What every verb needs besides its call: configuration, chance, our own address, and the transactions.
 
-use super::endpoint::{CallId, Outbox, Output, Refreshes, Route};
+use super::endpoint::{CallId, Outbox, Output, Refreshes};
 use super::message::name_addr::{NameAddr, quote};
-use super::message::uri::{DEFAULT_PORT, Uri, bracketed_ip, escape_user, parse_host_port};
+use super::message::uri::{Uri, bracketed_ip, escape_user, parse_host_port};
 use super::message::via::{MAGIC_COOKIE, Via};
 use super::message::{Identity, Method, Name, Refusal, Request, Response};
 use super::timer::SUPPORTED;
 use super::transaction::{Timing, Transactions, User};
+use super::transport::{Flow, Route, Target, Transport};
 use crate::config;
 use crate::random::Rng;
 use crate::time::{Span, Time};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 pub(super) struct Core {
     pub(super) config: config::Sip,
@@ -28,7 +29,7 @@ pub(super) const ACCEPT: &str = "application/sdp";
 /// A request as it arrived.
 pub(super) struct Incoming<'a> {
     pub(super) now: Time,
-    pub(super) from: SocketAddr,
+    pub(super) flow: Flow,
     pub(super) request: &'a Request,
     pub(super) identity: &'a Identity,
 }
@@ -37,17 +38,17 @@ pub(super) struct Incoming<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Hop {
     /// The outbound proxy, whatever the URI says.
-    Proxy(String, u16),
+    Proxy(Target),
     /// Named by the host map.
-    Mapped(String, u16),
+    Mapped(Target),
     /// The URI's own host.
-    Direct(String, u16),
+    Direct(Target),
 }
 
 impl Hop {
-    pub(super) fn host_port(&self) -> (&str, u16) {
+    pub(super) fn target(&self) -> &Target {
         match self {
-            Hop::Proxy(host, port) | Hop::Mapped(host, port) | Hop::Direct(host, port) => (host, *port),
+            Hop::Proxy(target) | Hop::Mapped(target) | Hop::Direct(target) => target,
         }
     }
 }
@@ -56,9 +57,9 @@ impl Hop {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum NextHop {
     Same,
-    At(SocketAddr),
+    At(Flow),
     /// To be looked up.
-    Named(String, u16),
+    Named(Target),
 }
 
 impl Core {
@@ -72,9 +73,10 @@ impl Core {
 
     /// Proxy first, then the host map by `host:port` and by `host`, then the host itself. The Request-URI is not changed.
     pub(super) fn hop(&self, uri: &Uri) -> Hop {
-        let port = uri.port_or_default();
-        if let Some((host, proxy_port)) = self.config.outbound_proxy.as_deref().and_then(host_port) {
-            return Hop::Proxy(host, proxy_port.unwrap_or(DEFAULT_PORT));
+        let transport = Transport::Udp;
+        let target = |host, port| Target { host, port, transport };
+        if let Some((host, port)) = self.config.outbound_proxy.as_deref().and_then(host_port) {
+            return Hop::Proxy(target(host, port));
         }
         let entry = |wanted: Option<u16>| {
             self.config.host_map.iter().find_map(|(from, to)| {
@@ -82,9 +84,9 @@ impl Core {
                 (host.eq_ignore_ascii_case(&uri.host) && from_port == wanted).then(|| host_port(to))?
             })
         };
-        match entry(Some(port)).or_else(|| entry(None)) {
-            Some((host, mapped_port)) => Hop::Mapped(host, mapped_port.unwrap_or(port)),
-            None => Hop::Direct(uri.host.clone(), port),
+        match entry(Some(uri.port.unwrap_or(transport.default_port()))).or_else(|| entry(None)) {
+            Some((host, mapped_port)) => Hop::Mapped(target(host, mapped_port.or(uri.port))),
+            None => Hop::Direct(target(uri.host.clone(), uri.port)),
         }
     }
 
@@ -97,9 +99,9 @@ impl Core {
             // which the map does not name cannot be reached. The element that answered can.
             (Hop::Mapped(..), Hop::Direct(..)) => NextHop::Same,
             (first, hop) if *first == hop => NextHop::Same,
-            (_, Hop::Mapped(host, port) | Hop::Direct(host, port)) => match host.parse() {
-                Ok(ip) => NextHop::At(SocketAddr::new(ip, port)),
-                Err(_) => NextHop::Named(host, port),
+            (_, Hop::Mapped(target) | Hop::Direct(target)) => match target.flow() {
+                Some(flow) => NextHop::At(flow),
+                None => NextHop::Named(target),
             },
         }
     }
@@ -141,23 +143,23 @@ impl Core {
         out: &mut Outbox,
     ) -> String {
         let branch = self.stamp(&mut request, route.local);
-        self.transactions.start(now, request, &branch, route.remote, user, out);
+        self.transactions.start(now, request, &branch, route, user, out);
         branch
     }
 
     /// A response to `incoming` with what RFC 3261 8.2.6.2 wants copied.
     pub(super) fn response(&mut self, incoming: &Incoming<'_>, status: u16) -> Response {
-        self.response_to(incoming.request, incoming.from, status)
+        self.response_to(incoming.request, incoming.flow, status)
     }
 
-    fn response_to(&mut self, request: &Request, from: SocketAddr, status: u16) -> Response {
+    fn response_to(&mut self, request: &Request, flow: Flow, status: u16) -> Response {
         let mut response = Response::new(status);
         let headers = &mut response.headers;
         let mut vias = request.headers.all(&Name::Via);
         let top = vias.next().unwrap_or_default();
         match Via::first_of(top) {
             Ok((mut via, rest)) => {
-                via.note_source(from);
+                via.note_source(flow.remote);
                 headers.push(Name::Via, via.to_string());
                 rest.into_iter().for_each(|rest| headers.push(Name::Via, rest));
             }
@@ -182,8 +184,8 @@ impl Core {
         call: Option<CallId>,
         out: &mut Outbox,
     ) {
-        let to = incoming.identity.via.reply_to(incoming.from);
-        self.transactions.respond(incoming.now, incoming.request, incoming.identity, response, to, call, out);
+        let flow = reply_to(&incoming.identity.via, incoming.flow);
+        self.transactions.respond(incoming.now, incoming.request, incoming.identity, response, flow, call, out);
     }
 
     /// [`respond`](Core::respond) with nothing but a status.
@@ -198,12 +200,20 @@ impl Core {
     }
 
     /// Answers a request outside every transaction, once; to its source if its Via cannot be read.
-    pub(super) fn refuse_malformed(&mut self, from: SocketAddr, refusal: &Refusal, out: &mut Outbox) {
+    pub(super) fn refuse_malformed(&mut self, flow: Flow, refusal: &Refusal, out: &mut Outbox) {
         let Refusal { status, request } = refusal;
         let via = request.headers.first(&Name::Via).and_then(|value| Via::first_of(value).ok());
-        let to = via.map_or(from, |(via, _)| via.reply_to(from));
-        let bytes = self.response_to(request, from, *status).to_bytes();
-        out.push_back(Output::Send { to, bytes });
+        let reply = via.map_or(flow, |(via, _)| reply_to(&via, flow));
+        let bytes = self.response_to(request, flow, *status).to_bytes();
+        out.push_back(Output::Send { flow: reply, bytes });
+    }
+}
+
+/// Where the response to a request goes that came by `flow`: over a connection it goes back (RFC 3261 18.2.2).
+fn reply_to(via: &Via, flow: Flow) -> Flow {
+    match flow.transport {
+        Transport::Udp => Flow::udp(via.reply_to(flow.remote)),
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => flow,
     }
 }
 

@@ -14,25 +14,18 @@ use super::message::uri::Uri;
 use super::message::{self, Headers, Message, Method, Name, Request};
 use super::timer::SUPPORTED;
 use super::transaction::{Answer, Notice, Purpose, User};
+use super::transport::{Flow, Route, Target};
 use super::{cancel, options};
 use crate::config;
 use crate::random::Rng;
 use crate::sdp::{Local, Negotiated};
 use crate::time::{Time, Wakeup, soonest};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Number of a call; never reused within a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CallId(pub u32);
-
-/// How to reach a host: what the shell answers to [`Output::Resolve`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Route {
-    pub remote: SocketAddr,
-    /// The local address the system would send from; goes into Via, Contact and SDP.
-    pub local: IpAddr,
-}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RouteError {
@@ -43,14 +36,11 @@ pub enum RouteError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     Send {
-        to: SocketAddr,
+        flow: Flow,
         bytes: Vec<u8>,
     },
-    /// Find address and route of `host` (name or address literal); answered by [`Endpoint::handle_route`].
-    Resolve {
-        host: String,
-        port: u16,
-    },
+    /// Find ways to a host (name or address literal); answered by [`Endpoint::handle_route`].
+    Resolve(Target),
     Event(Event),
 }
 
@@ -163,7 +153,7 @@ impl Endpoint {
         self.with_call(call, |call, core| call.modify(core, now, local, out));
     }
 
-    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
+    pub fn handle_datagram(&mut self, now: Time, flow: Flow, bytes: &[u8], out: &mut Outbox) {
         // Keep-alives: line ends (RFC 5626 4.4.1), or zeros, as some NAT helpers send.
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return;
@@ -176,30 +166,30 @@ impl Endpoint {
                 }
             }
             Ok(Message::Request { request, identity }) => {
-                let incoming = Incoming { now, from, request: &request, identity: &identity };
+                let incoming = Incoming { now, flow, request: &request, identity: &identity };
                 self.handle_request(&incoming, out);
             }
             Err(malformed) => {
-                out.push_back(Output::Event(Event::Malformed { from, what: malformed.what }));
+                out.push_back(Output::Event(Event::Malformed { from: flow.remote, what: malformed.what }));
                 if let Some(refusal) = malformed.answer {
-                    self.core.refuse_malformed(from, &refusal, out);
+                    self.core.refuse_malformed(flow, &refusal, out);
                 }
             }
         }
         self.sweep();
     }
 
-    /// The answer to [`Output::Resolve`], good for every call that waits for that host.
+    /// The answer to [`Output::Resolve`], good for every call that waits for it: the ways, best first.
     pub fn handle_route(
         &mut self,
         now: Time,
-        host: &str,
-        port: u16,
-        route: Result<Route, RouteError>,
+        target: &Target,
+        routes: Result<Vec<Route>, RouteError>,
         out: &mut Outbox,
     ) {
+        let route = routes.and_then(|routes| routes.first().copied().ok_or(RouteError::UnknownHost));
         for call in self.calls.values_mut() {
-            call.on_route(&mut self.core, now, host, port, &route, out);
+            call.on_route(&mut self.core, now, target, &route, out);
         }
         self.sweep();
     }
@@ -265,7 +255,7 @@ impl Endpoint {
             Purpose::Invite => bye::drop_fork(&mut self.core, now, user.call, answer, out),
             Purpose::Reinvite => {
                 let dialog = Dialog::of_answer(answer);
-                acknowledge(&mut self.core, &dialog, answer.route(), answer, out);
+                acknowledge(&mut self.core, &dialog, answer.route, answer, out);
             }
             Purpose::Bye | Purpose::Cancel | Purpose::DropFork | Purpose::Refresh => {}
         }

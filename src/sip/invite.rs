@@ -5,13 +5,14 @@ use super::bye::drop_fork;
 use super::call::{Attempt, Call, Departure, Leg, Plan, Session, State, acknowledge, complain};
 use super::core::{ACCEPT, Core, Incoming};
 use super::dialog::Dialog;
-use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, Route, RouteError};
+use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, RouteError};
 use super::message::uri::{Scheme, Uri};
 use super::message::{Method, Name, Request};
 use super::modify::Exchange;
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Purpose, User};
+use super::transport::Route;
 use crate::sdp::{Local, Negotiation};
 use crate::time::Time;
 use std::mem;
@@ -32,8 +33,7 @@ impl Call {
         let uri = Uri::parse(target).ok().filter(|uri| uri.scheme == Scheme::Sip && uri.headers.is_none());
         let uri = uri.ok_or_else(|| CallError::BadUri(target.into()))?;
         let hop = core.hop(&uri);
-        let (host, port) = hop.host_port();
-        out.push_back(Output::Resolve { host: host.into(), port });
+        out.push_back(Output::Resolve(hop.target().clone()));
         let plan = Plan {
             dialled: target.into(),
             target: target.into(),
@@ -170,7 +170,7 @@ impl Call {
                 }
             }
             Err(error) => {
-                complain(error, answer.remote, out);
+                complain(error, answer.route.flow.remote, out);
                 let cause = EndCause::NoCommonMedia;
                 self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, None, out);
             }

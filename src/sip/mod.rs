@@ -21,3 +21,4 @@ mod redirect;
 mod tests;
 mod timer;
 mod transaction;
+pub mod transport;

@@ -135,7 +135,7 @@ impl Call {
                         self.offer_next(core, now, next, out);
                     }
                     Err(error) => {
-                        complain(error, answer.remote, out);
+                        complain(error, answer.route.flow.remote, out);
                         self.leave_session(core, now, EndCause::NoCommonMedia, out);
                     }
                 }
@@ -230,7 +230,7 @@ impl Call {
                 session.adopt(media, self.id, out);
             }
             Err(error) => {
-                complain(error, incoming.from, out);
+                complain(error, incoming.flow.remote, out);
                 core.refuse(incoming, 488, out);
             }
         }
@@ -247,7 +247,7 @@ impl Call {
                 // Without a usable answer the media stays as it was: the peer asked, so it is the peer's to complain.
                 match session.leg.media.accept_answer(&request.body) {
                     Ok(media) => session.adopt(media, self.id, out),
-                    Err(error) => complain(error, session.leg.route.remote, out),
+                    Err(error) => complain(error, session.leg.route.flow.remote, out),
                 }
                 self.offer_next(core, now, next, out);
             }

@@ -60,8 +60,7 @@ impl Call {
         let Some((target, uri)) = self.plan.targets.next() else { return false };
         self.plan.hop = core.hop(&uri);
         self.plan.target = target;
-        let (host, port) = self.plan.hop.host_port();
-        out.push_back(Output::Resolve { host: host.into(), port });
+        out.push_back(Output::Resolve(self.plan.hop.target().clone()));
         self.state = State::Routing { local, give_up_at };
         true
     }

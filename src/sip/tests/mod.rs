@@ -14,8 +14,9 @@ mod routing;
 mod timers;
 mod torture;
 
-use super::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output, Route, RouteError};
+use super::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output, RouteError};
 use super::message::{self, Identity, Message, Method, Name, Request};
+use super::transport::{Flow, Route, Target, Transport};
 use crate::config;
 use crate::random::Rng;
 use crate::sdp::Local;
@@ -40,6 +41,8 @@ struct World {
     sent: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<Event>,
     resolves: VecDeque<(String, u16)>,
+    /// Everything that was ever looked up.
+    targets: Vec<Target>,
 }
 
 fn ms(ms: u64) -> Span {
@@ -89,14 +92,18 @@ impl World {
             sent: VecDeque::new(),
             events: VecDeque::new(),
             resolves: VecDeque::new(),
+            targets: Vec::new(),
         }
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.out.pop_front() {
             match output {
-                Output::Send { to, bytes } => self.sent.push_back((to, bytes)),
-                Output::Resolve { host, port } => self.resolves.push_back((host, port)),
+                Output::Send { flow, bytes } => self.sent.push_back((flow.remote, bytes)),
+                Output::Resolve(target) => {
+                    self.resolves.push_back((target.host.clone(), target.port_or_default()));
+                    self.targets.push(target);
+                }
                 Output::Event(event) => self.events.push_back(event),
             }
         }
@@ -112,8 +119,12 @@ impl World {
     }
 
     fn route(&mut self, host: &str, port: u16, remote: Result<&str, RouteError>) {
-        let route = remote.map(|remote| Route { remote: address(remote), local: "192.0.2.1".parse().unwrap() });
-        self.endpoint.handle_route(self.now, host, port, route, &mut self.out);
+        let asked = self.targets.iter().find(|target| target.host == host && target.port_or_default() == port);
+        let other = Target { host: host.into(), port: Some(port), transport: Transport::Udp };
+        let target = asked.unwrap_or(&other);
+        let flow = |remote| Flow { transport: target.transport, remote: address(remote) };
+        let routes = remote.map(|remote| vec![Route { flow: flow(remote), local: "192.0.2.1".parse().unwrap() }]);
+        self.endpoint.handle_route(self.now, target, routes, &mut self.out);
         self.drain();
     }
 
@@ -134,7 +145,7 @@ impl World {
     }
 
     fn receive_from(&mut self, from: &str, bytes: &[u8]) {
-        self.endpoint.handle_datagram(self.now, address(from), bytes, &mut self.out);
+        self.endpoint.handle_datagram(self.now, Flow::udp(address(from)), bytes, &mut self.out);
         self.drain();
     }
 

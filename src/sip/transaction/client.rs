@@ -8,12 +8,12 @@
 use super::{Answer, Fired, Notice, Timing, User, due};
 use crate::sip::endpoint::{Outbox, Output};
 use crate::sip::message::{Identity, Request, Response};
+use crate::sip::transport::Route;
 use crate::time::{Span, Time, Wakeup, soonest};
-use std::net::SocketAddr;
 
 pub(super) struct Client {
     request: Request,
-    to: SocketAddr,
+    route: Route,
     user: User,
     state: State,
 }
@@ -28,14 +28,14 @@ impl Client {
     pub(super) fn start(
         now: Time,
         request: Request,
-        to: SocketAddr,
+        route: Route,
         user: User,
         timing: Timing,
         out: &mut Outbox,
     ) -> Client {
-        out.push_back(Output::Send { to, bytes: request.to_bytes() });
+        out.push_back(Output::Send { flow: route.flow, bytes: request.to_bytes() });
         let state = State::Trying { repeat_at: now + timing.t1, pause: timing.t1, give_up_at: now + timing.timeout() };
-        Client { request, to, user, state }
+        Client { request, route, user, state }
     }
 
     pub(super) fn user(&self) -> User {
@@ -66,8 +66,8 @@ impl Client {
             (State::Proceeding { .. }, ..=199) => {}
             (State::Completed { .. }, _) => return None,
         }
-        let (request, remote) = (self.request.clone(), self.to);
-        let answer = Box::new(Answer { request, response, identity, remote });
+        let (request, route) = (self.request.clone(), self.route);
+        let answer = Box::new(Answer { request, response, identity, route });
         Some(Notice::Answered { user: self.user, answer })
     }
 
@@ -94,7 +94,7 @@ impl Client {
             State::Completed { over_at } if due(*over_at, now) => return Fired::Done,
             State::Trying { .. } | State::Proceeding { .. } | State::Completed { .. } => return Fired::Nothing,
         }
-        out.push_back(Output::Send { to: self.to, bytes: self.request.to_bytes() });
+        out.push_back(Output::Send { flow: self.route.flow, bytes: self.request.to_bytes() });
         Fired::Nothing
     }
 }

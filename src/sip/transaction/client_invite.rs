@@ -17,12 +17,12 @@
 use super::{Answer, Fired, Notice, Purpose, Timing, User, due};
 use crate::sip::endpoint::{Outbox, Output};
 use crate::sip::message::{Headers, Identity, Method, Name, Request, Response};
+use crate::sip::transport::{Flow, Route};
 use crate::time::{Span, Time, Wakeup, soonest};
-use std::net::SocketAddr;
 
 pub(super) struct ClientInvite {
     request: Request,
-    to: SocketAddr,
+    route: Route,
     user: User,
     state: State,
 }
@@ -37,7 +37,7 @@ enum State {
 struct Ack {
     tag: String,
     bytes: Vec<u8>,
-    to: SocketAddr,
+    flow: Flow,
 }
 
 /// Timer D (RFC 3261 17.1.1.2): at least 32 s, because the server's T1 is unknown.
@@ -49,23 +49,23 @@ impl ClientInvite {
     pub(super) fn start(
         now: Time,
         request: Request,
-        to: SocketAddr,
+        route: Route,
         user: User,
         timing: Timing,
         out: &mut Outbox,
     ) -> ClientInvite {
-        out.push_back(Output::Send { to, bytes: request.to_bytes() });
+        out.push_back(Output::Send { flow: route.flow, bytes: request.to_bytes() });
         let state = State::Calling { repeat_at: now + timing.t1, pause: timing.t1, give_up_at: now + timing.timeout() };
-        ClientInvite { request, to, user, state }
+        ClientInvite { request, route, user, state }
     }
 
     pub(super) fn user(&self) -> User {
         self.user
     }
 
-    pub(super) fn keep_ack(&mut self, tag: &str, bytes: Vec<u8>, to: SocketAddr) {
+    pub(super) fn keep_ack(&mut self, tag: &str, bytes: Vec<u8>, flow: Flow) {
         match &mut self.state {
-            State::Accepted { acks, .. } => acks.push(Ack { tag: tag.into(), bytes, to }),
+            State::Accepted { acks, .. } => acks.push(Ack { tag: tag.into(), bytes, flow }),
             State::Calling { .. } | State::Proceeding { .. } | State::Completed { .. } => {}
         }
     }
@@ -92,13 +92,13 @@ impl ClientInvite {
             }
             (State::Calling { .. } | State::Proceeding { .. }, 300..) => {
                 let ack = self.ack_of_failure(&response).to_bytes();
-                out.push_back(Output::Send { to: self.to, bytes: ack.clone() });
+                out.push_back(Output::Send { flow: self.route.flow, bytes: ack.clone() });
                 self.state = State::Completed { ack, over_at: now + TIMER_D };
             }
             (State::Accepted { acks, .. }, 200..=299) => {
                 let tag = identity.to.tag().unwrap_or("");
                 if let Some(ack) = acks.iter().find(|ack| ack.tag == tag) {
-                    out.push_back(Output::Send { to: ack.to, bytes: ack.bytes.clone() });
+                    out.push_back(Output::Send { flow: ack.flow, bytes: ack.bytes.clone() });
                     return None;
                 }
                 if acks.len() >= MAX_FORKS {
@@ -106,13 +106,13 @@ impl ClientInvite {
                 }
             }
             (State::Completed { ack, .. }, 300..) => {
-                out.push_back(Output::Send { to: self.to, bytes: ack.clone() });
+                out.push_back(Output::Send { flow: self.route.flow, bytes: ack.clone() });
                 return None;
             }
             (State::Accepted { .. } | State::Completed { .. }, _) => return None,
         }
-        let (request, remote) = (self.request.clone(), self.to);
-        let answer = Box::new(Answer { request, response, identity, remote });
+        let (request, route) = (self.request.clone(), self.route);
+        let answer = Box::new(Answer { request, response, identity, route });
         Some(Notice::Answered { user: self.user, answer })
     }
 
@@ -141,7 +141,7 @@ impl ClientInvite {
                 // Timer A doubles without bound, unlike E (17.1.1.2).
                 *pause = pause.times(2);
                 *repeat_at = now + *pause;
-                out.push_back(Output::Send { to: self.to, bytes: self.request.to_bytes() });
+                out.push_back(Output::Send { flow: self.route.flow, bytes: self.request.to_bytes() });
                 Fired::Nothing
             }
             State::Accepted { over_at, .. } | State::Completed { over_at, .. } if due(*over_at, now) => Fired::Done,
@@ -152,12 +152,12 @@ impl ClientInvite {
     }
 
     /// The CANCEL of this INVITE, where it goes, and for whom (RFC 3261 9.1).
-    pub(super) fn cancel(&self, reason: Option<String>) -> (Request, SocketAddr, User) {
+    pub(super) fn cancel(&self, reason: Option<String>) -> (Request, Route, User) {
         let mut cancel = self.same_branch(Method::Cancel, self.request.headers.first(&Name::To));
         if let Some(reason) = reason {
             cancel.headers.push(Name::Reason, reason);
         }
-        (cancel, self.to, self.user)
+        (cancel, self.route, self.user)
     }
 
     /// RFC 3261 17.1.1.3: the To of the response, everything else of the INVITE.

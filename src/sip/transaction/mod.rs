@@ -18,11 +18,11 @@ use self::client::Client;
 use self::client_invite::ClientInvite;
 use self::server::Server;
 use self::server_invite::ServerInvite;
-use super::endpoint::{CallId, Outbox, Output, Route};
+use super::endpoint::{CallId, Outbox, Output};
 use super::message::{Identity, Method, Request, Response};
+use super::transport::{Flow, Route};
 use crate::time::{Span, Time, Wakeup, soonest};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 
 /// T1, T2, T4 of RFC 3261 17.1.1.1.
 #[derive(Clone, Copy, Debug)]
@@ -88,16 +88,8 @@ pub(super) struct Answer {
     pub(super) response: Response,
     /// Of the response.
     pub(super) identity: Identity,
-    /// Where the request was sent.
-    pub(super) remote: SocketAddr,
-}
-
-impl Answer {
-    /// The way the request took; the local address is the one its Via names.
-    pub(super) fn route(&self) -> Route {
-        let host = self.identity.via.host.parse::<IpAddr>();
-        Route { remote: self.remote, local: host.unwrap_or(IpAddr::from([0, 0, 0, 0])) }
-    }
+    /// The way the request took.
+    pub(super) route: Route,
 }
 
 /// What a timer did to a transaction.
@@ -141,33 +133,33 @@ impl Transactions {
         now: Time,
         request: Request,
         branch: &str,
-        to: SocketAddr,
+        route: Route,
         user: User,
         out: &mut Outbox,
     ) {
         if request.method == Method::Invite {
-            let transaction = ClientInvite::start(now, request, to, user, self.timing, out);
+            let transaction = ClientInvite::start(now, request, route, user, self.timing, out);
             self.client_invites.insert(branch.into(), transaction);
         } else {
             let key = (branch.to_string(), request.method.clone());
-            self.clients.insert(key, Client::start(now, request, to, user, self.timing, out));
+            self.clients.insert(key, Client::start(now, request, route, user, self.timing, out));
         }
     }
 
     /// Keeps the ACK of a 2xx with To tag `tag`: each repetition of that 2xx is answered with it (RFC 3261 13.2.2.4).
-    pub(super) fn acknowledge(&mut self, branch: &str, tag: &str, ack: Vec<u8>, to: SocketAddr, out: &mut Outbox) {
-        out.push_back(Output::Send { to, bytes: ack.clone() });
+    pub(super) fn acknowledge(&mut self, branch: &str, tag: &str, ack: Vec<u8>, flow: Flow, out: &mut Outbox) {
+        out.push_back(Output::Send { flow, bytes: ack.clone() });
         if let Some(transaction) = self.client_invites.get_mut(branch) {
-            transaction.keep_ack(tag, ack, to);
+            transaction.keep_ack(tag, ack, flow);
         }
     }
 
     /// Sends the CANCEL of an INVITE that was answered provisionally (RFC 3261 9.1).
     pub(super) fn cancel(&mut self, now: Time, branch: &str, reason: Option<String>, out: &mut Outbox) {
         let Some(invite) = self.client_invites.get(branch) else { return };
-        let (request, to, user) = invite.cancel(reason);
+        let (request, route, user) = invite.cancel(reason);
         let user = User { purpose: Purpose::Cancel, ..user };
-        self.start(now, request, branch, to, user, out);
+        self.start(now, request, branch, route, user, out);
     }
 
     /// Forgets an INVITE whose CANCEL led to nothing (RFC 3261 9.1).
@@ -219,12 +211,12 @@ impl Transactions {
         request: &Request,
         identity: &Identity,
         response: &Response,
-        to: SocketAddr,
+        flow: Flow,
         call: Option<CallId>,
         out: &mut Outbox,
     ) {
         let bytes = response.to_bytes();
-        out.push_back(Output::Send { to, bytes: bytes.clone() });
+        out.push_back(Output::Send { flow, bytes: bytes.clone() });
         if self.servers.len() + self.server_invites.len() >= MAX_SERVERS || bytes.len() > MAX_KEPT_ANSWER {
             return;
         }
@@ -232,10 +224,10 @@ impl Transactions {
         if request.method == Method::Invite {
             let number = identity.cseq.number;
             let success = response.status < 300;
-            let invite = ServerInvite::answered(now, bytes, to, success, number, call, self.timing);
+            let invite = ServerInvite::answered(now, bytes, flow, success, number, call, self.timing);
             self.server_invites.insert(key, invite);
         } else {
-            self.servers.insert(key, Server::answered(now, bytes, to, self.timing));
+            self.servers.insert(key, Server::answered(now, bytes, flow, self.timing));
         }
     }
 

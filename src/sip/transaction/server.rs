@@ -2,23 +2,23 @@
 
 use super::Timing;
 use crate::sip::endpoint::{Outbox, Output};
+use crate::sip::transport::Flow;
 use crate::time::{Time, Wakeup};
-use std::net::SocketAddr;
 
 pub(super) struct Server {
     response: Vec<u8>,
-    to: SocketAddr,
+    flow: Flow,
     over_at: Time,
 }
 
 impl Server {
-    pub(super) fn answered(now: Time, response: Vec<u8>, to: SocketAddr, timing: Timing) -> Server {
-        Server { response, to, over_at: now + timing.timeout() }
+    pub(super) fn answered(now: Time, response: Vec<u8>, flow: Flow, timing: Timing) -> Server {
+        Server { response, flow, over_at: now + timing.timeout() }
     }
 
     /// The request came again.
     pub(super) fn repeat(&self, out: &mut Outbox) {
-        out.push_back(Output::Send { to: self.to, bytes: self.response.clone() });
+        out.push_back(Output::Send { flow: self.flow, bytes: self.response.clone() });
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {

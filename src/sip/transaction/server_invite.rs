@@ -10,12 +10,12 @@
 
 use super::{Fired, Timing, due};
 use crate::sip::endpoint::{CallId, Outbox, Output};
+use crate::sip::transport::Flow;
 use crate::time::{Span, Time, Wakeup, soonest};
-use std::net::SocketAddr;
 
 pub(super) struct ServerInvite {
     response: Vec<u8>,
-    to: SocketAddr,
+    flow: Flow,
     cseq: u32,
     call: Option<CallId>,
     state: State,
@@ -46,7 +46,7 @@ impl ServerInvite {
     pub(super) fn answered(
         now: Time,
         response: Vec<u8>,
-        to: SocketAddr,
+        flow: Flow,
         success: bool,
         cseq: u32,
         call: Option<CallId>,
@@ -57,7 +57,7 @@ impl ServerInvite {
             true => State::Accepted { repeat_at, pause, over_at },
             false => State::Completed { repeat_at, pause, over_at },
         };
-        ServerInvite { response, to, cseq, call, state }
+        ServerInvite { response, flow, cseq, call, state }
     }
 
     pub(super) fn call(&self) -> Option<CallId> {
@@ -72,7 +72,7 @@ impl ServerInvite {
     pub(super) fn repeat(&self, out: &mut Outbox) {
         match self.state {
             State::Accepted { .. } | State::Completed { .. } => {
-                out.push_back(Output::Send { to: self.to, bytes: self.response.clone() });
+                out.push_back(Output::Send { flow: self.flow, bytes: self.response.clone() });
             }
             State::Acknowledged { .. } | State::Confirmed { .. } => {}
         }
@@ -126,7 +126,7 @@ impl ServerInvite {
             {
                 *pause = timing.longer(*pause);
                 *repeat_at = now + *pause;
-                out.push_back(Output::Send { to: self.to, bytes: self.response.clone() });
+                out.push_back(Output::Send { flow: self.flow, bytes: self.response.clone() });
                 Fired::Nothing
             }
             State::Accepted { .. } | State::Acknowledged { .. } | State::Completed { .. } | State::Confirmed { .. } => {

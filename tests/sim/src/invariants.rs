@@ -167,7 +167,7 @@ impl Watch {
                 Output::Media(_)
                 | Output::QssPing
                 | Output::QssClose
-                | Output::Resolve { .. }
+                | Output::Resolve(_)
                 | Output::Status(_)
                 | Output::Reply { .. }
                 | Output::Exit => {}

@@ -24,7 +24,8 @@ use qss_endpoint::agent::{Agent, Input, LinkError, LinkErrorKind, Outbox, Output
 use qss_endpoint::config::{Config, Room, RoomTarget, Secret};
 use qss_endpoint::media::command::{self, Command};
 use qss_endpoint::random::Rng;
-use qss_endpoint::sip::endpoint::{Route, RouteError};
+use qss_endpoint::sip::endpoint::RouteError;
+use qss_endpoint::sip::transport::{Flow, Route, Target};
 use qss_endpoint::time::{Span, Time, WallTime};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ pub enum Delivery {
     Alive(u32),
     Closed(u32, LinkError),
     Sip(Vec<u8>),
-    Routed(String, u16),
+    Routed(Target),
     Media(command::Event),
     ToQss(u32, String),
     ToMixer(Vec<u8>),
@@ -228,14 +229,15 @@ impl World {
                 self.input(Input::QssClosed(error));
             }
             Delivery::Opened(_) | Delivery::Frame(..) | Delivery::Alive(_) | Delivery::Closed(..) => {}
-            Delivery::Sip(bytes) => self.input(Input::Sip { from: addr(MIXER), bytes: &bytes }),
-            Delivery::Routed(host, port) => {
-                let route = if host == "nowhere.example" {
+            Delivery::Sip(bytes) => self.input(Input::Sip { flow: Flow::udp(addr(MIXER)), bytes: &bytes }),
+            Delivery::Routed(target) => {
+                let routes = if target.host == "nowhere.example" {
                     Err(RouteError::UnknownHost)
                 } else {
-                    Ok(Route { remote: SocketAddr::new(addr(MIXER).ip(), port), local: addr(DEVICE).ip() })
+                    let remote = SocketAddr::new(addr(MIXER).ip(), target.port_or_default());
+                    Ok(vec![Route { flow: Flow { transport: target.transport, remote }, local: addr(DEVICE).ip() }])
                 };
-                self.input(Input::Routed { host: &host, port, route });
+                self.input(Input::Routed { target: &target, routes });
             }
             Delivery::Media(event) => self.input(Input::Media(event)),
             Delivery::ToQss(link, text) => {
@@ -310,13 +312,13 @@ impl World {
                         self.qss.disconnected(link);
                     }
                 }
-                Output::SipSend { to, bytes } => {
+                Output::SipSend { flow, bytes } => {
                     assert!(bytes.len() < 1_400, "seed {}: {} bytes of SIP", self.seed, bytes.len());
-                    if to == addr(MIXER) {
+                    if flow.remote == addr(MIXER) {
                         self.post_all(vec![(2, Delivery::ToMixer(bytes))]);
                     }
                 }
-                Output::Resolve { host, port } => self.post(1, Delivery::Routed(host, port)),
+                Output::Resolve(target) => self.post(1, Delivery::Routed(target)),
                 Output::Media(command) => {
                     let out = self.voice.obey(self.now, command, &self.seed);
                     self.post_all(out);

@@ -9,6 +9,7 @@ use qss_endpoint::agent::{Input, LinkError, LinkErrorKind};
 use qss_endpoint::config::{Config, Room, RoomTarget};
 use qss_endpoint::media::command::{CardError, CardEvent, Event};
 use qss_endpoint::random::Rng;
+use qss_endpoint::sip::transport::Flow;
 use qss_endpoint::time::{Span, Time};
 use std::collections::BTreeMap;
 
@@ -312,7 +313,7 @@ fn garbage(w: &mut World, chance: &mut Rng) {
     w.qss_says(&String::from_utf8_lossy(&frame));
     w.qss_says(&chance.hex(40));
     let from = if chance.below(2) == 0 { addr(MIXER) } else { addr("192.0.2.7:5060") };
-    w.input(Input::Sip { from, bytes: &datagram });
+    w.input(Input::Sip { flow: Flow::udp(from), bytes: &datagram });
 }
 
 /// What a person does to the device: at its socket, or from a room.

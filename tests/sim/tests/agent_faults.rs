@@ -4,6 +4,7 @@
 use qss_endpoint::agent::{Input, LinkErrorKind};
 use qss_endpoint::config::{Config, Room, RoomTarget};
 use qss_endpoint::media::command::Event;
+use qss_endpoint::sip::transport::Flow;
 use sim::mixer::Manner;
 use sim::{World, config};
 
@@ -60,7 +61,7 @@ fn random_fault(w: &mut World) {
         }
         _ => {
             let (bytes, from) = (w.rng.hex(60).into_bytes(), sim::addr(sim::MIXER));
-            w.input(Input::Sip { from, bytes: &bytes });
+            w.input(Input::Sip { flow: Flow::udp(from), bytes: &bytes });
         }
     }
 }

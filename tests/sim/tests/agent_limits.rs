@@ -2,6 +2,7 @@
 
 use qss_endpoint::agent::{Input, LinkErrorKind};
 use qss_endpoint::config::{Room, RoomTarget};
+use qss_endpoint::sip::transport::Flow;
 use qss_endpoint::time::Span;
 use serde_json::{Value, json};
 use sim::{World, config};
@@ -65,7 +66,7 @@ fn garbage_on_the_sip_port_changes_nothing() {
             1 => format!("BYE sip:x SIP/2.0\r\nCall-ID: {noise}\r\n\r\n").into_bytes(),
             _ => vec![0; (i % 1_500) as usize],
         };
-        w.input(Input::Sip { from, bytes: &bytes });
+        w.input(Input::Sip { flow: Flow::udp(from), bytes: &bytes });
     }
     w.run(1_000);
     assert_eq!(w.rung(), "playing");
