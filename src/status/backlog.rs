@@ -155,7 +155,8 @@ fn is_snapshot(event: &Event) -> bool {
 mod tests {
     use super::*;
     use crate::status::Rung;
-    use crate::status::event::{Card, Counters, Snapshot, Stamp};
+    use crate::status::event::{Card, Stamp};
+    use crate::status::snapshot::{Counters, Snapshot};
     use crate::time::{Time, WallTime};
 
     fn filled(bound: usize, n: usize) -> Backlog {

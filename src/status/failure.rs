@@ -1,42 +1,65 @@
 //! Every way to fail, once: the same stable code in status events, in the log, in `status` and in the documentation
-//! (`docs/status-events.md`), with what a person should do next.
+//! (`docs/status-events.md`), with what happened, what proves it, and what a person should do next.
 
 use crate::agent::LinkErrorKind;
 use crate::media::command::CardError;
 use crate::sip::endpoint::{EndCause, RouteError};
 use serde::Serialize;
 
-/// Makes the enum and its readings from one table: variant, code, next step. `(status)` is the number of whoever
-/// refused: HTTP, QSS, SIP or WebSocket code, or the system's error number.
+/// Makes the enum and its readings from one table, by group: variant, code, what happened, what proves it, next step.
+/// `(status)` is the number of whoever refused: HTTP, QSS, SIP or WebSocket code, or the system's error number.
 macro_rules! failures {
-    ($($variant:ident $(($status:ident))? => $code:literal, $next:literal;)*) => {
+    ($($group:ident {
+        $($variant:ident $(($status:ident))? => $code:literal, $what:literal, $evidence:literal, $next:literal;)*
+    })*) => {
         /// A way to fail.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Failure {
-            $($variant $((failures!(@type $status)))?,)*
+            $($($variant $((failures!(@type $status)))?,)*)*
         }
 
         impl Failure {
             /// One of each, numbers zero.
-            pub const ALL: &'static [Failure] = &[$(Failure::$variant $((failures!(@zero $status)))?,)*];
+            pub const ALL: &'static [Failure] = &[$($(Failure::$variant $((failures!(@zero $status)))?,)*)*];
+
+            /// Where it happened.
+            pub const fn group(self) -> Group {
+                match self {
+                    $($(Failure::$variant $((failures!(@ignore $status)))? => Group::$group,)*)*
+                }
+            }
 
             /// Stable, for machines.
             pub const fn code(self) -> &'static str {
                 match self {
-                    $(Failure::$variant $((failures!(@ignore $status)))? => $code,)*
+                    $($(Failure::$variant $((failures!(@ignore $status)))? => $code,)*)*
+                }
+            }
+
+            /// What happened.
+            pub const fn what(self) -> &'static str {
+                match self {
+                    $($(Failure::$variant $((failures!(@ignore $status)))? => $what,)*)*
+                }
+            }
+
+            /// What it is known from.
+            pub const fn evidence(self) -> &'static str {
+                match self {
+                    $($(Failure::$variant $((failures!(@ignore $status)))? => $evidence,)*)*
                 }
             }
 
             /// What a person should look at next.
             pub const fn next_step(self) -> &'static str {
                 match self {
-                    $(Failure::$variant $((failures!(@ignore $status)))? => $next,)*
+                    $($(Failure::$variant $((failures!(@ignore $status)))? => $next,)*)*
                 }
             }
 
             pub const fn status(self) -> Option<i32> {
                 match self {
-                    $(Failure::$variant $(($status))? => failures!(@status $($status)?),)*
+                    $($(Failure::$variant $(($status))? => failures!(@status $($status)?),)*)*
                 }
             }
         }
@@ -48,129 +71,267 @@ macro_rules! failures {
     (@status) => { None };
 }
 
+/// What a failure belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    /// The link to the QSS.
+    Link,
+    /// What the QSS says, or does not.
+    Qss,
+    Invite,
+    /// The call to the mixer.
+    Call,
+    /// Packets and the sound card.
+    Audio,
+    /// What somebody, or the device, wants.
+    Ourselves,
+}
+
 failures! {
-    // The link to the QSS.
-    QssNotConfigured => "qss_not_configured",
-        "set qss.url if the device shall report to a QSS";
-    DnsFailed => "dns_failed",
-        "check the host name in qss.url and the device's name server";
-    ConnectionRefused => "connection_refused",
-        "check that the QSS runs and that the port in qss.url is right";
-    HostUnreachable => "host_unreachable",
-        "check cable, Wi-Fi, address and gateway of the device";
-    ConnectTimedOut => "connect_timed_out",
-        "check firewalls between the device and the QSS";
-    TlsUnknownIssuer => "tls_unknown_issuer",
-        "set qss.ca_file to the CA that signed the QSS certificate";
-    TlsWrongName => "tls_wrong_name",
-        "use the name of the QSS certificate in qss.url";
-    TlsClock => "tls_clock",
-        "set the device's clock, or renew the QSS certificate";
-    TlsFailed => "tls_failed",
-        "compare the TLS versions and certificates of both sides";
-    HttpStatus(status) => "http_status",
-        "check path, token and headers of the upgrade against the reverse proxy";
-    QssProtocolError => "qss_protocol_error",
-        "check that qss.url is the signalling WebSocket; see qss.max_message_bytes";
-    QssClosed(status) => "qss_closed",
-        "look into the log of the QSS; the device comes back by itself";
-    QssSilent => "qss_silent",
-        "check the network between device and QSS; the device comes back by itself";
-    // What the QSS says.
-    QssUnauthorized(status) => "qss_unauthorized",
-        "renew qss.token, check qss.username";
-    RegisterRefused(status) => "register_refused",
-        "look up the code in the QSS log; check qss.names.register";
-    RegisterTimedOut => "register_timed_out",
-        "check the health of the QSS and qss.names.register";
-    RoomForbidden => "room_forbidden",
-        "add the user to the room's access list";
-    RoomNotFound => "room_not_found",
-        "check the room id; the room may have been destroyed";
-    RoomRefused(status) => "room_refused",
-        "look up the code in the QSS log; check qss.names.join_room";
-    RoomTimedOut => "room_timed_out",
-        "check the health of the QSS and qss.names.join_room";
-    RoomWithoutSipUri => "room_without_sip_uri",
-        "give the room a sip_uri in the configuration, or ask for one in the QSS";
-    RoomExpelled => "room_expelled",
-        "ask the moderator; `join` on the device lets it try again";
-    RoomDestroyed => "room_destroyed",
-        "configure another room; `join` on the device lets it try again";
-    QssLostTooLong => "qss_lost_too_long",
-        "restore the QSS; qss.call_grace_ms says how long a call outlives it";
-    // Invites.
-    InviteDeclined(status) => "invite_declined",
-        "add the inviter to invites.accept if the device shall come";
-    InviteBusy(status) => "invite_busy",
-        "set invites.replaces_call if an invite shall end the present call";
-    InviteWithdrawn => "invite_withdrawn",
-        "nothing: the inviter changed their mind, or another device answered";
-    InviteUnusable => "invite_unusable",
-        "the invite names no room; see docs/qss.md for what is understood";
-    // The SIP call.
-    SipBadUri => "sip_bad_uri",
-        "check the sip_uri of the room";
-    SipUnknownHost => "sip_unknown_host",
-        "map the mixer's internal name in sip.host_map, or set sip.outbound_proxy";
-    SipUnreachable => "sip_unreachable",
-        "check route and firewall to the mixer; see sip.host_map";
-    SipTimeout => "sip_timeout",
-        "check that the mixer runs and that UDP reaches its SIP port";
-    SipNoAnswer => "sip_no_answer",
-        "the mixer rings but does not answer: check its dialplan";
-    SipAuthFailed => "sip_auth_failed",
-        "set sip.auth_user and sip.password; `join` on the device lets it try again";
-    SipNoCommonMedia => "sip_no_common_media",
-        "enable Opus on the mixer";
-    SipForbidden => "sip_forbidden",
-        "allow the device's SIP user on the mixer";
-    SipNotFound => "sip_not_found",
-        "the mixer does not know this number: check the room's sipUri and the dialplan";
-    SipBusy(status) => "sip_busy",
-        "the mixer is busy; the device tries again";
-    SipRefused(status) => "sip_refused",
-        "look up the status in the mixer's log; the device tries again";
-    SipRefusedByBye => "sip_refused_by_bye",
-        "the mixer hung up at once: the room is locked or full";
-    SipCallGone => "sip_call_gone",
-        "the mixer forgot the call, probably in a restart; the device dials again";
-    SipRemoteBye => "sip_remote_bye",
-        "the mixer ended the call; the device dials again";
-    // Audio.
-    MediaNotReady => "media_not_ready",
-        "the media thread has no RTP socket: check rtp.bind, rtp.port_min and rtp.port_max";
-    NoMedia => "no_media",
-        "check that UDP reaches the device's RTP port from the mixer";
-    MediaSilent => "media_silent",
-        "nothing arrives from the mixer: check network and mixer";
-    NotSending => "not_sending",
-        "the microphone's clock stands still: check the sound card";
-    NotPlaying => "not_playing",
-        "packets arrive but the loudspeaker stands still: check the sound card";
-    CardAbsent => "card_absent",
-        "plug the sound card in; check audio.capture and audio.playback";
-    CardBusy => "card_busy",
-        "stop the process that holds the sound card";
-    CardForbidden => "card_forbidden",
-        "add the service's user to group audio";
-    CardUnsuitable => "card_unsuitable",
-        "choose rate, period and channels the card can do, or a plug device";
-    CardStalled => "card_stalled",
-        "replug or power-cycle the sound card";
-    CardError(status) => "card_error",
-        "look up the system error number; replug the sound card";
-    // Ourselves.
-    HungUp => "hung_up",
-        "nothing: asked for on the device; `join` brings it back";
-    Replaced => "replaced",
-        "nothing: an accepted invite took over";
-    MoreWanted => "more_wanted",
-        "nothing: a room that stands before this one in the configuration can be visited again";
-    OnHold => "on_hold",
-        "nothing: the other side holds the call";
-    Stopping => "stopping",
-        "nothing: the service was asked to stop";
+    Link {
+        QssNotConfigured => "qss_not_configured",
+            "no QSS is configured",
+            "`qss.url` is empty",
+            "set qss.url if the device shall report to a QSS";
+        DnsFailed => "dns_failed",
+            "the QSS's host name has no address",
+            "the resolver's answer",
+            "check the host name in qss.url and the device's name server";
+        ConnectionRefused => "connection_refused",
+            "nobody listens at the QSS's address",
+            "TCP reset, or ICMP port unreachable",
+            "check that the QSS runs and that the port in qss.url is right";
+        HostUnreachable => "host_unreachable",
+            "there is no way to the QSS",
+            "the kernel's or a router's word: no route",
+            "check cable, Wi-Fi, address and gateway of the device";
+        ConnectTimedOut => "connect_timed_out",
+            "the QSS does not answer the connection",
+            "no answer within qss.connect_timeout_ms",
+            "check firewalls between the device and the QSS";
+        TlsUnknownIssuer => "tls_unknown_issuer",
+            "the QSS shows a certificate of an issuer that is not trusted",
+            "the certificate chain ends outside the trusted roots",
+            "set qss.ca_file to the CA that signed the QSS certificate";
+        TlsWrongName => "tls_wrong_name",
+            "the QSS shows a certificate for another name",
+            "the names in the certificate",
+            "use the name of the QSS certificate in qss.url";
+        TlsClock => "tls_clock",
+            "the QSS's certificate is not valid at the time of the device's clock",
+            "the certificate's dates against the clock",
+            "set the device's clock, or renew the QSS certificate";
+        TlsFailed => "tls_failed",
+            "TLS with the QSS failed",
+            "an alert of the QSS, or a handshake that breaks the rules",
+            "compare the TLS versions and certificates of both sides";
+        HttpStatus(status) => "http_status",
+            "the WebSocket upgrade was refused",
+            "the HTTP status, in `status`",
+            "check path, token and headers of the upgrade against the reverse proxy";
+        QssProtocolError => "qss_protocol_error",
+            "what came is no WebSocket",
+            "a frame that breaks RFC 6455, or a message over the limit",
+            "check that qss.url is the signalling WebSocket; see qss.max_message_bytes";
+        QssClosed(status) => "qss_closed",
+            "the QSS closed the link",
+            "the close code, in `status`; 1006: none was sent",
+            "look into the log of the QSS; the device comes back by itself";
+        QssSilent => "qss_silent",
+            "the link is dead",
+            "pings without any frame back, qss.ping_misses in a row",
+            "check the network between device and QSS; the device comes back by itself";
+    }
+    Qss {
+        QssUnauthorized(status) => "qss_unauthorized",
+            "the QSS does not accept the credentials",
+            "401 or 403 to the upgrade or to `register`",
+            "renew qss.token, check qss.username";
+        RegisterRefused(status) => "register_refused",
+            "the QSS refused the registration",
+            "its `cancel`; the code in `status`",
+            "look up the code in the QSS log; check qss.names.register";
+        RegisterTimedOut => "register_timed_out",
+            "the QSS did not answer the registration",
+            "no reply within qss.request_timeout_ms",
+            "check the health of the QSS and qss.names.register";
+        RoomForbidden => "room_forbidden",
+            "the user may not enter the room",
+            "`cancel` 403 of the QSS",
+            "add the user to the room's access list";
+        RoomNotFound => "room_not_found",
+            "the QSS does not know the room",
+            "`cancel` 404 of the QSS",
+            "check the room id; the room may have been destroyed";
+        RoomRefused(status) => "room_refused",
+            "the QSS refused the room",
+            "its `cancel`; the code in `status`",
+            "look up the code in the QSS log; check qss.names.join_room";
+        RoomTimedOut => "room_timed_out",
+            "the QSS did not say whether the room admits us",
+            "no reply within qss.request_timeout_ms",
+            "check the health of the QSS and qss.names.join_room";
+        RoomWithoutSipUri => "room_without_sip_uri",
+            "nobody says where the room's audio is",
+            "no `sipUri` in the room, none in the configuration",
+            "give the room a sip_uri in the configuration, or ask for one in the QSS";
+        RoomExpelled => "room_expelled",
+            "somebody removed the device from the room",
+            "the QSS's event",
+            "ask the moderator; `join` on the device lets it try again";
+        RoomDestroyed => "room_destroyed",
+            "the room is gone",
+            "the QSS's event",
+            "configure another room; `join` on the device lets it try again";
+        QssLostTooLong => "qss_lost_too_long",
+            "the call ended because nobody confirmed the membership",
+            "no QSS session, or no answer, for qss.call_grace_ms",
+            "restore the QSS; qss.call_grace_ms says how long a call outlives it";
+    }
+    Invite {
+        InviteDeclined(status) => "invite_declined",
+            "the inviter is not on the list",
+            "the invite's `from` against invites.accept; the code we gave in `status`",
+            "add the inviter to invites.accept if the device shall come";
+        InviteBusy(status) => "invite_busy",
+            "the device was in a call",
+            "the call at the time; the code we gave in `status`",
+            "set invites.replaces_call if an invite shall end the present call";
+        InviteWithdrawn => "invite_withdrawn",
+            "the inviter withdrew the invite",
+            "the QSS's `cancel`",
+            "nothing: the inviter changed their mind, or another device answered";
+        InviteUnusable => "invite_unusable",
+            "the invite cannot be followed",
+            "no inviter or no room in it",
+            "the invite names no room; see docs/qss.md for what is understood";
+    }
+    Call {
+        SipBadUri => "sip_bad_uri",
+            "the room's address is no SIP URI",
+            "the URI, in `detail`",
+            "check the sip_uri of the room";
+        SipUnknownHost => "sip_unknown_host",
+            "the mixer's name has no address",
+            "the resolver's answer",
+            "map the mixer's internal name in sip.host_map, or set sip.outbound_proxy";
+        SipUnreachable => "sip_unreachable",
+            "there is no way to the mixer",
+            "the kernel's word: no route",
+            "check route and firewall to the mixer; see sip.host_map";
+        SipTimeout => "sip_timeout",
+            "the mixer does not answer",
+            "no response to the INVITE within 64 T1, or a 408",
+            "check that the mixer runs and that UDP reaches its SIP port";
+        SipNoAnswer => "sip_no_answer",
+            "the mixer rings and does not pick up",
+            "provisional responses only, for sip.invite_timeout_ms",
+            "the mixer rings but does not answer: check its dialplan";
+        SipAuthFailed => "sip_auth_failed",
+            "the mixer does not accept the credentials",
+            "401 or 407 to a request with credentials, or without any to give",
+            "set sip.auth_user and sip.password; `join` on the device lets it try again";
+        SipNoCommonMedia => "sip_no_common_media",
+            "the mixer and the device have no codec in common",
+            "488, or an answer without Opus",
+            "enable Opus on the mixer";
+        SipForbidden => "sip_forbidden",
+            "the mixer does not let the device in",
+            "403 to the INVITE",
+            "allow the device's SIP user on the mixer";
+        SipNotFound => "sip_not_found",
+            "the mixer does not know the conference",
+            "404 to the INVITE",
+            "the mixer does not know this number: check the room's sipUri and the dialplan";
+        SipBusy(status) => "sip_busy",
+            "the mixer is busy",
+            "486 or 600 to the INVITE",
+            "the mixer is busy; the device tries again";
+        SipRefused(status) => "sip_refused",
+            "the mixer refused the call",
+            "the final response, in `status` and `detail`",
+            "look up the status in the mixer's log; the device tries again";
+        SipRefusedByBye => "sip_refused_by_bye",
+            "the mixer hung up at once",
+            "BYE within two seconds of the 200",
+            "the mixer hung up at once: the room is locked or full";
+        SipCallGone => "sip_call_gone",
+            "the mixer does not know the call any more",
+            "481 to a request of the call",
+            "the mixer forgot the call, probably in a restart; the device dials again";
+        SipRemoteBye => "sip_remote_bye",
+            "the mixer ended the call",
+            "BYE; its Reason in `detail`",
+            "the mixer ended the call; the device dials again";
+    }
+    Audio {
+        MediaNotReady => "media_not_ready",
+            "there is no RTP socket",
+            "the media thread has not said that it is bound",
+            "the media thread has no RTP socket: check rtp.bind, rtp.port_min and rtp.port_max";
+        NoMedia => "no_media",
+            "the call brings no audio",
+            "no packet for rtp.dead_timeout_ms",
+            "check that UDP reaches the device's RTP port from the mixer";
+        MediaSilent => "media_silent",
+            "nothing arrives from the mixer",
+            "no packet for rtp.silence_timeout_ms",
+            "nothing arrives from the mixer: check network and mixer";
+        NotSending => "not_sending",
+            "no packet leaves",
+            "the capture clock has not moved for rtp.silence_timeout_ms",
+            "the microphone's clock stands still: check the sound card";
+        NotPlaying => "not_playing",
+            "nothing is played",
+            "the playback pointer does not move although packets arrive",
+            "packets arrive but the loudspeaker stands still: check the sound card";
+        CardAbsent => "card_absent",
+            "the sound card is not there",
+            "ENODEV or ENOENT at opening or in use",
+            "plug the sound card in; check audio.capture and audio.playback";
+        CardBusy => "card_busy",
+            "another process holds the sound card",
+            "EBUSY at opening",
+            "stop the process that holds the sound card";
+        CardForbidden => "card_forbidden",
+            "the service may not open the sound card",
+            "EACCES or EPERM at opening",
+            "add the service's user to group audio";
+        CardUnsuitable => "card_unsuitable",
+            "the sound card cannot do what is configured",
+            "its own list of rates, periods and channels",
+            "choose rate, period and channels the card can do, or a plug device";
+        CardStalled => "card_stalled",
+            "the sound card's clock stands still",
+            "no period within many times its length",
+            "replug or power-cycle the sound card";
+        CardError(status) => "card_error",
+            "the sound card fails",
+            "the system's error number, in `status`",
+            "look up the system error number; replug the sound card";
+    }
+    Ourselves {
+        HungUp => "hung_up",
+            "somebody hung up on the device",
+            "a local command",
+            "nothing: asked for on the device; `join` brings it back";
+        Replaced => "replaced",
+            "another room took over",
+            "an accepted invite or transfer, a `join`, or a new address of the room",
+            "nothing: an accepted invite took over";
+        MoreWanted => "more_wanted",
+            "a more wanted room can be visited",
+            "its pause is over, and what it needs is there",
+            "nothing: a room that stands before this one in the configuration can be visited again";
+        OnHold => "on_hold",
+            "the other side holds the call",
+            "its re-INVITE, or its answer to ours: `sendonly`, `inactive`",
+            "nothing: the other side holds the call";
+        Stopping => "stopping",
+            "the service ends",
+            "SIGTERM",
+            "nothing: the service was asked to stop";
+    }
 }
 
 impl From<LinkErrorKind> for Failure {
@@ -260,10 +421,14 @@ impl Serialize for Cause {
             status: Option<i32>,
             #[serde(skip_serializing_if = "str::is_empty")]
             detail: &'a str,
+            what: &'a str,
+            evidence: &'a str,
             next: &'a str,
         }
-        let (code, status, next) = (self.failure.code(), self.failure.status(), self.failure.next_step());
-        Wire { code, status, detail: &self.detail, next }.serialize(serializer)
+        let f = self.failure;
+        let (code, status, what) = (f.code(), f.status(), f.what());
+        Wire { code, status, detail: &self.detail, what, evidence: f.evidence(), next: f.next_step() }
+            .serialize(serializer)
     }
 }
 
@@ -281,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_that_a_next_step_names_exists() {
+    fn each_key_that_the_table_names_exists() {
         let reference = crate::config::describe::reference();
         let mut keys = std::collections::BTreeSet::new();
         let mut section = "";
@@ -295,8 +460,8 @@ mod tests {
         assert!(keys.contains("qss.url") && keys.contains("qss.names.register"), "{keys:?}");
         let sections: Vec<_> = keys.iter().filter_map(|key| key.split('.').next()).collect();
         for failure in Failure::ALL {
-            let words =
-                failure.next_step().split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.' || c == '/'));
+            let said = [failure.what(), failure.evidence(), failure.next_step()].join(" ");
+            let words = said.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.' || c == '/'));
             for word in words.map(|word| word.trim_matches('.')) {
                 if word.split_once('.').is_some_and(|(section, _)| sections.contains(&section)) {
                     assert!(keys.contains(word), "{}: there is no {word}", failure.code());

@@ -3,7 +3,7 @@
 //!
 //! * [`ladder`]: facts to rung, each fact with since-when and cause.
 //! * [`failure`]: every way to fail, with a stable code and the next step for a person.
-//! * [`event`]: one status event as JSON.
+//! * [`event`]: one status event as JSON. * [`snapshot`]: everything at one moment.
 //! * [`backlog`]: events kept for the QSS while it is away.
 //! * [`tally`]: repeats folded into counts, so that neither log nor link is flooded.
 
@@ -11,6 +11,7 @@ pub mod backlog;
 pub mod event;
 pub mod failure;
 pub mod ladder;
+pub mod snapshot;
 pub mod tally;
 
 pub use ladder::Rung;

@@ -17,10 +17,10 @@ fn samples(page: &str) -> Vec<&str> {
 fn table() -> String {
     let row = |f: &Failure| {
         let status = if f.status().is_some() { "yes" } else { "" };
-        format!("| `{}` | {status} | {} |\n", f.code(), f.next_step())
+        format!("| `{}` | {status} | {} | {} | {} |\n", f.code(), f.what(), f.evidence(), f.next_step())
     };
     format!(
-        "| code | has a `status` | next step |\n|---|---|---|\n{}",
+        "| code | has a `status` | what happened | evidence | next step |\n|---|---|---|---|---|\n{}",
         Failure::ALL.iter().map(row).collect::<String>()
     )
 }

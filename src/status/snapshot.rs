@@ -1,0 +1,115 @@
+//! Everything the device knows about itself, at one moment: sent after each registration, on request, and from time to
+//! time.
+
+use crate::media::command::Stats;
+use crate::status::failure::Cause;
+use crate::status::ladder::{Ladder, Rung};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Everything the device knows about itself.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Snapshot {
+    pub version: &'static str,
+    /// When the present rung was reached, on the clock of `mono_ms`.
+    pub since_ms: u64,
+    pub facts: Vec<FactState>,
+    pub muted: bool,
+    pub counters: Counters,
+    /// Of the running call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media: Option<Media>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct FactState {
+    pub fact: Rung,
+    pub holds: bool,
+    pub since_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+/// Since the process began.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Counters {
+    pub sessions: u64,
+    pub calls: u64,
+    pub call_failures: u64,
+    pub invites: u64,
+    pub xruns: u64,
+    pub card_losses: u64,
+    /// Events that could not be kept for the QSS.
+    pub events_lost: u64,
+    /// Input that nobody could use, by kind.
+    pub problems: BTreeMap<&'static str, u64>,
+}
+
+/// Counters and gauges of a call (see [`Stats`]).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Media {
+    pub packets_sent: u64,
+    /// Frames that the cap left no room for.
+    pub packets_withheld: u64,
+    pub bytes_sent: u64,
+    pub packets_received: u64,
+    pub bytes_received: u64,
+    pub packets_lost: u64,
+    pub packets_late: u64,
+    pub packets_duplicate: u64,
+    pub packets_invalid: u64,
+    pub frames_concealed: u64,
+    pub frames_fec: u64,
+    pub xruns: u32,
+    /// Bits on the wire, headers counted, in the worst and in the last second.
+    pub wire_bits_max_second: u32,
+    pub wire_bits_last_second: u32,
+    pub jitter_ms: f64,
+    pub buffer_ms: f64,
+    pub round_trip_ms: f64,
+    /// What the peer reports as lost, 0 to 1.
+    pub peer_fraction_lost: f64,
+    pub muted: bool,
+    pub capture_dbfs: f64,
+    pub playback_dbfs: f64,
+}
+
+impl From<&Stats> for Media {
+    fn from(s: &Stats) -> Media {
+        let ms = |us: u32| f64::from(us) / 1e3;
+        Media {
+            packets_sent: s.packets_sent,
+            packets_withheld: s.packets_withheld,
+            bytes_sent: s.bytes_sent,
+            packets_received: s.packets_received,
+            bytes_received: s.bytes_received,
+            packets_lost: s.packets_lost,
+            packets_late: s.packets_late,
+            packets_duplicate: s.packets_duplicate,
+            packets_invalid: s.packets_invalid,
+            frames_concealed: s.frames_concealed,
+            frames_fec: s.frames_fec,
+            xruns: s.xruns,
+            wire_bits_max_second: s.wire_bits_max_second,
+            wire_bits_last_second: s.wire_bits_last_second,
+            jitter_ms: ms(s.jitter_us),
+            buffer_ms: ms(s.buffer_us),
+            round_trip_ms: ms(s.round_trip_us),
+            peer_fraction_lost: (f64::from(s.peer_fraction_lost) / 256.0 * 1e3).round() / 1e3,
+            muted: s.muted,
+            capture_dbfs: f64::from(s.capture_level) / 10.0,
+            playback_dbfs: f64::from(s.playback_level) / 10.0,
+        }
+    }
+}
+
+/// The facts of the ladder, for a snapshot.
+pub fn fact_states(ladder: &Ladder) -> Vec<FactState> {
+    let state = |(fact, f): (Rung, &crate::status::ladder::Fact)| FactState {
+        fact,
+        holds: f.holds,
+        since_ms: f.since.as_millis(),
+        cause: f.cause.clone(),
+    };
+    ladder.facts().map(state).collect()
+}
