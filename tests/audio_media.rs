@@ -12,6 +12,7 @@ use qss_endpoint::config::Config;
 use qss_endpoint::io::clock;
 use qss_endpoint::io::media_thread::{MediaHandle, MediaThread};
 use qss_endpoint::media::command::{CardError, CardEvent, Command, Event, Stats, StreamParams};
+use qss_endpoint::media::tone::Tone;
 use qss_endpoint::time::{Span, Time};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -297,6 +298,35 @@ fn an_xrun_is_told_and_costs_no_time_on_the_wire() {
     assert!(station.count(|event| matches!(event, Event::Card(CardEvent::Xrun { .. }))) >= 1);
     let told = station.stats().xruns;
     assert!(told >= 2, "{told}");
+}
+
+#[test]
+fn a_tone_opens_the_card_for_itself_and_leaves_it_open_for_a_call() {
+    let _alone = alone();
+    let card = rig::card("bell", "");
+    let mut station = Station::new(&card);
+    let opened = |event: &Event| matches!(event, Event::Card(CardEvent::Opened { .. }));
+    let closed = |event: &Event| matches!(event, Event::Card(CardEvent::Closed));
+    station.handle.send(Command::Tone(Tone::Connected)).unwrap();
+    station.expect("Closed", closed);
+    assert_eq!(station.count(opened), 1);
+    let heard = card.speaker().iter().filter(|sample| sample.unsigned_abs() > 1_000).count();
+    assert!(heard > 48 * 100, "200 ms of tone: {heard}");
+    // The end of a call, and its tone: the card stays open between them.
+    let peer = Peer::new();
+    station.handle.send(Command::Tone(Tone::Ringback)).unwrap();
+    pause(100);
+    station.call(peer.0.local_addr().unwrap(), 7);
+    station.handle.send(Command::ToneStop).unwrap();
+    assert!(!peer.listen(300).is_empty());
+    station.handle.send(Command::Tone(Tone::Connected)).unwrap();
+    station.handle.send(Command::Stop).unwrap();
+    pause(100);
+    assert_eq!((station.count(opened), station.count(closed)), (2, 1), "{:?}", station.seen);
+    station.expect("Closed", closed);
+    let before = station.handle.progress();
+    pause(300);
+    assert_eq!(station.handle.progress(), before, "and sleeps again");
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod line;
 
 use line::{FRAME, Line, OPUS, Room, Talker, payload, peer, rtp};
 use qss_endpoint::media::command::Event;
+use qss_endpoint::media::stream::Stream;
+use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
 use qss_endpoint::time::Span;
 
@@ -381,6 +383,30 @@ fn no_numbers_can_break_the_player() {
         assert!(room.clean() >= 0.99, "{}", room.clean());
         assert!(room.age_ms() <= LEAST_AGE + 12.0, "{}", room.age_ms());
     });
+}
+
+// ---- tones ----
+
+#[test]
+fn a_tone_is_heard_over_the_far_end_and_without_a_call_and_leaves_no_trace_on_the_line() {
+    let mut room = Room::new(1);
+    room.run(secs(2));
+    room.stream.tone(Tone::Busy);
+    room.mark().run(secs(1));
+    assert!((0.4..0.6).contains(&room.clean()), "on the far end for half of the time: {}", room.clean());
+    room.run(secs(4)).mark().run(secs(1));
+    assert_eq!(room.clean(), 1.0, "busy is over");
+    let now = room.now;
+    room.stream.stop(now, &mut room.wire);
+    let loudest = |stream: &mut Stream<_, _>| {
+        let mut samples = [0; 4_800];
+        stream.playback(now, &mut samples);
+        samples.iter().map(|s: &i16| s.unsigned_abs()).max()
+    };
+    assert_eq!(loudest(&mut room.stream), Some(0));
+    room.stream.tone(Tone::Ringback);
+    assert_eq!(loudest(&mut room.stream).map(|peak| peak / 100), Some(32), "20 dB below full scale");
+    assert!(room.stream.is_sounding());
 }
 
 /// Figures, for whoever changes the buffer: `cargo test --test voice figures -- --ignored --nocapture`.

@@ -4,6 +4,7 @@ mod line;
 
 use line::{Ear, Mouth, params, payload, peer, peer_rtcp, rtp, settings};
 use qss_endpoint::media::stream::{Stream, Wire};
+use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN};
 use qss_endpoint::time::{Span, Time};
@@ -108,7 +109,12 @@ fn no_frame_allocates_on_a_good_line_or_a_bad_one() {
     }
     stream.update(now, params());
     stream.mute(true);
+    stream.tone(Tone::Busy);
     stream.stop(now, &mut wire);
+    while stream.is_sounding() {
+        now += Span::from_millis(10);
+        stream.playback(now, &mut heard);
+    }
     let allocated = allocations() - before;
 
     assert!(wire.0 > 10_000, "packets left");

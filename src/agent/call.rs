@@ -14,6 +14,7 @@ use super::visit::{Hearing, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
 use crate::media::command::Command;
 use crate::media::plan::{self, Plan};
+use crate::media::tone::Tone;
 use crate::sdp::Negotiated;
 use crate::sip::endpoint::{self, CallId, EndCause, Event as SipEvent};
 use crate::status::event::Attempt;
@@ -96,6 +97,7 @@ impl Agent {
         self.reporter.succeeded(Attempt::Call);
         self.media(cx, Command::Mute(self.voice.muted));
         self.media(cx, Command::Start(params));
+        self.tone(cx, Tone::Connected);
     }
 
     /// A re-INVITE: another address, hold, unhold, another cap.

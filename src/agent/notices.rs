@@ -1,6 +1,7 @@
 //! What the QSS tells about rooms: expelled, destroyed, a wish that we mute.
 
 use super::{Agent, Cx, Phase};
+use crate::media::tone::Tone;
 use crate::qss::message::Body;
 use crate::qss::names::{self, Meaning};
 use crate::status::event::{Kind, MutedBy};
@@ -57,6 +58,7 @@ impl Agent {
         }
         self.voice.muted = muted;
         self.media(cx, crate::media::command::Command::Mute(muted));
+        self.tone(cx, if muted { Tone::Muted } else { Tone::Unmuted });
         self.emit(cx, Kind::Mute { muted, by }, None);
     }
 }

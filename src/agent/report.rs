@@ -5,6 +5,7 @@ use super::visit::{Hearing, Visit};
 use super::{Agent, CardUse, Cx, Output, Phase};
 use crate::config::Config;
 use crate::media::command::{Command, Stats};
+use crate::media::tone::Tone;
 use crate::sip::endpoint::CallId;
 use crate::status::backlog::Backlog;
 use crate::status::event::{Attempt, Kind, RoomRef, Stamp};
@@ -115,6 +116,9 @@ impl Agent {
                 let kind = Kind::Ladder { previous, proven: proven.clone() };
                 self.emit_at(cx, rung, kind, room.clone(), change.cause.clone());
                 previous = rung;
+            }
+            if change.rung != change.previous {
+                self.tone(cx, Tone::Rung(change.rung));
             }
         }
     }

@@ -2,13 +2,27 @@
 
 use super::visit::{Hearing, Up, Visit};
 use super::{Agent, Cx};
-use crate::media::command::{CardEvent, Event as MediaEvent, PacketKind};
+use crate::media::command::{CardEvent, Command, Event as MediaEvent, PacketKind};
+use crate::media::tone::Tone;
 use crate::status::Rung;
 use crate::status::event::{Card, Kind};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time};
 
 impl Agent {
+    /// Plays a tone, if the configuration wants tones of its kind.
+    pub(super) fn tone(&mut self, cx: &mut Cx<'_>, tone: Tone) {
+        let wanted = match tone {
+            Tone::Rung(_) => self.config.audio.ladder_tones,
+            Tone::Ring | Tone::Ringback | Tone::Busy | Tone::Connected | Tone::Muted | Tone::Unmuted => {
+                self.config.audio.tones
+            }
+        };
+        if wanted {
+            self.media(cx, Command::Tone(tone));
+        }
+    }
+
     pub(super) fn on_media(&mut self, cx: &mut Cx<'_>, event: MediaEvent) {
         match event {
             MediaEvent::Bound { rtp_port, rtcp_port } => self.voice.ports = Some((rtp_port, rtcp_port)),

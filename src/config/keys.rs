@@ -437,6 +437,26 @@ pub(super) static SECTIONS: &[Section] = &[
                 "A card that is gone or busy is tried again this often.",
             ),
             key("mute_at_start", |d| &mut d.config.audio.mute_at_start, Rule::Any, "Start with the microphone muted."),
+            key(
+                "tones",
+                |d| &mut d.config.audio.tones,
+                Rule::Any,
+                "Play tones: ring, ringback, busy, connected, muted and unmuted.",
+            ),
+            key(
+                "ladder_tones",
+                |d| &mut d.config.audio.ladder_tones,
+                Rule::Any,
+                "For installers without a screen: play a tone whenever audio is proven a rung further or less far: one pip \
+                 for the session, two for the room, three for the call, four when packets leave, five when they arrive, six \
+                 when the loudspeaker plays; a low one for nothing.",
+            ),
+            key(
+                "tone_level_db",
+                |d| &mut d.config.audio.tone_level,
+                Rule::Range(0, 60),
+                "Peak of the tones, in dB below full scale.",
+            ),
         ],
     },
     Section {

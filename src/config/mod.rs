@@ -198,6 +198,11 @@ pub struct Audio {
     /// How often a vanished or busy card is tried again.
     pub reopen_interval: Span,
     pub mute_at_start: bool,
+    /// Ring, ringback, busy, connected, muted; and a tone for each rung of the ladder.
+    pub tones: bool,
+    pub ladder_tones: bool,
+    /// Peak of a tone, in dB below full scale.
+    pub tone_level: u8,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -306,6 +311,9 @@ impl Default for Config {
                 lock_memory: true,
                 reopen_interval: Span::from_millis(500),
                 mute_at_start: false,
+                tones: true,
+                ladder_tones: false,
+                tone_level: 20,
             },
             jitter: Jitter { min: Span::from_millis(30), max: Span::from_millis(200) },
             status: Status { socket: None, stdout: true, heartbeat: Span::from_secs(300), backlog: 256 },

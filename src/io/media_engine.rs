@@ -6,13 +6,13 @@
 //! see [`rtp_sockets`](crate::io::rtp_sockets). The decisions are the [`Stream`]'s; here is only the life of the card:
 //!
 //! ```text
-//!               Open                Start
-//!        Idle --------> Prepared ------------> Running <---+        Stop, Shutdown: from anywhere to Idle
+//!            Open, Tone          Start, Tone
+//!        Idle --------> Prepared ------------> Running <---+        no call, no tone: from anywhere to Idle
 //!          |               |  ^                 |          |
 //!          |          no card |returned    lost |          | returned
 //!          |               v  |                 v          |
 //!          +---------> Unprepared ----------> Silent ------+
-//!                                   Start
+//!                               Start, Tone
 //! ```
 //!
 //! While a card is away during a call (`Silent`), the monotonic clock paces the stream: silence is sent with
@@ -47,21 +47,31 @@ pub(super) struct Engine {
     datagram: Vec<u8>,
     progress: Arc<AtomicU64>,
     state: State,
+    call: Call,
     xruns: Xruns,
     alive_at: Time,
 }
 
 enum State {
-    /// No call; no card, no timer.
+    /// No call, no tone; no card, no timer.
     Idle,
     /// A call is on its way; the card is open.
     Prepared { card: Card, life: Life },
     /// A call is on its way; there is no card.
     Unprepared { away: Away },
-    /// In a call, paced by the card.
+    /// In a call or a tone, paced by the card.
     Running { card: Card, moved: Moved, life: Life },
-    /// In a call, paced by the monotonic clock.
+    /// In a call or a tone, paced by the monotonic clock.
     Silent { away: Away, tick_at: Time },
+}
+
+/// What the commands said of calls; a tone may need the card beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    None,
+    /// On its way: the card is kept for it.
+    Coming,
+    Streaming,
 }
 
 #[derive(Clone, Copy)]
@@ -148,6 +158,7 @@ impl Engine {
             datagram: vec![0; MAX_DATAGRAM],
             progress,
             state: State::Idle,
+            call: Call::None,
             xruns: Xruns::default(),
             alive_at: Time::ZERO,
         }
@@ -166,6 +177,7 @@ impl Engine {
             }
             self.pass(now, card_fds.as_ref());
             self.tend_stream(now);
+            self.close_unused();
             self.events.flush();
         }
     }
@@ -198,11 +210,15 @@ impl Engine {
     fn obey(&mut self, now: Time) -> Next {
         while let Some(command) = self.commands.pop() {
             match command {
-                Command::Open => self.open(now),
-                Command::Start(params) => {
-                    if self.in_call() {
-                        self.stop(now);
+                Command::Open => {
+                    if self.call == Call::None {
+                        self.call = Call::Coming;
                     }
+                    self.open(now);
+                }
+                Command::Start(params) => {
+                    self.end_call(now);
+                    self.call = Call::Streaming;
                     self.open(now);
                     self.sockets.discard(&mut self.datagram);
                     self.xruns = Xruns::default();
@@ -213,14 +229,21 @@ impl Engine {
                 Command::Update(params) if self.in_call() => self.stream.update(now, params),
                 Command::Update(_) => {}
                 Command::Mute(muted) => self.stream.mute(muted),
-                Command::Stop => self.stop(now),
+                Command::Tone(tone) => {
+                    self.stream.tone(tone);
+                    self.open(now);
+                    self.start(now);
+                }
+                Command::ToneStop => self.stream.stop_tone(),
+                Command::Stop => self.end_call(now),
                 Command::Stats => {
                     let mut stats = self.stream.stats(now);
                     stats.xruns = self.xruns.count;
                     self.tell(Event::Stats(stats));
                 }
                 Command::Shutdown => {
-                    self.stop(now);
+                    self.end_call(now);
+                    self.close();
                     return Next::End;
                 }
             }
@@ -372,7 +395,7 @@ impl Engine {
         };
     }
 
-    /// The call begins (or its card is back): `Prepared` to `Running`, `Unprepared` to `Silent`.
+    /// The call or the tone begins (or its card is back): `Prepared` to `Running`, `Unprepared` to `Silent`.
     fn start(&mut self, now: Time) {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
             State::Prepared { mut card, mut life } => match card.start() {
@@ -420,7 +443,7 @@ impl Engine {
         }
     }
 
-    /// No call is running yet: that the card opens is all that can be known.
+    /// Nothing is to be played yet: that the card opens is all that can be known.
     fn returned_unused(&mut self, now: Time) {
         if let State::Prepared { life: Life { trial, .. }, .. } = &mut self.state
             && let Trial::Pending { lost } = *trial
@@ -430,13 +453,24 @@ impl Engine {
         }
     }
 
-    fn stop(&mut self, now: Time) {
+    fn end_call(&mut self, now: Time) {
         if self.in_call() {
             self.stream.stop(now, &mut &self.sockets);
             while let Some(event) = self.stream.poll_event() {
                 self.tell(event);
             }
         }
+        self.call = Call::None;
+    }
+
+    /// Asked when all commands have been obeyed.
+    fn close_unused(&mut self) {
+        if self.call == Call::None && !self.stream.is_sounding() {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Prepared { card, .. } | State::Running { card, .. } => {
                 drop(card);
@@ -447,9 +481,9 @@ impl Engine {
     }
 
     fn in_call(&self) -> bool {
-        match self.state {
-            State::Running { .. } | State::Silent { .. } => true,
-            State::Idle | State::Prepared { .. } | State::Unprepared { .. } => false,
+        match self.call {
+            Call::Streaming => true,
+            Call::None | Call::Coming => false,
         }
     }
 

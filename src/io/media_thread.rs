@@ -30,7 +30,12 @@ impl MediaThread {
         let (rtp_port, rtcp_port) = sockets.ports();
         let encoder = OpusEncoder::new(&config.codec).map_err(StartError::Codec)?;
         let decoder = OpusDecoder::new().map_err(StartError::Codec)?;
-        let settings = Settings { codec: config.codec.clone(), jitter: config.jitter.clone(), rtp: config.rtp.clone() };
+        let settings = Settings {
+            codec: config.codec.clone(),
+            jitter: config.jitter.clone(),
+            rtp: config.rtp.clone(),
+            tone_level: config.audio.tone_level,
+        };
         let (commands, command_receiver) = queue::<Command, COMMANDS>().map_err(StartError::System)?;
         let (mut event_sender, events) = queue::<Event, EVENTS>().map_err(StartError::System)?;
         let _ = event_sender.push(Event::Bound { rtp_port, rtcp_port });

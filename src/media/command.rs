@@ -4,6 +4,7 @@
 //! when it starts, and says [`Event::Bound`]. Around a call it is told `Open` (the card is prepared while the INVITE
 //! is on its way), `Start` (the answer is known), perhaps `Update` (re-INVITE), and `Stop`.
 
+use crate::media::tone::Tone;
 use crate::time::Span;
 use std::net::SocketAddr;
 
@@ -41,7 +42,13 @@ pub enum Command {
     /// The same call goes on with other parameters (hold, new address); sequence numbers continue.
     Update(StreamParams),
     Mute(bool),
-    /// End the stream (RTCP BYE) and close the card.
+    /// Play a tone over what is played, in a call or not: the card is opened for it, and closed after it, unless a call
+    /// has it; so a tone for the end of a call is asked for before `Stop`. A tone that goes on until it is stopped gives
+    /// way at once, a short one is played to its end before.
+    Tone(Tone),
+    /// Fade the tone out.
+    ToneStop,
+    /// End the stream (RTCP BYE) and close the card, once no tone needs it.
     Stop,
     /// Ask for an [`Event::Stats`].
     Stats,

@@ -2,7 +2,8 @@
 //!
 //! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]), [`budget`] (the cap). Down:
 //! [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
-//! that wait) and [`stretch`] (time without clicks). [`liveness`] turns what happens into events. [`command`] is the
+//! that wait) and [`stretch`] (time without clicks). [`liveness`] turns what happens into events, [`tone`] speaks to those
+//! who have no screen. [`command`] is the
 //! border between the control thread and the media thread, [`plan`] what fits under a cap.
 
 pub mod budget;
@@ -19,3 +20,4 @@ pub mod stream;
 pub mod stretch;
 pub mod timeline;
 pub mod toc;
+pub mod tone;

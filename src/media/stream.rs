@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   capture ─▶ Mute, Level ─▶ 20 ms ─▶ Encoder ─▶ Sender ─▶ Budget ─▶ Wire
-//!   playback ◀─ Level ◀─ Playout (Decoder, jitter buffer) ◀─ Receiver ◀─ handle_rtp
+//!   playback ◀─ Tones ◀─ Level ◀─ Playout (Decoder, jitter buffer) ◀─ Receiver ◀─ handle_rtp
 //! ```
 //!
 //! Nothing here allocates after [`Stream::new`], waits, or logs.
@@ -17,6 +17,7 @@ use crate::media::liveness::Liveness;
 use crate::media::plan;
 use crate::media::playout::{Arrival, Playout};
 use crate::media::protection::Protection;
+use crate::media::tone::{Tone, Tones};
 use crate::random::Rng;
 use crate::rtp::packet::{HEADER_LEN, Packet, is_rtcp};
 use crate::rtp::receiver::{Receiver, SourceIs, Verdict};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub codec: Codec,
     pub jitter: Jitter,
     pub rtp: Rtp,
+    /// [`Audio::tone_level`](crate::config::Audio::tone_level).
+    pub tone_level: u8,
 }
 
 pub struct Stream<E, D> {
@@ -52,6 +55,7 @@ pub struct Stream<E, D> {
     encoder: E,
     playout: Playout<D>,
     mute: Mute,
+    tones: Tones,
     capture_level: Level,
     playback_level: Level,
     budget: Budget,
@@ -96,6 +100,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             encoder,
             playout: Playout::new(&settings.jitter, decoder),
             mute: Mute::new(false),
+            tones: Tones::new(settings.tone_level),
             capture_level: Level::default(),
             playback_level: Level::default(),
             budget: Budget::new(),
@@ -170,6 +175,20 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.mute.set(muted);
     }
 
+    /// Plays a tone over the far end, or alone when no call runs. Tones outlive calls.
+    pub fn tone(&mut self, tone: Tone) {
+        self.tones.start(tone);
+    }
+
+    pub fn stop_tone(&mut self) {
+        self.tones.stop();
+    }
+
+    /// Whether a tone needs the card.
+    pub fn is_sounding(&self) -> bool {
+        self.tones.is_sounding()
+    }
+
     /// Takes microphone samples (mono, 48 kHz, any number) and sends each packet that becomes full.
     pub fn capture(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
         self.capture_level.measure(samples);
@@ -193,6 +212,11 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     /// Fills `samples` with what the loudspeaker shall play next (mono, 48 kHz, any number).
     pub fn playback(&mut self, now: Time, samples: &mut [i16]) {
+        self.play_far_end(now, samples);
+        self.tones.mix(samples);
+    }
+
+    fn play_far_end(&mut self, now: Time, samples: &mut [i16]) {
         if self.call.is_none() {
             samples.fill(0);
             return;

@@ -46,7 +46,7 @@ pub(crate) fn settings() -> Settings {
     let config = Config::default();
     // No margin: what these tests bound is the delay that the buffer adds by itself.
     let jitter = Jitter { min: Span::from_millis(20), ..config.jitter };
-    Settings { codec: config.codec, jitter, rtp: config.rtp }
+    Settings { codec: config.codec, jitter, rtp: config.rtp, tone_level: config.audio.tone_level }
 }
 
 // ---- sound that knows its time ----

@@ -3,6 +3,8 @@
 use qss_endpoint::agent::{Input, LinkErrorKind};
 use qss_endpoint::config::{Config, Room, RoomTarget};
 use qss_endpoint::media::command::{CardError, CardEvent, Command, Event};
+use qss_endpoint::media::tone::Tone;
+use qss_endpoint::status::Rung;
 use qss_endpoint::time::{Span, Time};
 use serde_json::json;
 use sim::mixer::Manner;
@@ -53,6 +55,23 @@ fn the_media_thread_gets_what_was_negotiated_under_the_rooms_cap() {
     let order: Vec<_> = w.commands().iter().map(|(_, c)| std::mem::discriminant(c)).collect();
     let open = std::mem::discriminant(&Command::Open);
     assert_eq!(order[0], open, "the card opens while the INVITE is on its way");
+}
+
+#[test]
+fn tones_tell_what_is_configured_to_be_told() {
+    let tones = |w: &World| -> Vec<Tone> {
+        w.commands().iter().filter_map(|(_, c)| if let Command::Tone(tone) = c { Some(*tone) } else { None }).collect()
+    };
+    let mut w = World::playing(1, config());
+    w.local(r#"{"command":"mute","on":true}"#);
+    w.run(100);
+    assert_eq!(tones(&w), [Tone::Connected, Tone::Muted]);
+    let mut all = config();
+    all.audio.ladder_tones = true;
+    let climbed = tones(&World::playing(1, all.clone()));
+    assert_eq!((climbed.first(), climbed.last()), (Some(&Tone::Rung(Rung::Session)), Some(&Tone::Rung(Rung::Playing))));
+    (all.audio.tones, all.audio.ladder_tones) = (false, false);
+    assert_eq!(tones(&World::playing(1, all)), []);
 }
 
 #[test]
