@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a task needs and this machine has not: packages.sh build|test|demo|bench|cross|fuzz...
-# When nothing is missing, nothing is done and no right is needed; otherwise it wants root, or sudo without a password.
+# When nothing is missing, nothing is done and no right is needed; otherwise it wants root or sudo.
 set -euo pipefail
 
 # What links the product: Opus is built from source (cmake, C compiler), ALSA is the system's.
@@ -10,8 +10,8 @@ test="$build baresip-core openssl"
 # A voice to say something.
 demo="$test espeak-ng"
 bench="$test"
-# A foreign root file system with compilers and emulators in it.
-cross="mmdebstrap"
+# A foreign root file system with compilers and emulators in it; the lab that calls what was built is built here.
+cross="$build mmdebstrap"
 # libFuzzer is C++.
 fuzz="$build g++"
 
@@ -34,8 +34,10 @@ done
 
 as_root=()
 if [ "$(id -u)" != 0 ]; then
-  sudo -n true 2>/dev/null || die "neither root nor sudo; please have installed: ${missing[*]}"
-  as_root=(sudo -n)
+  # Whoever sits at a terminal may be asked for a password; a build machine may not.
+  as_root=(sudo)
+  [ -t 0 ] || as_root=(sudo -n)
+  "${as_root[@]}" true || die "neither root nor sudo; please have installed: ${missing[*]}"
 fi
 echo "installing: ${missing[*]}"
 log=$(mktemp)

@@ -34,6 +34,24 @@ const fn figure(name: &'static str, unit: &'static str, aim: Option<f64>, of: fn
     Figure { name, unit, aim, of }
 }
 
+/// What a report is not worth its name without.
+pub const REQUIRED: [&str; 8] = [
+    "mouth_to_ear_p50",
+    "mouth_to_ear_p95",
+    "cpu_per_call",
+    "rss_idle",
+    "rss_call",
+    "private_memory",
+    "binary_stripped",
+    "invite_to_audio",
+];
+
+/// The names among [`REQUIRED`] of which not both numbers are there.
+pub fn missing(rows: &[Row]) -> Vec<&'static str> {
+    let has = |name: &str| rows.iter().any(|row| row.name == name && row.ours.is_some() && row.peer.is_some());
+    REQUIRED.into_iter().filter(|name| !has(name)).collect()
+}
+
 impl Figure {
     /// The median of what was measured of this kind, if anything was.
     pub fn median(&self, visits: &[Visit], kind: Kind) -> Option<f64> {
@@ -130,6 +148,35 @@ mod tests {
         assert_eq!(median(vec![]), None);
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), Some(2.5));
+    }
+
+    fn visit(kind: Kind, program: &Path) -> Visit {
+        let cost = Cost { cpu_percent: 2.0, switches_per_second: 100.0, resident_kib: 7_000, private_kib: 1_000 };
+        let found = crate::measure::latency::Found { at: 0, delay_ms: 70.0, likeness: 1.0 };
+        let seen = || Seen {
+            invite_to_audio_ms: Some(60.0),
+            delay: Some(Latency { found: vec![found], missed: Vec::new() }),
+            idle: cost,
+            call: Some(cost),
+            queued: None,
+            code: BTreeSet::from([program.to_path_buf()]),
+            media: None,
+        };
+        Visit { kind, stations: [seen(), seen()], stall_ms: 0.0, early_stall_ms: 0.0, xruns: 0, machine_busy: 0.0 }
+    }
+
+    #[test]
+    fn a_report_has_every_number_that_was_promised_or_there_is_none() {
+        let folder = crate::folder::Folder::new("figures").expect("a folder");
+        let [ours, peer] = ["qss-endpoint", "baresip"].map(|name| folder.path().join(name));
+        for program in [&ours, &peer] {
+            std::fs::write(program, "code").expect("a file");
+        }
+        let mut visits = vec![visit(Kind::Ours, &ours), visit(Kind::Peer, &peer)];
+        assert_eq!(missing(&rows(&visits)), Vec::<&str>::new());
+        visits[1].stations.iter_mut().for_each(|seen| seen.call = None);
+        assert_eq!(missing(&rows(&visits)), ["cpu_per_call", "rss_call", "private_memory"]);
+        assert_eq!(missing(&rows(&visits[..1])), REQUIRED);
     }
 
     #[test]

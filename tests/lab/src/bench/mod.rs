@@ -8,12 +8,13 @@
 //!   station B ─ card b
 //! ```
 //!
-//! [`station`] is what a program must be able to do to be measured, [`visit`] the run itself, [`canary`] tells whether
-//! the machine kept pace meanwhile, [`figures`] turns visits into numbers (a new number is a new line there), and
+//! [`station`] is what a program must be able to do to be measured, [`visit`] the run itself, [`programme`] whose turn it
+//! is, [`canary`] tells whether the machine kept pace meanwhile, [`figures`] turns visits into numbers (a new number is a new line there), and
 //! [`report`] writes them down. `docs/bench.md` says what each number means.
 
 pub mod canary;
 pub mod figures;
+pub mod programme;
 pub mod report;
 pub mod station;
 pub mod visit;

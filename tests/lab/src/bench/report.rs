@@ -66,11 +66,15 @@ impl Row {
 
 /// The list of the rows, as `docs/bench.md` describes it.
 pub fn write(file: &Path, rows: &[Row]) -> io::Result<()> {
+    write_json(file, &rows.iter().map(Row::to_json).collect())
+}
+
+/// Makes the folder, too.
+pub fn write_json(file: &Path, value: &Value) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let list: Value = rows.iter().map(Row::to_json).collect();
-    std::fs::write(file, serde_json::to_string_pretty(&list)? + "\n")
+    std::fs::write(file, serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// One line for each row, with a heading for each peer.

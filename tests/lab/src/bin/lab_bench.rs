@@ -1,14 +1,16 @@
 //! `lab-bench`: the endpoint and Debian's baresip, measured in the same run by the same means; see `docs/bench.md`.
 //!
 //! The kinds take turns, so that what the machine does meanwhile hits all of them. A visit that a stall of the machine
-//! spoilt is made again, as long as there is time; every visit ends up in `runs.json` beside the report.
+//! spoilt counts for nothing and is made again, as long as there is time; with too few clean ones there is no report.
+//! Every visit ends up in `runs.json` beside it.
 #![allow(clippy::disallowed_types)]
 
 use lab::bench::canary::Canary;
-use lab::bench::figures::{FIGURES, milliseconds, rows};
+use lab::bench::figures::{FIGURES, milliseconds, missing, rows};
+use lab::bench::programme::{Programme, Turn};
 use lab::bench::report;
-use lab::bench::station::{Kind, Stage};
-use lab::bench::visit::{Busy, Script, Visit};
+use lab::bench::station::Stage;
+use lab::bench::visit::{Busy, Visit};
 use lab::process::endpoint_binary;
 use lexopt::{Arg, ValueExt};
 use serde_json::json;
@@ -20,10 +22,8 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "lab-bench [--endpoint PROGRAM] [--report FILE.json] [--quick]
   --quick   two visits of each kind instead of six, for trying things out";
 
-/// A visit is tried so often at most, and no more once so much time has gone into repeating.
-const TRIES: usize = 4;
-const TRIES_AS_SHIPPED: usize = 2;
-const SPARE: Duration = Duration::from_secs(100);
+/// No visit begins later than this: `make bench` has ten minutes.
+const TIME: Duration = Duration::from_secs(480);
 /// Below this, percent of all processors, the machine is quiet; waited for at most so long.
 const QUIET: f64 = 10.0;
 const QUIET_PATIENCE: Duration = Duration::from_secs(30);
@@ -52,75 +52,52 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     let stage = Stage::build(options.endpoint.clone())?;
     let canary = Canary::start()?;
     wait_for_quiet();
-    let (mut visits, mut spoilt, mut failed) = (Vec::new(), Vec::new(), 0);
-    let mut spare = if options.quick { Duration::ZERO } else { SPARE };
-    for (turn, (kind, script)) in programme(options.quick).into_iter().enumerate() {
-        let tries = if kind == Kind::PeerAsShipped { TRIES_AS_SHIPPED } else { TRIES };
-        for attempt in 1..=tries {
-            let tried = Instant::now();
-            let last = attempt == tries || spare.is_zero();
-            match Visit::make(&stage, &canary, kind, script, turn * TRIES + attempt) {
-                Err(error) if last => return Err(error),
-                Err(error) => {
-                    println!("        {}: {error}", kind.word());
-                    failed += 1;
-                }
-                Ok(visit) => {
-                    println!("{:4} s  {}", began.elapsed().as_secs(), line(&visit));
-                    match visit.spoilt() {
-                        Some(_) if !last => spoilt.push(visit),
-                        why => {
-                            why.iter().for_each(|why| println!("        kept although {why}"));
-                            visits.push(visit);
-                            break;
-                        }
+    let mut programme = if options.quick { Programme::quick() } else { Programme::full() };
+    let (mut clean, mut spoilt) = (Vec::new(), Vec::new());
+    while began.elapsed() < TIME
+        && let Some(Turn { number, kind, script }) = programme.next()
+    {
+        match Visit::make(&stage, &canary, kind, script, number) {
+            Err(error) => {
+                println!("        {}: {error}", kind.word());
+                programme.failed().map_err(|failures| format!("{failures} visits failed, at last: {error}"))?;
+            }
+            Ok(visit) => {
+                println!("{:4} s  {}", began.elapsed().as_secs(), line(&visit));
+                match visit.spoilt() {
+                    Some(why) => {
+                        println!("        does not count: {why}");
+                        spoilt.push(visit);
+                    }
+                    None => {
+                        programme.counted(kind, script);
+                        clean.push(visit);
                     }
                 }
             }
-            spare = spare.saturating_sub(tried.elapsed());
         }
     }
 
-    let rows = rows(&visits);
-    report::write(&options.report, &rows)?;
     let runs = options.report.with_file_name("runs.json");
     let all: serde_json::Value =
-        visits.iter().map(|it| run(it, true)).chain(spoilt.iter().map(|it| run(it, false))).collect();
-    std::fs::write(&runs, serde_json::to_string_pretty(&all)?)?;
+        clean.iter().map(|it| run(it, true)).chain(spoilt.iter().map(|it| run(it, false))).collect();
+    report::write_json(&runs, &all)?;
+    println!("\n{}", programme.summary(spoilt.len()));
+    programme.suffices().map_err(|why| format!("no report: {why}; what there is: {}", runs.display()))?;
+    let rows = rows(&clean);
+    let missing = missing(&rows);
+    if !missing.is_empty() {
+        return Err(format!("no report: nothing was seen of {}", missing.join(", ")).into());
+    }
+    report::write(&options.report, &rows)?;
     print!("{}", report::table(&rows));
     println!("\nwhere our mouth_to_ear_p50 goes");
-    milliseconds(&visits).iter().for_each(|(what, ms)| println!("{ms:>8.1} ms  {what}"));
-    let kept = visits.iter().filter(|visit| visit.spoilt().is_some()).count();
-    println!(
-        "\n{} visits; {} more were spoilt by the machine and repeated, {failed} failed and were repeated; \
-         {kept} kept although spoilt",
-        visits.len(),
-        spoilt.len()
-    );
+    milliseconds(&clean).iter().for_each(|(what, ms)| println!("{ms:>8.1} ms  {what}"));
     if !canary.is_realtime() {
         println!("note: no right to SCHED_FIFO here, neither for the endpoint nor for the canary");
     }
     println!("{} s; {} and {}", began.elapsed().as_secs(), options.report.display(), runs.display());
     Ok(())
-}
-
-/// The visits, in an order in which the kinds take turns.
-fn programme(quick: bool) -> Vec<(Kind, Script)> {
-    let script = |speech, chirps| Script { speech: Duration::from_secs(speech), chirps: Duration::from_secs(chirps) };
-    let (both, delay) = (script(10, 8), script(0, 8));
-    if quick {
-        return [Kind::Ours, Kind::Peer].iter().flat_map(|kind| [(*kind, both), (*kind, delay)]).collect();
-    }
-    let mut visits = Vec::new();
-    for turn in 0..6 {
-        for kind in [Kind::Ours, Kind::Peer] {
-            visits.push((kind, if turn < 2 { both } else { delay }));
-        }
-        if turn < 2 {
-            visits.push((Kind::PeerAsShipped, if turn < 1 { both } else { delay }));
-        }
-    }
-    visits
 }
 
 fn wait_for_quiet() {

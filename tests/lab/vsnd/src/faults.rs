@@ -113,7 +113,8 @@ impl Faults {
     }
 }
 
-/// A file whose existence is the fault. It is looked for at most each 2 ms: libasound asks for the pointer often.
+/// A file whose existence is the fault. It is looked for at most each 20 ms: libasound asks for the pointer
+/// often, and the looking is charged to the program under test.
 #[derive(Debug)]
 struct ControlFile {
     path: PathBuf,
@@ -123,7 +124,7 @@ struct ControlFile {
 
 impl ControlFile {
     fn exists(&mut self, ns: i64) -> bool {
-        if ns - self.looked_ns > 2_000_000 {
+        if ns - self.looked_ns > 20_000_000 {
             self.exists = self.path.exists();
             self.looked_ns = ns;
         }
