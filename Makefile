@@ -20,7 +20,7 @@ help:
 	@echo 'make test    everything that can pass or fail'
 	@echo 'make bench   measures the endpoint and baresip side by side: target/bench/report.json'
 	@echo 'make cross   aarch64 and armv7 binaries, each tried in a call under an emulator (root or Docker)'
-	@echo 'make check   fmt, clippy, the pure core by itself'
+	@echo 'make check   fmt, clippy, the pure core by itself, the fuzz targets'
 	@echo 'make fuzz    lets every fuzz target search for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make sim     simulates HOURS=$(HOURS) device-hours of faults: target/sim/report.json'
 	@echo '             SEED=n lives one of them again'
@@ -58,10 +58,11 @@ bench: packages-bench
 cross: packages-cross
 	tests/lab/cross/cross.sh
 
-check: packages-build
+check: packages-fuzz
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --lib --no-default-features -- -D warnings
+	cargo check --locked --manifest-path fuzz/Cargo.toml
 
 fuzz: packages-fuzz
 	fuzz/run.sh $(FUZZ_SECONDS)

@@ -49,6 +49,17 @@ fn the_core_neither_waits_nor_looks_at_a_clock() {
     assert!(trespasses.is_empty(), "these belong into src/io:\n{}", trespasses.join("\n"));
 }
 
+/// rsip has gaps that its one user fills: nobody else shall come to rely on it.
+#[test]
+fn one_file_knows_rsip() {
+    let users: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| text.lines().any(|line| !is_comment(line) && says(line, "rsip")))
+        .map(|(file, _)| file)
+        .collect();
+    assert_eq!(users, [PathBuf::from("src/sip/message/wire.rs")]);
+}
+
 /// The guard itself must see what it guards against.
 #[test]
 fn the_guard_is_awake() {
