@@ -204,6 +204,7 @@ fn keys_that_contradict_each_other() {
         ("[audio]\ncapture_channel = 1", "there are 1 channels, counted from 0"),
         ("[qss]\nurl = 'ws://h'", "[qss] username: missing"),
         ("[qss.names]\ninvite = []", "must name at least one word"),
+        ("[qss.names]\nexpelled = ['status']", "stands in expelled already: a word means one thing"),
         ("[qss]\ntoken = 'a'\ntoken_file = '/t'", "qss.token is given too"),
         (
             "[qss]\nurl = 'ws://h'\nusername = 'u'\ntoken = 'ä'\nbearer = true",

@@ -11,7 +11,7 @@ use super::visit::{Leg, Origin};
 use super::{Agent, Cx, Phase};
 use crate::config;
 use crate::qss::message::{self, Body, Invite};
-use crate::qss::names::{self, Meaning};
+use crate::qss::names::Meaning;
 use crate::status::event::{InviteOutcome, Kind};
 use crate::status::failure::{Cause, Failure};
 use serde_json::{Value, json};
@@ -50,14 +50,24 @@ fn judge(policy: &config::Invites, invite: &Invite, engagement: Engagement) -> V
 impl Agent {
     /// A request of the server, never a duplicate. It is always answered.
     pub(super) fn on_request(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, body: &Body) {
-        match names::of_request(&self.config.qss.names, name) {
+        match Meaning::of(&self.config.qss.names, name) {
             Meaning::Invite => self.on_invite(cx, name, id, body),
             meaning @ (Meaning::Expelled | Meaning::Destroyed | Meaning::MuteRequest) => {
                 self.with_session(cx, |session, _, out| session.answer(name, id, json!({}), out));
                 self.on_meaning(cx, meaning, body);
             }
-            Meaning::Unknown => {
-                self.refuse(cx, name, id, 501, "not implemented", Value::Null);
+            Meaning::InviteRequest
+            | Meaning::MuteChange
+            | Meaning::Participant(_)
+            | Meaning::Participants
+            | Meaning::ActiveSpeaker
+            | Meaning::CallTransfer
+            | Meaning::AttendedTransfer
+            | Meaning::TransferError
+            | Meaning::Unknown => {
+                if self.config.qss.refuse_unknown {
+                    self.refuse(cx, name, id, 501, "not implemented", Value::Null);
+                }
                 self.problem(cx, "qss_unknown_request");
             }
         }
@@ -152,8 +162,7 @@ mod tests {
     use super::*;
 
     fn invite(from: &str, username: Option<&str>) -> Invite {
-        let username = username.map(str::to_owned);
-        Invite { from: from.into(), username, display_name: None, room: message::Room::default() }
+        Invite { from: from.into(), username: username.map(str::to_owned), ..Invite::default() }
     }
 
     #[test]

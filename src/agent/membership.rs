@@ -90,7 +90,7 @@ impl Agent {
         }
         match reply {
             Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
-            Reply::Refused { code, message } => self.on_room_refused(cx, code, message),
+            Reply::Refused { code, message, .. } => self.on_room_refused(cx, code, message),
             Reply::TimedOut => self.on_room_undecided(cx, &Failure::RoomTimedOut.into()),
             // The loss of the session has said all there is to say.
             Reply::LinkLost => {}
@@ -120,7 +120,7 @@ impl Agent {
         match reply {
             // The next dial takes the new address, at its own time: two that alternate must not make a storm.
             Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
-            Reply::Refused { code: Some(code @ (403 | 404)), message } => {
+            Reply::Refused { code: Some(code @ (403 | 404)), message, .. } => {
                 self.on_room_refused(cx, Some(code), message);
             }
             Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => {}
@@ -190,12 +190,10 @@ impl Agent {
         self.release_card(cx);
         let Some(visit) = self.visit.take() else { return };
         let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
-        let leave_room = self.config.qss.names.leave_room.clone();
-        if let (Membership::Admitted, Some(id), false, false) =
-            (visit.membership, &visit.room.id, out_already, leave_room.is_empty())
+        if let (Membership::Admitted, Some(id), false) = (visit.membership, &visit.room.id, out_already)
+            && let Some(leave) = message::leave_room(&self.config.qss.names, id, 200)
         {
-            let payload = message::room_payload(&self.config.qss.names.room_key, id);
-            self.with_session(cx, |session, now, out| session.request(now, &leave_room, payload, out));
+            self.with_session(cx, |session, now, out| session.request(now, &leave.name, leave.payload, out));
         }
         self.observe(cx, Some(cause));
     }

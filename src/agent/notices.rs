@@ -2,15 +2,14 @@
 
 use super::{Agent, Cx, Phase};
 use crate::media::tone::Tone;
-use crate::qss::message::Body;
-use crate::qss::names::{self, Meaning};
+use crate::qss::message::{Body, MuteRequest};
+use crate::qss::names::Meaning;
 use crate::status::event::{Kind, MutedBy};
 use crate::status::failure::Failure;
-use serde_json::Value;
 
 impl Agent {
     pub(super) fn on_notice(&mut self, cx: &mut Cx<'_>, name: &str, body: &Body) {
-        self.on_meaning(cx, names::of_event(name), body);
+        self.on_meaning(cx, Meaning::of(&self.config.qss.names, name), body);
     }
 
     /// Events, and requests that mean the same.
@@ -23,8 +22,15 @@ impl Agent {
             Meaning::Destroyed => self.sent_away(cx, body, Failure::RoomDestroyed),
             Meaning::MuteRequest => self.on_mute_request(cx, body),
             // An event invites nobody: it could not be answered.
-            Meaning::Invite => {}
-            Meaning::Unknown => self.problem(cx, "qss_unknown_event"),
+            Meaning::Invite | Meaning::InviteRequest => {}
+            Meaning::MuteChange
+            | Meaning::Participant(_)
+            | Meaning::Participants
+            | Meaning::ActiveSpeaker
+            | Meaning::CallTransfer
+            | Meaning::AttendedTransfer
+            | Meaning::TransferError
+            | Meaning::Unknown => self.problem(cx, "qss_unknown_event"),
         }
     }
 
@@ -45,9 +51,9 @@ impl Agent {
 
     /// A remote mute is obeyed; a remote *unmute* is not: nobody opens a microphone from afar.
     fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) {
-        let fields = body.fields();
-        let to_us = fields.text("to").is_none_or(|to| to == self.config.qss.username);
-        if to_us && fields.get("muted").and_then(Value::as_bool) == Some(true) {
+        let request = MuteRequest::read(body.fields());
+        let to_us = request.to.is_none_or(|to| to == self.config.qss.username);
+        if to_us && request.audio && request.muted {
             self.set_muted(cx, true, MutedBy::Remote);
         }
     }

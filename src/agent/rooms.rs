@@ -15,7 +15,6 @@ use crate::qss::requests::Ticket;
 use crate::status::Rung;
 use crate::status::failure::Failure;
 use crate::time::{Span, Time, Wakeup, soonest};
-use serde_json::json;
 
 /// How long a room without QSS waits at the start for the first session, which may make a more wanted one possible.
 const FIRST_SESSION: Span = Span::from_secs(3);
@@ -263,13 +262,10 @@ impl Agent {
     /// Sends joinRoom, or createRoom for a room that has no id yet.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, id: Option<&str>) -> Option<Ticket> {
         let names = &self.config.qss.names;
-        let (name, payload) = match id {
-            Some(id) => (names.join_room.clone(), message::room_payload(&names.room_key, id)),
-            None => (names.create_room.clone(), json!({})),
-        };
-        if name.is_empty() {
-            return None;
-        }
-        self.with_session(cx, |session, now, out| session.request(now, &name, payload, out))
+        let request = match id {
+            Some(id) => message::join_room(names, id),
+            None => message::create_room(names, false),
+        }?;
+        self.with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::{Fault, Problem};
 use super::file::{Draft, Origins, Place, Problems, Purpose, RoomDraft, Source};
-use super::{Config, Room, RoomTarget, Secret};
+use super::{Config, QssNames, Room, RoomTarget, Secret};
 use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -189,14 +189,28 @@ impl<'a> Check<'a> {
         rooms
     }
 
+    /// A word of the QSS means one thing.
+    fn names(&mut self, names: &QssNames) {
+        if names.invite.is_empty() {
+            self.at("qss.names.invite", Fault::Missing("must name at least one word".into()));
+        }
+        let lists = names.aliases();
+        for (i, (key, words)) in lists.iter().enumerate() {
+            for (earlier, known) in &lists[..i] {
+                if let Some(word) = words.iter().find(|word| known.contains(word)) {
+                    let fault = Fault::Conflict(format!("{word} stands in {earlier} already: a word means one thing"));
+                    self.at(&format!("qss.names.{key}"), fault);
+                }
+            }
+        }
+    }
+
     fn qss(&mut self, config: &mut Config) {
         let qss = &mut config.qss;
         if let Some(ca_file) = qss.ca_file.take() {
             qss.ca_file = self.ca_file(&ca_file);
         }
-        if qss.names.invite.is_empty() {
-            self.at("qss.names.invite", Fault::Missing("must name at least one word".into()));
-        }
+        self.names(&qss.names);
         let Some(url) = qss.url.as_deref() else { return };
         if qss.username.is_empty() {
             self.at("qss.username", Fault::Missing("missing: the QSS registers a user".into()));

@@ -19,7 +19,7 @@ pub fn reference() -> String {
         for key in section.keys {
             page.push_str(&row(key, &mut draft));
         }
-        if section.name == "qss.names" {
+        if section.name == "qss.codes" {
             let _ = writeln!(page, "\n## [[room]]\n\n{ROOM_DOC}\n\n{TABLE_HEAD}");
             let mut room = RoomDraft::default();
             for key in ROOM {
@@ -49,7 +49,7 @@ pub fn example() -> String {
                 }
             };
         }
-        if section.name == "qss.names" {
+        if section.name == "qss.codes" {
             page.push_str(EXAMPLE_ROOM);
         }
     }

@@ -3,6 +3,8 @@
 //! Parsing, error messages, `check`, `docs/config.md` and `docs/endpoint.toml` are all made from these rows. Defaults
 //! are those of `Config::default()`; only what is worked out at load time (a device id, a socket) says so in its text.
 
+mod names;
+
 use super::file::{Draft, RoomDraft};
 use super::shape;
 use super::value::{Field, Rule};
@@ -148,6 +150,12 @@ pub(super) static SECTIONS: &[Section] = &[
                 "A longer message of the QSS ends the connection.",
             ),
             key(
+                "refuse_unknown",
+                |d| &mut d.config.qss.refuse_unknown,
+                Rule::Any,
+                "A request of the QSS that the device does not know is refused with 501 (true), or ignored (false).",
+            ),
+            key(
                 "call_grace_ms",
                 |d| &mut d.config.qss.call_grace,
                 Rule::Range(0, 86_400_000),
@@ -155,31 +163,8 @@ pub(super) static SECTIONS: &[Section] = &[
             ),
         ],
     },
-    Section {
-        name: "qss.names",
-        doc: "The words of the wire that differ between QSS versions. Change them only if the log shows that the QSS uses others.",
-        board: false,
-        keys: &[
-            key("register", |d| &mut d.config.qss.names.register, WORD, "Request that opens the session."),
-            key("unregister", |d| &mut d.config.qss.names.unregister, WORD, "Request that ends it."),
-            key("create_room", |d| &mut d.config.qss.names.create_room, WORD, "Request for a new room."),
-            key(
-                "join_room",
-                |d| &mut d.config.qss.names.join_room,
-                Rule::Any,
-                "Request to join; empty: none is sent, the call alone joins.",
-            ),
-            key("leave_room", |d| &mut d.config.qss.names.leave_room, WORD, "Request to leave."),
-            key("invite", |d| &mut d.config.qss.names.invite, WORDS, "What an incoming invite may be called."),
-            key(
-                "status_event",
-                |d| &mut d.config.qss.names.status_event,
-                WORD,
-                "`eventName` of the device's own events.",
-            ),
-            key("room_key", |d| &mut d.config.qss.names.room_key, WORD, "Key of the room id in requests."),
-        ],
-    },
+    names::NAMES,
+    names::CODES,
     Section {
         name: "invites",
         doc: "What happens when somebody invites the device into a room.",

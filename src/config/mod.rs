@@ -13,8 +13,11 @@ pub mod describe;
 pub mod error;
 pub mod file;
 mod keys;
+mod names;
 mod shape;
 mod value;
+
+pub use names::{QssCodes, QssNames};
 
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -70,23 +73,10 @@ pub struct Qss {
     pub max_message: usize,
     /// How long a call outlives the QSS session that led to it.
     pub call_grace: Span,
+    /// An unknown request of the server is refused with 501, or ignored.
+    pub refuse_unknown: bool,
     pub names: QssNames,
-}
-
-/// The words of the wire that the public pages do not fix (docs/qss.md): replaceable without a new build.
-#[derive(Clone, PartialEq, Debug)]
-pub struct QssNames {
-    pub register: String,
-    pub unregister: String,
-    pub create_room: String,
-    /// Empty: no join message is sent, media alone joins.
-    pub join_room: String,
-    pub leave_room: String,
-    pub invite: Vec<String>,
-    /// `eventName` of the device's own status events.
-    pub status_event: String,
-    /// Key under which a room id is written in requests.
-    pub room_key: String,
+    pub codes: QssCodes,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -260,7 +250,9 @@ impl Default for Config {
                 spread: Span::from_secs(10),
                 max_message: 262_144,
                 call_grace: Span::from_secs(30),
+                refuse_unknown: true,
                 names: QssNames::default(),
+                codes: QssCodes::default(),
             },
             rooms: Vec::new(),
             invites: Invites { accept: Vec::new(), decline_code: 603, busy_code: 486, replaces_call: false },
@@ -317,21 +309,6 @@ impl Default for Config {
             },
             jitter: Jitter { min: Span::from_millis(30), max: Span::from_millis(200) },
             status: Status { socket: None, stdout: true, heartbeat: Span::from_secs(300), backlog: 256 },
-        }
-    }
-}
-
-impl Default for QssNames {
-    fn default() -> QssNames {
-        QssNames {
-            register: "register".into(),
-            unregister: "unregister".into(),
-            create_room: "createRoom".into(),
-            join_room: "joinRoom".into(),
-            leave_room: "leaveRoom".into(),
-            invite: vec!["invite".into(), "invitation".into()],
-            status_event: "endpointStatus".into(),
-            room_key: "room".into(),
         }
     }
 }

@@ -91,7 +91,7 @@ pub enum Event {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
     Answer(Body),
-    Refused { code: Option<u16>, message: String },
+    Refused { code: Option<u16>, message: String, body: Body },
     TimedOut,
     LinkLost,
 }
@@ -279,7 +279,9 @@ impl Session {
         match Frame::parse(text, self.settings.max_message) {
             Ok(Frame::Request { name, id, body }) => self.on_request(name, id, body, out),
             Ok(Frame::Answer { id, body, .. }) => self.on_reply(now, &id, Reply::Answer(body), out),
-            Ok(Frame::Cancel { id, code, message, .. }) => self.on_cancel(now, id, code, message, out),
+            Ok(Frame::Cancel { id, code, message, body, .. }) => {
+                self.on_cancel(now, id, Reply::Refused { code, message, body }, code, out);
+            }
             Ok(Frame::Event { name, body }) => out.push_back(Output::Event(Event::Notice { name, body })),
             Err(malformed) => out.push_back(Output::Event(Event::Malformed(malformed))),
         }
@@ -378,9 +380,9 @@ impl Session {
         }
     }
 
-    fn on_cancel(&mut self, now: Time, id: String, code: Option<u16>, message: String, out: &mut Outbox) {
+    fn on_cancel(&mut self, now: Time, id: String, reply: Reply, code: Option<u16>, out: &mut Outbox) {
         if let Some(ticket) = self.requests.take(&id) {
-            return self.finish(now, ticket, Reply::Refused { code, message }, out);
+            return self.finish(now, ticket, reply, out);
         }
         match self.transactions.withdraw(&id) {
             Withdrawal::BeforeReply => out.push_back(Output::Event(Event::Withdrawn { id, code, replied: false })),
@@ -400,7 +402,7 @@ impl Session {
         match self.state {
             State::Registering { link, ticket: ours } if ours == ticket => match reply {
                 Reply::Answer(_) => self.registered(now, link, out),
-                Reply::Refused { code, message } => {
+                Reply::Refused { code, message, .. } => {
                     let code = code.map_or(0, i32::from);
                     let failure = match code {
                         401 | 403 => Failure::QssUnauthorized(code),

@@ -1,4 +1,4 @@
-//! Wire types of the QSS: one JSON object per text frame, of four kinds (docs/qss.md, Frames).
+//! Frames: the four kinds of message, and the fields of each (docs/qss.md, Frames).
 //!
 //! ```text
 //! {"request": name, "requestID": id, "payload": {..}}          either direction
@@ -6,14 +6,9 @@
 //! {"cancel":  name, "requestID": id, "error": 403, "message": ""}   refusal, or withdrawal of a request
 //! {"type": "event", "payload": {"eventName": name, "payload": {..}}}
 //! ```
-//!
-//! Reading is tolerant: fields may stand at top level or under `payload`, ids have three names, `server` is an object
-//! or a list, unknown fields are ignored, a field of an unexpected type counts as absent. Nothing read here can panic,
-//! and everything kept is bounded by the size of the frame. Writing follows the documented samples.
 
-use crate::config::Secret;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// Longest `requestID`, message name or room id accepted, in bytes: they are remembered, so they must be small.
 pub const MAX_ID: usize = 256;
@@ -37,6 +32,7 @@ pub enum Frame {
         id: String,
         code: Option<u16>,
         message: String,
+        body: Body,
     },
     Event {
         name: String,
@@ -91,17 +87,17 @@ impl Frame {
             return Ok(match kind {
                 "request" => Frame::Request { name, id, body },
                 "answer" => Frame::Answer { name, id, body },
-                _ => Frame::cancel(name, id, &body),
+                _ => Frame::cancel(name, id, body),
             });
         }
         Frame::event(top).ok_or(Malformed::NoKind)
     }
 
-    fn cancel(name: String, id: String, body: &Body) -> Frame {
+    fn cancel(name: String, id: String, body: Body) -> Frame {
         let fields = body.fields();
         let code = ["error", "code"].iter().find_map(|key| fields.number(key)).and_then(|n| u16::try_from(n).ok());
         let message = ["message", "reason"].iter().find_map(|key| fields.text(key)).unwrap_or_default();
-        Frame::Cancel { name, id, code, message: shorten(message) }
+        Frame::Cancel { name, id, code, message: shorten(message), body }
     }
 
     /// DOC(JS36:MuteRequestEventDto): the event's own payload lies in a second `payload`.
@@ -136,12 +132,16 @@ pub struct Body {
 }
 
 impl Body {
-    fn new(mut beside: Map<String, Value>) -> Body {
-        let payload = match beside.remove("payload") {
-            Some(Value::Object(payload)) => payload,
-            _ => Map::new(),
-        };
-        Body { payload, beside }
+    pub(super) fn new(mut beside: Map<String, Value>) -> Body {
+        match beside.remove("payload") {
+            Some(Value::Object(payload)) => Body { payload, beside },
+            // A list: some answers are nothing else.
+            Some(other) => {
+                beside.insert("payload".to_owned(), other);
+                Body { payload: Map::new(), beside }
+            }
+            None => Body { payload: Map::new(), beside },
+        }
     }
 
     pub fn fields(&self) -> Fields<'_> {
@@ -187,8 +187,12 @@ impl<'a> Fields<'a> {
         self.get(key)?.as_object().map(Fields::of)
     }
 
+    pub(super) fn map(self, key: &str) -> Option<&'a Map<String, Value>> {
+        self.get(key)?.as_object()
+    }
+
     /// The elements of a list; a single value counts as a list of one.
-    fn list(self, key: &str) -> &'a [Value] {
+    pub(super) fn list(self, key: &str) -> &'a [Value] {
         match self.get(key) {
             Some(Value::Array(list)) => list,
             Some(one) => std::slice::from_ref(one),
@@ -196,142 +200,18 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn texts(self, key: &str) -> Vec<String> {
+    pub(super) fn texts(self, key: &str) -> Vec<String> {
         self.list(key).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// A short text that is kept: an id, a user.
+    pub(super) fn id(self, keys: &[&str]) -> Option<String> {
+        keys.iter().find_map(|key| self.text(key)).filter(|id| id.len() <= MAX_ID).map(str::to_owned)
     }
 
     /// The room a message is about, under any of the three names (docs/qss.md, Frames).
     pub fn room_id(self) -> Option<&'a str> {
         ["room", "roomId", "uuid"].iter().find_map(|key| self.text(key)).filter(|id| id.len() <= MAX_ID)
-    }
-}
-
-/// A conference room as createRoom, joinRoom or an invite describes it (docs/qss.md, Rooms). Every field may be missing.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Room {
-    /// What later requests name the room by; opaque (`room`, `roomId` or `uuid`).
-    pub id: Option<String>,
-    /// `id` on the wire: the room's document, not the room.
-    pub document_id: Option<String>,
-    pub owner: Option<String>,
-    pub record: bool,
-    pub number: Option<String>,
-    pub sip_uri: Option<String>,
-    /// Largest bitrate per user in kbit/s.
-    pub bitrate_kbps: Option<u32>,
-    pub server_uuid: Option<String>,
-    pub servers: Vec<Server>,
-    /// Milliseconds since the Unix epoch.
-    pub timestamp_ms: Option<u64>,
-    pub participants_limit: Option<u32>,
-    pub ice: Vec<IceServer>,
-    /// Access token of the room's media server: no SIP credential.
-    pub token: Option<Secret>,
-    pub participants: Vec<String>,
-    /// One media token per user: (user, token).
-    pub acl: Vec<(String, Secret)>,
-}
-
-/// Addresses of the wrapper in front of the SFU; which of them exist depends on the deployment.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Server {
-    pub http: Option<String>,
-    pub https: Option<String>,
-    pub ws: Option<String>,
-    pub wss: Option<String>,
-}
-
-/// An ICE server in the W3C form.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct IceServer {
-    pub urls: Vec<String>,
-    pub username: Option<String>,
-    pub credential: Option<Secret>,
-}
-
-impl Room {
-    /// Reads a room whose fields stand in `fields`, or in an object named `room` there. `None`: neither an id nor a
-    /// SIP URI, so nothing can be done with it.
-    pub fn read(fields: Fields<'_>) -> Option<Room> {
-        if let Some(nested) = fields.object("room") {
-            return Room::read_flat(nested);
-        }
-        Room::read_flat(fields)
-    }
-
-    fn read_flat(fields: Fields<'_>) -> Option<Room> {
-        let text = |key| fields.text(key).map(str::to_owned);
-        let room = Room {
-            id: fields.room_id().map(str::to_owned),
-            document_id: text("id"),
-            owner: text("owner"),
-            record: fields.flag("record").unwrap_or(false),
-            number: text("number"),
-            sip_uri: text("sipUri").filter(|uri| uri.len() <= MAX_ID),
-            bitrate_kbps: fields.number("bitrate").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
-            server_uuid: text("serverUuid"),
-            servers: fields.list("server").iter().filter_map(Server::read).collect(),
-            timestamp_ms: fields.number("timestamp"),
-            participants_limit: fields.number("participantsLimit").and_then(|n| u32::try_from(n).ok()),
-            ice: fields.list("ice").iter().filter_map(IceServer::read).collect(),
-            token: text("token").map(Secret),
-            participants: fields.texts("participants"),
-            acl: fields.list("acl").iter().filter_map(read_acl_entry).collect(),
-        };
-        (room.id.is_some() || room.sip_uri.is_some()).then_some(room)
-    }
-}
-
-impl Server {
-    fn read(value: &Value) -> Option<Server> {
-        let fields = Fields::of(value.as_object()?);
-        let text = |key| fields.text(key).map(str::to_owned);
-        Some(Server { http: text("http"), https: text("https"), ws: text("ws"), wss: text("wss") })
-    }
-}
-
-impl IceServer {
-    fn read(value: &Value) -> Option<IceServer> {
-        let fields = Fields::of(value.as_object()?);
-        let urls = fields.texts("urls");
-        let text = |key| fields.text(key).map(str::to_owned);
-        (!urls.is_empty()).then(|| IceServer {
-            urls,
-            username: text("username"),
-            credential: text("credential").map(Secret),
-        })
-    }
-}
-
-fn read_acl_entry(value: &Value) -> Option<(String, Secret)> {
-    let fields = Fields::of(value.as_object()?);
-    Some((fields.text("username")?.to_owned(), Secret(fields.text("token").unwrap_or_default().to_owned())))
-}
-
-/// An invitation into a room (docs/qss.md, Invites).
-#[derive(Clone, PartialEq, Debug)]
-pub struct Invite {
-    /// User id of the inviter.
-    pub from: String,
-    /// `fromDetails.username`, when it says something else than `from`.
-    pub username: Option<String>,
-    pub display_name: Option<String>,
-    pub room: Room,
-}
-
-impl Invite {
-    /// `None`: there is nobody who invites, or no room to go to.
-    pub fn read(fields: Fields<'_>) -> Option<Invite> {
-        let details = fields.object("fromDetails");
-        let detail = |key| details.and_then(|d| d.text(key)).map(str::to_owned);
-        let username = detail("username");
-        let from = fields.text("from").map(str::to_owned).or_else(|| username.clone())?;
-        Some(Invite {
-            username: username.filter(|name| *name != from),
-            display_name: detail("displayName").or_else(|| detail("contactName")),
-            from,
-            room: Room::read(fields)?,
-        })
     }
 }
 
@@ -392,26 +272,6 @@ pub fn write_event(name: &str, payload: &impl Serialize) -> String {
     write(&EventFrame { r#type: "event", payload: Named { name, payload } })
 }
 
-/// Payload of `register` (docs/qss.md, Session).
-pub fn register_payload(username: &str, token: &Secret, device_id: &str) -> Value {
-    json!({ "username": username, "token": token.0, "deviceId": device_id })
-}
-
-/// Payload of `joinRoom` and `leaveRoom`; `key` is `room` unless the configuration says otherwise (1.3, 1.4).
-pub fn room_payload(key: &str, room_id: &str) -> Value {
-    json!({ key: room_id })
-}
-
-/// Payload of the `answer` that accepts an invite (1.6).
-pub fn accept_payload(from: &str) -> Value {
-    json!({ "from": from })
-}
-
-/// Payload of the `cancel` that declines an invite: the code stands at top level and here (7.15).
-pub fn decline_payload(from: &str, error: u16) -> Value {
-    json!({ "from": from, "error": error })
-}
-
 fn write(frame: &impl Serialize) -> String {
     serde_json::to_string(frame).expect("frames have string keys and no failing serializer")
 }
@@ -424,68 +284,9 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const LIMIT: usize = 4096;
-
-    /// The seed's createRoom answer, nesting repaired.
-    const CREATED: &str = r#"{"requestID":"zoyhQtp_rbHP_u7TX58GN","answer":"createRoom","payload":{
-        "id":"60315b4fe951a9c42cae6e0f","uuid":"2f11","owner":"","record":false,"number":"26777033",
-        "sipUri":"sip:88826777033@audiomixer-sfu1:5080","bitrate":1024,"serverUuid":"RQQV",
-        "server":{"https":"wss://h/sfu1/socket.io","wss":"wss://h/ws-sfu1"},
-        "timestamp":1613847375280,"participantsLimit":100,"ice":[{"urls":"stun:stun.l.google.com:19302"}],
-        "room":"2f11","token":"51e4","participants":["5da6"]}}"#;
-
-    fn room_of(text: &str) -> Room {
-        match Frame::parse(text, LIMIT) {
-            Ok(Frame::Answer { body, .. }) => Room::read(body.fields()).expect("a room"),
-            other => panic!("no answer: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_seeds_room_is_read() {
-        let room = room_of(CREATED);
-        assert_eq!(room.id.as_deref(), Some("2f11"));
-        assert_eq!(room.sip_uri.as_deref(), Some("sip:88826777033@audiomixer-sfu1:5080"));
-        assert_eq!((room.bitrate_kbps, room.participants_limit), (Some(1024), Some(100)));
-        assert_eq!(room.owner, None, "an empty owner is no owner");
-        assert_eq!(room.servers[0].wss.as_deref(), Some("wss://h/ws-sfu1"));
-        assert_eq!(room.ice[0].urls, ["stun:stun.l.google.com:19302"]);
-        assert_eq!(room.timestamp_ms, Some(1_613_847_375_280));
-        assert_eq!(room.participants, ["5da6"]);
-    }
-
-    #[test]
-    fn the_same_room_at_top_level_with_other_spellings_is_read() {
-        let room = room_of(
-            r#"{"answer":"joinRoom","requestID":"x","roomId":"2f11","sipUri":"sip:8@m","bitrate":"24",
-               "server":[{"ws":"ws://a"},{"http":"http://b"}],"ice":[{"urls":["stun:a","turn:b"],"username":"u","credential":"c"},7],
-               "acl":[{"username":"bob","token":"t"}],"unknown":{"deep":[1,2,3]}}"#,
-        );
-        assert_eq!(room.id.as_deref(), Some("2f11"));
-        assert_eq!(room.bitrate_kbps, Some(24));
-        assert_eq!(room.servers.len(), 2);
-        assert_eq!(room.ice.len(), 1);
-        assert_eq!(room.ice[0].urls.len(), 2);
-        assert_eq!(room.acl[0].0, "bob");
-    }
-
-    #[test]
-    fn an_invite_carries_its_room_as_an_object_or_as_an_id() {
-        let whole = r#"{"request":"invite","requestID":"INV1","payload":{"id":"INV1","from":"5da6",
-            "fromDetails":{"username":"alice","displayName":"Alice"},"room":{"uuid":"2f11","sipUri":"sip:8@m"}}}"#;
-        let only_id = r#"{"request":"invite","requestID":"INV1","payload":{"id":"INV1","from":"alice","room":"2f11"}}"#;
-        let read = |text| match Frame::parse(text, LIMIT) {
-            Ok(Frame::Request { body, .. }) => Invite::read(body.fields()),
-            other => panic!("no request: {other:?}"),
-        };
-        let invite = read(whole).expect("an invite");
-        assert_eq!((invite.from.as_str(), invite.username.as_deref()), ("5da6", Some("alice")));
-        assert_eq!(invite.room.sip_uri.as_deref(), Some("sip:8@m"));
-        let invite = read(only_id).expect("an invite");
-        assert_eq!((invite.room.id.as_deref(), invite.room.sip_uri), (Some("2f11"), None));
-        assert_eq!(read(r#"{"request":"invite","requestID":"I","payload":{"id":"I","from":"alice"}}"#), None);
-    }
 
     #[test]
     fn a_refusal_has_its_code_at_top_level_or_in_the_payload() {
@@ -519,10 +320,10 @@ mod tests {
 
     #[test]
     fn what_we_write_we_read() {
-        let text = write_request("joinRoom", "ID", room_payload("room", "2f11"));
+        let text = write_request("joinRoom", "ID", json!({"room": "2f11"}));
         assert_eq!(text, r#"{"request":"joinRoom","requestID":"ID","payload":{"room":"2f11"}}"#);
         assert!(matches!(Frame::parse(&text, LIMIT), Ok(Frame::Request { name, .. }) if name == "joinRoom"));
-        let text = write_cancel("invite", "ID", 603, "declined", decline_payload("alice", 603));
+        let text = write_cancel("invite", "ID", 603, "declined", json!({"from": "alice", "error": 603}));
         assert!(matches!(Frame::parse(&text, LIMIT), Ok(Frame::Cancel { code: Some(603), .. })));
         let text = write_event("endpointStatus", &json!({"seq": 1}));
         assert_eq!(text, r#"{"type":"event","payload":{"eventName":"endpointStatus","payload":{"seq":1}}}"#);

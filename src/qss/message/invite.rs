@@ -1,0 +1,322 @@
+//! Invites: into a room or out of one, by request of either side (docs/qss.md, Invites).
+
+use super::frame::{Body, Fields};
+use super::room::object;
+use super::{Request, Room};
+use crate::config::QssNames;
+use serde_json::{Map, Value, json};
+
+/// An invitation into a room.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Invite {
+    /// `id` of the payload; the `requestID` of its frame is what it is answered under.
+    pub id: Option<String>,
+    /// User id of the inviter.
+    pub from: String,
+    /// `fromDetails.username`, when it says something else than `from`.
+    pub username: Option<String>,
+    pub display_name: Option<String>,
+    /// The `inviteRequest` of ours that provoked it.
+    pub request_id: Option<String>,
+    pub media: MediaTypes,
+    /// Free-form words of the inviter; those under `contextInfo` among them.
+    pub context: Vec<(String, String)>,
+    pub room: Room,
+}
+
+impl Invite {
+    /// `None`: there is nobody who invites, or no room to go to.
+    pub fn read(fields: Fields<'_>) -> Option<Invite> {
+        let (from, username, display_name) = read_from(fields)?;
+        Some(Invite {
+            id: fields.id(&["id"]),
+            from,
+            username,
+            display_name,
+            request_id: fields.id(&["requestId"]),
+            media: MediaTypes::read(fields),
+            context: read_context(fields),
+            room: Room::read(fields)?,
+        })
+    }
+}
+
+/// Somebody asks to be invited (`inviteRequest`): a visitor of a personal URL, or a call from outside.
+#[derive(Clone, PartialEq, Debug)]
+pub struct InviteRequest {
+    /// What the invite that follows names as its `requestId`.
+    pub id: Option<String>,
+    pub from: String,
+    /// `fromDetails.username`, when it says something else than `from`.
+    pub username: Option<String>,
+    pub display_name: Option<String>,
+    /// The room they want to be invited into, if they know one.
+    pub room: Option<String>,
+    pub context: Vec<(String, String)>,
+}
+
+impl InviteRequest {
+    /// `None`: there is nobody who asks.
+    pub fn read(fields: Fields<'_>) -> Option<InviteRequest> {
+        let (from, username, display_name) = read_from(fields)?;
+        Some(InviteRequest {
+            id: fields.id(&["requestId", "id"]),
+            from,
+            username,
+            display_name,
+            room: Room::read(fields).and_then(|room| room.id),
+            context: read_context(fields),
+        })
+    }
+}
+
+/// What the invited side is asked to share. What is not said is taken as audio alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MediaTypes {
+    pub audio: bool,
+    pub video: bool,
+    pub screen: bool,
+}
+
+impl Default for MediaTypes {
+    fn default() -> MediaTypes {
+        MediaTypes { audio: true, video: false, screen: false }
+    }
+}
+
+impl MediaTypes {
+    pub(super) fn read(fields: Fields<'_>) -> MediaTypes {
+        let Some(types) = fields.object("mediatypes").or_else(|| fields.object("mediaTypes")) else {
+            return MediaTypes::default();
+        };
+        let flag = |key| types.flag(key).unwrap_or(false);
+        MediaTypes { audio: types.flag("audio").unwrap_or(true), video: flag("video"), screen: flag("screen") }
+    }
+
+    pub(super) fn write(self) -> Value {
+        json!({ "audio": self.audio, "video": self.video, "screen": self.screen })
+    }
+}
+
+/// How an invite of ours was answered: a code, and who accepted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InviteReply {
+    pub code: u16,
+    pub who_accepted: Option<String>,
+}
+
+impl InviteReply {
+    /// One reply, or one for each of several invited. An answer without a code means 200.
+    pub fn read_all(fields: Fields<'_>) -> Vec<InviteReply> {
+        let read = |fields: Fields<'_>| InviteReply {
+            code: ["code", "error"]
+                .iter()
+                .find_map(|key| fields.number(key))
+                .and_then(|n| u16::try_from(n).ok())
+                .unwrap_or(200),
+            who_accepted: fields.id(&["whoAccepted", "from"]),
+        };
+        let list = match fields.list("results") {
+            [] => fields.list("payload"),
+            results => results,
+        };
+        match list {
+            [] => vec![read(fields)],
+            list => list.iter().filter_map(Value::as_object).map(|entry| read(Fields::of(entry))).collect(),
+        }
+    }
+}
+
+/// The invitations still pending for us, each with the id it is answered under: the answer to
+/// [`current_invitations`]. The pages do not say what an entry is: a whole request frame is read as well as its payload.
+pub fn read_current_invitations(fields: Fields<'_>) -> Vec<(String, Invite)> {
+    let list = match fields.list("currentInvitations") {
+        [] => fields.list("payload"),
+        list => list,
+    };
+    let read = |value: &Value| {
+        let entry = Body::new(value.as_object()?.clone());
+        let fields = entry.fields();
+        let id = fields.id(&["requestID", "requestId", "id"])?;
+        Some((id, Invite::read(fields)?))
+    };
+    list.iter().filter_map(read).collect()
+}
+
+// --- what we say -------------------------------------------------------------------------------------------------
+
+/// An invite of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct InviteOffer<'a> {
+    pub from: &'a str,
+    /// A user, or one device of a user as `user/session`.
+    pub to: &'a str,
+    pub room: &'a str,
+    pub media: MediaTypes,
+    /// The `inviteRequest` that this answers.
+    pub request_id: Option<&'a str>,
+    pub context: &'a [(String, String)],
+}
+
+/// [`InviteReply::read_all`] reads the answer; a refusal has a code as in SIP.
+pub fn send_invite(names: &QssNames, offer: &InviteOffer<'_>) -> Option<Request> {
+    let context: Map<_, _> = offer.context.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let mut payload = json!({
+        "from": offer.from,
+        "to": offer.to,
+        names.room_key.as_str(): offer.room,
+        "mediatypes": offer.media.write(),
+        "context": context,
+    });
+    if let (Some(id), Some(payload)) = (offer.request_id, payload.as_object_mut()) {
+        payload.insert("requestId".to_owned(), json!(id));
+    }
+    Request::new(&names.send_invite, payload)
+}
+
+/// Asks `to` for an invite, into `room` if one is named.
+pub fn send_invite_request(names: &QssNames, from: &str, to: &str, room: Option<&str>) -> Option<Request> {
+    let mut payload = json!({ "from": from, "to": to });
+    if let (Some(room), Some(payload)) = (room, payload.as_object_mut()) {
+        payload.insert(names.room_key.clone(), json!(room));
+    }
+    Request::new(&names.send_invite_request, payload)
+}
+
+/// Asks which invitations are still pending.
+pub fn current_invitations(names: &QssNames) -> Option<Request> {
+    Request::new(&names.current_invitations, object([]))
+}
+
+/// Payload of the `answer` that accepts an invite.
+pub fn accept_payload(from: &str) -> Value {
+    json!({ "from": from })
+}
+
+/// Payload of the `cancel` that declines an invite: the code stands at top level and here.
+pub fn decline_payload(from: &str, error: u16) -> Value {
+    json!({ "from": from, "error": error })
+}
+
+/// Payload of the `cancel` by which we withdraw an invite of ours.
+pub fn withdraw_payload(from: &str, to: &str, error: u16) -> Value {
+    json!({ "from": from, "to": to, "error": error })
+}
+
+// --- parts -------------------------------------------------------------------------------------------------------
+
+/// Who invites: their id, their name if it is another, and how they are called.
+fn read_from(fields: Fields<'_>) -> Option<(String, Option<String>, Option<String>)> {
+    let details = fields.object("fromDetails");
+    let detail = |key| details.and_then(|d| d.text(key)).map(str::to_owned);
+    let username = detail("username");
+    let from = fields.text("from").map(str::to_owned).or_else(|| username.clone())?;
+    let display_name = detail("displayName").or_else(|| detail("contactName"));
+    let username = username.filter(|name| *name != from);
+    Some((from, username, display_name))
+}
+
+fn read_context(fields: Fields<'_>) -> Vec<(String, String)> {
+    let Some(context) = fields.map("context") else { return Vec::new() };
+    let inner = context.get("contextInfo").and_then(Value::as_object).into_iter().flatten();
+    let entry = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    context.iter().chain(inner).filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Frame, fields_of};
+    use super::*;
+
+    const LIMIT: usize = 4096;
+
+    #[test]
+    fn an_invite_carries_its_room_as_an_object_or_as_an_id() {
+        let whole = r#"{"request":"invite","requestID":"INV1","payload":{"id":"INV1","from":"5da6",
+            "fromDetails":{"username":"alice","displayName":"Alice"},"room":{"uuid":"2f11","sipUri":"sip:8@m"}}}"#;
+        let only_id = r#"{"request":"invite","requestID":"INV1","payload":{"id":"INV1","from":"alice","room":"2f11"}}"#;
+        let read = |text| match Frame::parse(text, LIMIT) {
+            Ok(Frame::Request { body, .. }) => Invite::read(body.fields()),
+            other => panic!("no request: {other:?}"),
+        };
+        let invite = read(whole).expect("an invite");
+        assert_eq!((invite.from.as_str(), invite.username.as_deref()), ("5da6", Some("alice")));
+        assert_eq!(invite.room.sip_uri.as_deref(), Some("sip:8@m"));
+        let invite = read(only_id).expect("an invite");
+        assert_eq!((invite.room.id.as_deref(), invite.room.sip_uri), (Some("2f11"), None));
+        assert_eq!(read(r#"{"request":"invite","requestID":"I","payload":{"id":"I","from":"alice"}}"#), None);
+    }
+
+    #[test]
+    fn what_an_invite_says_besides_is_kept() {
+        let body = fields_of(
+            r#"{"request":"invite","requestID":"I","payload":{"id":"I","from":"alice","room":"r","requestId":"Q",
+               "mediatypes":{"audio":true,"video":true},"context":{"door":"north","contextInfo":{"floor":"2","n":7}}}}"#,
+        );
+        let invite = Invite::read(body.fields()).expect("an invite");
+        assert_eq!((invite.id.as_deref(), invite.request_id.as_deref()), (Some("I"), Some("Q")));
+        assert_eq!(invite.media, MediaTypes { audio: true, video: true, screen: false });
+        assert_eq!(invite.context, [("door".into(), "north".into()), ("floor".into(), "2".into())]);
+    }
+
+    #[test]
+    fn a_request_to_be_invited_needs_no_room() {
+        let read = |text| InviteRequest::read(fields_of(text).fields());
+        let asked =
+            read(r#"{"request":"inviteRequest","requestID":"Q","payload":{"id":"Q1","from":"visitor","to":"lobby"}}"#)
+                .expect("a request");
+        assert_eq!((asked.from.as_str(), asked.id.as_deref(), asked.room), ("visitor", Some("Q1"), None));
+        let asked = read(r#"{"request":"inviteRequest","requestID":"Q","fromDetails":{"username":"v"},"roomId":"r"}"#);
+        assert_eq!(asked.and_then(|a| a.room).as_deref(), Some("r"));
+        assert_eq!(read(r#"{"request":"inviteRequest","requestID":"Q"}"#), None);
+    }
+
+    #[test]
+    fn an_invite_of_ours_is_answered_by_one_or_by_several() {
+        let read = |text| InviteReply::read_all(fields_of(text).fields());
+        let by = |code, who: &str| InviteReply { code, who_accepted: Some(who.into()) };
+        assert_eq!(read(r#"{"answer":"invite","requestID":"x","payload":{"whoAccepted":"bob"}}"#), [by(200, "bob")]);
+        assert_eq!(read(r#"{"answer":"invite","requestID":"x","code":200,"whoAccepted":"bob"}"#), [by(200, "bob")]);
+        let none = InviteReply { code: 200, who_accepted: None };
+        assert_eq!(read(r#"{"answer":"invite","requestID":"x"}"#), std::slice::from_ref(&none));
+        assert_eq!(
+            read(
+                r#"{"answer":"invite","requestID":"x","payload":[{"code":200,"whoAccepted":"bob"},{"code":486,"whoAccepted":"eve"},3]}"#
+            ),
+            [by(200, "bob"), by(486, "eve")]
+        );
+    }
+
+    #[test]
+    fn pending_invitations_are_read_as_frames_and_as_payloads() {
+        let body = fields_of(
+            r#"{"answer":"getCurrentInvitations","requestID":"x","payload":{"currentInvitations":[
+                {"id":"I1","from":"alice","room":"r"},
+                {"request":"invite","requestID":"I2","payload":{"id":"other","from":"bob","room":{"uuid":"s"}}},
+                {"id":"I3","from":"no room"}, 7, null]}}"#,
+        );
+        let pending = read_current_invitations(body.fields());
+        let told: Vec<_> = pending.iter().map(|(id, invite)| (id.as_str(), invite.from.as_str())).collect();
+        assert_eq!(told, [("I1", "alice"), ("I2", "bob")]);
+        let bare = fields_of(r#"{"answer":"x","requestID":"x","payload":[{"id":"I1","from":"a","room":"r"}]}"#);
+        assert_eq!(read_current_invitations(bare.fields()).len(), 1);
+    }
+
+    #[test]
+    fn our_invite_has_the_documented_fields() {
+        let names = QssNames::default();
+        let context = [("door".to_owned(), "north".to_owned())];
+        let offer = InviteOffer {
+            from: "lobby",
+            to: "bob/4",
+            room: "r",
+            media: MediaTypes::default(),
+            request_id: Some("Q"),
+            context: &context,
+        };
+        let request = send_invite(&names, &offer).expect("a word for it");
+        let expected = json!({"from":"lobby","to":"bob/4","room":"r","requestId":"Q","context":{"door":"north"},
+            "mediatypes":{"audio":true,"video":false,"screen":false}});
+        assert_eq!((request.name.as_str(), request.payload), ("invite", expected));
+    }
+}
