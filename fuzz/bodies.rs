@@ -19,6 +19,7 @@ use qss_endpoint::sdp::{Local, Negotiation};
 use qss_endpoint::sip::endpoint::{Endpoint, Outbox, Output};
 use qss_endpoint::sip::message;
 use qss_endpoint::sip::transport::{Flow, Route, Target};
+use qss_endpoint::srtp::{Entropy, Inbound, MAX_OVERHEAD, Outbound, Suite};
 use qss_endpoint::time::{Span, Time, WallTime};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[(&str, Body)] = &[
     ("sdp", sdp),
     ("rtp", rtp),
     ("rtcp", rtcp_packet),
+    ("srtp", srtp),
     ("qss_frame", qss_frame),
     ("config", config),
     ("stream", stream),
@@ -271,6 +273,36 @@ pub(crate) fn rtcp_packet(data: &[u8]) {
     let mut parts = 0;
     let _ = rtcp::read(data, |_| parts += 1);
     assert!(parts <= data.len() / 4, "{parts} parts of {} bytes", data.len());
+}
+
+/// The first byte picks the suite and what the rest is: a packet of somebody without the key, which is refused and left as
+/// it was, or one of ours, which comes out as it went in, once.
+pub(crate) fn srtp(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else { return };
+    let suite = Suite::ALL[usize::from(first % 3)];
+    let keying = Entropy::new([0x5a; Entropy::LEN]).keying(suite);
+    let (mut sender, mut receiver) = (Outbound::new(keying), Inbound::new(keying));
+    let mut packet = rest.to_vec();
+    if first / 3 % 2 == 0 {
+        assert!(receiver.open_rtp(&mut packet).is_err());
+        assert!(receiver.open_rtcp(&mut packet).is_err());
+        assert_eq!(packet, rest);
+        return;
+    }
+    packet.resize(rest.len() + MAX_OVERHEAD, 0);
+    let mut report = packet.clone();
+    if let Some(len) = sender.seal_rtp(&mut packet, rest.len()) {
+        let opened = receiver.open_rtp(&mut packet[..len]).unwrap_or_else(|why| panic!("{why:?}"));
+        assert_eq!(packet[..opened], *rest);
+        sender = Outbound::new(keying);
+        packet[..rest.len()].copy_from_slice(rest);
+        let again = sender.seal_rtp(&mut packet, rest.len()).map(|len| receiver.open_rtp(&mut packet[..len]));
+        assert!(again.is_some_and(|again| again.is_err()), "replayed");
+    }
+    if let Some(len) = sender.seal_rtcp(&mut report, rest.len()) {
+        let opened = receiver.open_rtcp(&mut report[..len]).unwrap_or_else(|why| panic!("{why:?}"));
+        assert_eq!(report[..opened], *rest);
+    }
 }
 
 /// The limit holds, and nothing that a frame says is larger than the frame.

@@ -7,6 +7,7 @@
 //! * [`config`]: text to a [`config::Config`] that cannot be wrong.
 //! * [`agent`]: the decisions; composes [`qss`] (session), [`sip`] (call) and [`status`] (ladder, events).
 //! * [`sdp`], [`rtp`], [`media`]: offer/answer, packets, and the voice path from card frames to packets and back.
+//! * [`srtp`]: what protects the packets.
 //! * [`time`], [`random`]: time and chance as arguments.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -22,5 +23,6 @@ pub mod random;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;
+pub mod srtp;
 pub mod status;
 pub mod time;
