@@ -10,7 +10,7 @@
 //! with a re-INVITE, `Stats` and `Stop` at the end. A dial that fails leaves the card open for the next one.
 
 use super::offer::{cap, local, stream_params};
-use super::visit::{Hearing, Leg, Origin, Up, Visit};
+use super::visit::{Hearing, Hold, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
 use crate::media::command::Command;
 use crate::media::plan::{self, Plan};
@@ -39,13 +39,13 @@ impl Agent {
     pub(super) fn dial(&mut self, cx: &mut Cx<'_>, ports: (u16, u16)) {
         let Some(visit) = &self.visit else { return };
         let Some(target) = visit.room.sip_uri.clone() else { return };
-        let plan = self.plan(visit);
+        let (plan, hold) = (self.plan(visit), visit.hold);
         if self.voice.card == CardUse::Closed {
             self.voice.card = CardUse::Opened;
             self.media(cx, Command::Open);
         }
         let mut outputs = endpoint::Outbox::new();
-        let dialled = self.sip.call(cx.now, &target, local(&self.config, ports, plan), &mut outputs);
+        let dialled = self.sip.call(cx.now, &target, local(&self.config, ports, plan, hold), &mut outputs);
         match (dialled, &mut self.visit) {
             (Ok(call), Some(visit)) => visit.leg = Leg::Dialling { call, target, plan },
             (Err(endpoint::CallError::BadUri(uri)), _) => {
@@ -80,7 +80,7 @@ impl Agent {
             Leg::Dialling { call: dialled, target, plan } if *dialled == call => (std::mem::take(target), *plan),
             Leg::Dialling { .. } | Leg::Due | Leg::Pausing { .. } | Leg::Up(_) => return,
         };
-        let params = stream_params(call, ssrc, media, plan, cap(visit, &self.config.codec));
+        let params = stream_params(call, ssrc, media, plan, cap(visit, &self.config.codec), visit.hold);
         visit.leg = Leg::Up(Up {
             call,
             target,
@@ -89,7 +89,7 @@ impl Agent {
             since: cx.now,
             sending: false,
             playing: false,
-            hearing: if media.receive { Hearing::Silence(cx.now) } else { held(cx.now) },
+            hearing: if params.receive { Hearing::Silence(cx.now) } else { held(cx.now) },
         });
         self.voice.card = CardUse::Streaming(call);
         self.voice.stats = None;
@@ -103,14 +103,16 @@ impl Agent {
     /// A re-INVITE: another address, hold, unhold, another cap.
     fn on_modified(&mut self, cx: &mut Cx<'_>, call: CallId, media: &Negotiated) {
         let Some(visit) = &mut self.visit else { return };
-        let cap = cap(visit, &self.config.codec);
+        let (cap, hold) = (cap(visit, &self.config.codec), visit.hold);
         let Some(up) = visit.up_mut().filter(|up| up.call == call) else { return };
-        let params = stream_params(call, up.params.ssrc, media, up.plan, cap);
+        let params = stream_params(call, up.params.ssrc, media, up.plan, cap, hold);
         let before = std::mem::replace(&mut up.params, params);
-        let mut cause = None;
-        up.hearing = match (media.receive, up.hearing) {
+        let holder = match hold {
+            Hold::Off => Failure::OnHold,
+            Hold::On => Failure::HeldHere,
+        };
+        up.hearing = match (params.receive, up.hearing) {
             (false, hearing) => {
-                cause = Some(Cause::from(Failure::OnHold));
                 up.playing = false;
                 match hearing {
                     Hearing::Held { .. } => hearing,
@@ -120,10 +122,8 @@ impl Agent {
             (true, Hearing::Held { .. }) => Hearing::Silence(cx.now),
             (true, hearing @ (Hearing::Packets | Hearing::Silence(_))) => hearing,
         };
-        if !media.send {
-            cause = Some(Cause::from(Failure::OnHold));
-            up.sending = false;
-        }
+        up.sending &= params.send;
+        let cause = (!params.send || !params.receive).then(|| Cause::from(holder));
         if params != before {
             self.media(cx, Command::Update(params));
         }
@@ -256,7 +256,7 @@ impl Agent {
                 if let Some(ports) = self.voice.ports
                     && plan != up.plan
                 {
-                    let offer = local(&self.config, ports, plan);
+                    let offer = local(&self.config, ports, plan, visit.hold);
                     if let Some(up) = self.visit.as_mut().and_then(Visit::up_mut) {
                         up.plan = plan;
                     }
@@ -272,8 +272,9 @@ impl Agent {
 
     /// Asks the mixer whether it still knows the call, by offering again what holds already.
     pub(super) fn probe(&mut self, cx: &mut Cx<'_>) {
-        let (Some(up), Some(ports)) = (self.visit.as_ref().and_then(Visit::up), self.voice.ports) else { return };
-        let (call, offer) = (up.call, local(&self.config, ports, up.plan));
+        let Some(visit) = &self.visit else { return };
+        let (Some(up), Some(ports)) = (visit.up(), self.voice.ports) else { return };
+        let (call, offer) = (up.call, local(&self.config, ports, up.plan, visit.hold));
         self.with_sip(cx, |sip, now, out| sip.modify(now, call, offer, out));
     }
 
@@ -288,7 +289,7 @@ impl Agent {
     }
 }
 
-fn held(now: Time) -> Hearing {
+pub(super) fn held(now: Time) -> Hearing {
     Hearing::Held { probe_at: now + HOLD_PROBE }
 }
 

@@ -5,10 +5,12 @@
 //! |-----------------|---------------------------------------------------------------|--------------------|
 //! | `status`        | the snapshot (`snapshot` is the same)                         |                    |
 //! | `mute on\|off`  | the microphone                                                |                    |
+//! | `hold on\|off`  | nothing is sent and nothing played, but the device stays      | `no_call`          |
 //! | `hangup`        | leaves the room; it is not visited again until `join`         | `no_call`          |
 //! | `join NAME`     | a configured room by name, any room by id or `sip:` URI       | `no_session`       |
 
-use super::visit::{Origin, Visit};
+use super::hold::HoldError;
+use super::visit::{Hold, Origin, Visit};
 use super::{Agent, Cx, Output, Phase};
 use crate::qss::message::{MAX_ID, Room};
 use crate::status::event::MutedBy;
@@ -20,6 +22,7 @@ use serde_json::{Value, json};
 enum Command {
     Status,
     Mute(bool),
+    Hold(Hold),
     HangUp,
     Join(String),
 }
@@ -47,8 +50,8 @@ impl Refusal {
 
     const fn detail(self) -> &'static str {
         match self {
-            Refusal::UnknownCommand => "known are: status, mute on|off, hangup, join NAME",
-            Refusal::BadArgument => "usage: mute on|off, join NAME",
+            Refusal::UnknownCommand => "known are: status, mute on|off, hold on|off, hangup, join NAME",
+            Refusal::BadArgument => "usage: mute on|off, hold on|off, join NAME",
             Refusal::NoCall => "the device is in no room",
             Refusal::NoSession => "this room is reached through the QSS, and there is no session",
             Refusal::Stopping => "the process is stopping",
@@ -83,9 +86,11 @@ impl Command {
             ("status" | "snapshot", _) => Ok(Command::Status),
             ("mute", Some("on") | None) => Ok(Command::Mute(true)),
             ("mute", Some("off")) | ("unmute", _) => Ok(Command::Mute(false)),
+            ("hold", Some("on") | None) => Ok(Command::Hold(Hold::On)),
+            ("hold", Some("off")) | ("unhold", _) => Ok(Command::Hold(Hold::Off)),
             ("hangup" | "leave", _) => Ok(Command::HangUp),
             ("join", Some(name)) if !name.is_empty() && name.len() <= MAX_ID => Ok(Command::Join(name.to_owned())),
-            ("mute" | "join", _) => Err(Refusal::BadArgument),
+            ("mute" | "hold" | "join", _) => Err(Refusal::BadArgument),
             _ => Err(Refusal::UnknownCommand),
         }
     }
@@ -103,6 +108,10 @@ impl Agent {
                 self.set_muted(cx, muted, MutedBy::Local);
                 Ok(Some(json!({ "ok": true, "muted": muted })))
             }
+            (Command::Hold(wanted), Phase::Running) => match self.hold(cx, wanted) {
+                Ok(()) => Ok(Some(json!({ "ok": true, "held": wanted == Hold::On }))),
+                Err(HoldError::NoCall) => Err(Refusal::NoCall),
+            },
             (Command::HangUp, Phase::Running) => self.on_hang_up(cx).map(Some),
             (Command::Join(name), Phase::Running) => self.on_join(cx, &name).map(Some),
         });
@@ -176,6 +185,8 @@ mod tests {
             (r#"{"command":"mute","on":false}"#, Ok(Command::Mute(false))),
             ("  join  the lobby ", Ok(Command::Join("the lobby".into()))),
             (r#"{"command":"join","room":"lobby"}"#, Ok(Command::Join("lobby".into()))),
+            ("hold on", Ok(Command::Hold(Hold::On))),
+            (r#"{"command":"hold","on":false}"#, Ok(Command::Hold(Hold::Off))),
             ("hangup", Ok(Command::HangUp)),
             ("join", Err(Refusal::BadArgument)),
             ("mute maybe", Err(Refusal::BadArgument)),

@@ -8,7 +8,7 @@
 
 use super::pace::Pace;
 use super::rooms::Pause;
-use super::visit::{Membership, Origin, Proof, Visit};
+use super::visit::{Hold, Membership, Origin, Proof, Visit};
 use super::{Agent, Cx};
 use crate::config::RoomTarget;
 use crate::qss::message;
@@ -223,7 +223,10 @@ impl Agent {
         entry.pause = match pace {
             Pace::Normal => Pause::Until(entry.backoff.next_with_floor(now, rng)),
             Pace::Slow => Pause::Until(entry.backoff.slow(now, rng)),
-            Pace::Never => Pause::Barred,
+            Pace::Never => {
+                entry.hold = Hold::Off;
+                Pause::Barred
+            }
         };
         match entry.pause {
             Pause::Until(at) => Some(at),

@@ -21,12 +21,14 @@
 //! * [`visit`]: what a visit is. * [`rooms`]: which room; [`pace`]: how soon again. * [`membership`]: join, leave, rejoin.
 //! * [`call`]: dial and hang up; [`offer`]: what is offered. * [`sound`]: what the media thread says.
 //! * [`invites`]: policy and races. * [`notices`]: what the QSS tells about rooms. * [`local`]: the local socket.
-//! * [`report`]: facts to events.
+//! * [`hold`]: hold and resume. * [`report`]: facts to events; [`conference`]: the vendor's room events out of them.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
 
 mod call;
+mod conference;
+mod hold;
 mod invites;
 mod local;
 mod membership;
@@ -233,6 +235,9 @@ impl Agent {
 
     /// `wall` is only written into events, never used to decide.
     pub fn handle(&mut self, now: Time, wall: WallTime, input: Input<'_>, out: &mut Outbox) {
+        if self.phase == Phase::Gone {
+            return;
+        }
         let cx = &mut Cx { now, wall, out };
         match input {
             Input::Start { sip_port } => self.start(cx, sip_port),
@@ -309,6 +314,7 @@ impl Agent {
             Phase::Running => {}
         }
         let cause = Cause::from(Failure::Stopping);
+        self.reporter.backlog.last_words();
         self.leave(cx, &cause);
         self.phase = Phase::Stopping { until: cx.now + STOP_PATIENCE, session: Stopping::Unregistering };
         self.observe(cx, Some(&cause));
@@ -318,6 +324,8 @@ impl Agent {
     fn exit(&mut self, cx: &mut Cx<'_>) {
         self.phase = Phase::Gone;
         self.flush_summary(cx);
+        self.ending.clear();
+        self.tell_room(cx, None);
         cx.out.push_back(Output::Media(command::Command::Shutdown));
         cx.out.push_back(Output::Exit);
     }

@@ -4,6 +4,7 @@ use super::{Agent, Cx, Phase};
 use crate::media::tone::Tone;
 use crate::qss::message::{Body, MuteRequest};
 use crate::qss::names::Meaning;
+use crate::status::conference::RoomEvent;
 use crate::status::event::{Kind, MutedBy};
 use crate::status::failure::Failure;
 
@@ -18,8 +19,8 @@ impl Agent {
             return;
         }
         match meaning {
-            Meaning::Expelled => self.sent_away(cx, body, Failure::RoomExpelled),
-            Meaning::Destroyed => self.sent_away(cx, body, Failure::RoomDestroyed),
+            Meaning::Expelled => self.sent_away(cx, body, RoomEvent::Expelled, Failure::RoomExpelled),
+            Meaning::Destroyed => self.sent_away(cx, body, RoomEvent::Destroyed, Failure::RoomDestroyed),
             Meaning::MuteRequest => self.on_mute_request(cx, body),
             // An event invites nobody: it could not be answered.
             Meaning::Invite | Meaning::InviteRequest => {}
@@ -35,7 +36,7 @@ impl Agent {
     }
 
     /// An expulsion without a room, or from the one we are in, ends the visit; it is not tried again by itself.
-    fn sent_away(&mut self, cx: &mut Cx<'_>, body: &Body, failure: Failure) {
+    fn sent_away(&mut self, cx: &mut Cx<'_>, body: &Body, event: RoomEvent, failure: Failure) {
         let fields = body.fields();
         let Some(visit) = &self.visit else { return };
         let ours = match (fields.room_id(), visit.room.id.as_deref()) {
@@ -45,6 +46,7 @@ impl Agent {
         };
         let about_us = fields.text("userId").is_none_or(|user| user == self.config.qss.username);
         if ours && (about_us || failure == Failure::RoomDestroyed) {
+            self.emit_room(cx, event, Some(failure.into()));
             self.fail_visit(cx, &failure.into());
         }
     }

@@ -1,6 +1,6 @@
 //! What is offered to the mixer, and what its answer makes of it.
 
-use super::visit::Visit;
+use super::visit::{Hold, Visit};
 use crate::config::{self, Config};
 use crate::media::command::StreamParams;
 use crate::media::plan::Plan;
@@ -21,7 +21,7 @@ pub(super) fn cap(visit: &Visit, codec: &config::Codec) -> u32 {
     smaller.unwrap_or(0).saturating_mul(1_000)
 }
 
-pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Plan) -> Local {
+pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Plan, hold: Hold) -> Local {
     let codec = &config.codec;
     Local {
         address: Some(config.rtp.bind).filter(|bind| !bind.is_unspecified()),
@@ -34,14 +34,23 @@ pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Pl
             config::FecMode::On | config::FecMode::Auto => true,
         },
         dtx: codec.dtx,
-        active: true,
+        active: hold == Hold::Off,
     }
 }
 
 /// The plan under the peer's limits. Its `maxaveragebitrate` is law (RFC 7587 6.1), unless it is the very number we
 /// offered: Asterisk copies ours into its answer, and ours limits what it sends, not what it takes. Its `ptime` is a
 /// wish (RFC 8866 6.4), granted when longer than the plan's; 20 ms is what every mixer says and wishes nothing.
-pub(super) fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: Plan, cap: u32) -> StreamParams {
+///
+/// A hold of ours counts at once, whatever the mixer has agreed to so far.
+pub(super) fn stream_params(
+    call: CallId,
+    ssrc: u32,
+    media: &Negotiated,
+    plan: Plan,
+    cap: u32,
+    hold: Hold,
+) -> StreamParams {
     let longer = [40, 60].map(Span::from_millis);
     let wish = media.ptime.filter(|wish| longer.contains(wish) && *wish > plan.ptime);
     let own_limit = |limit: &u32| *limit != plan.max_average_bitrate;
@@ -58,8 +67,8 @@ pub(super) fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: P
         ptime: wish.unwrap_or(plan.ptime),
         bitrate: plan.bitrate.min(limit),
         cap,
-        send: media.send,
-        receive: media.receive,
+        send: media.send && hold == Hold::Off,
+        receive: media.receive && hold == Hold::Off,
     }
 }
 
@@ -87,7 +96,7 @@ mod tests {
     fn the_peers_limits_bend_the_plan_and_its_echo_does_not() {
         let plan = Plan { ptime: Span::from_millis(20), bitrate: 32_000, max_average_bitrate: 24_000 };
         let params = |ptime, limit| {
-            let params = stream_params(CallId(1), 7, &negotiated(ptime, limit), plan, 64_000);
+            let params = stream_params(CallId(1), 7, &negotiated(ptime, limit), plan, 64_000, Hold::Off);
             (params.ptime.as_millis(), params.bitrate)
         };
         assert_eq!(params(None, None), (20, 32_000));

@@ -69,6 +69,7 @@ impl Pace {
             | Failure::Replaced
             | Failure::MoreWanted
             | Failure::OnHold
+            | Failure::HeldHere
             | Failure::Stopping => Pace::Normal,
         }
     }

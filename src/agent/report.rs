@@ -1,7 +1,8 @@
 //! Facts to events: every change of the ladder is said at once, locally and upstream; what cannot go upstream now is
 //! kept, and a snapshot follows each registration (`docs/status-events.md`).
 
-use super::visit::{Hearing, Visit};
+use super::conference::Told;
+use super::visit::{Hearing, Hold, Visit};
 use super::{Agent, CardUse, Cx, Output, Phase};
 use crate::config::Config;
 use crate::media::command::{Command, Stats};
@@ -26,6 +27,7 @@ pub(super) struct Reporter {
     stamp: Stamp,
     ladder: Ladder,
     pub(super) backlog: Backlog,
+    pub(super) told: Told,
     problems: Tally,
     sessions: Repeats<Failure>,
     rooms: Repeats<Failure>,
@@ -58,6 +60,7 @@ impl Reporter {
             stamp: Stamp::new(&config.device.id),
             ladder: Ladder::new(Time::ZERO),
             backlog: Backlog::new(config.status.backlog),
+            told: Told::default(),
             problems: Tally::default(),
             sessions: Repeats::new(),
             rooms: Repeats::new(),
@@ -121,10 +124,11 @@ impl Agent {
                 self.tone(cx, Tone::Rung(change.rung));
             }
         }
+        self.tell_room(cx, cause);
     }
 
     /// The facts, from where they are true. A process that stops claims nothing any more.
-    fn holds(&self) -> Holds {
+    pub(super) fn holds(&self) -> Holds {
         match self.phase {
             Phase::Running => {}
             Phase::Asleep | Phase::Stopping { .. } | Phase::Gone => return Holds::default(),
@@ -146,7 +150,7 @@ impl Agent {
         self.emit_about(cx, kind, room, cause);
     }
 
-    fn emit_about(&mut self, cx: &mut Cx<'_>, kind: Kind, room: Option<RoomRef>, cause: Option<Cause>) {
+    pub(super) fn emit_about(&mut self, cx: &mut Cx<'_>, kind: Kind, room: Option<RoomRef>, cause: Option<Cause>) {
         self.emit_at(cx, self.reporter.ladder.rung(), kind, room, cause);
     }
 
@@ -317,6 +321,7 @@ impl Agent {
             since_ms: reporter.ladder.since().as_millis(),
             facts: fact_states(&reporter.ladder),
             muted: self.voice.muted,
+            held: self.visit.as_ref().is_some_and(|visit| visit.hold == Hold::On),
             counters: Counters {
                 events_lost: reporter.backlog.lost_ever(),
                 problems: reporter.problems.counts().clone(),

@@ -6,7 +6,7 @@
 //! working conference is not left again and again for one that never answers.
 
 use super::pace::Pace;
-use super::visit::{Leg, Membership, Origin, Visit};
+use super::visit::{Hold, Leg, Membership, Origin, Visit};
 use super::{Agent, Cx};
 use crate::config::{Config, Room, RoomTarget};
 use crate::qss::backoff::Backoff;
@@ -50,6 +50,8 @@ pub(super) struct Entry {
     pub(super) created: Option<String>,
     pub(super) pause: Pause,
     pub(super) backoff: Backoff,
+    /// Of the visits to this room, kept from one to the next.
+    pub(super) hold: Hold,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +69,7 @@ impl Rooms {
             created: None,
             pause: Pause::Ready,
             backoff: Backoff::new(config.sip.retry_min, config.sip.retry_max),
+            hold: Hold::Off,
         };
         let entries = config.rooms.iter().map(entry).collect();
         Rooms { entries, outlook: Outlook::Decided, better: None, asked_for: None }
@@ -242,13 +245,14 @@ impl Agent {
             (_, None) => self.ask(cx, room.id.as_deref()).map(Membership::Asked),
         };
         // A room that keeps failing is not dialled faster because another one failed in between.
-        let redial = match &origin {
-            Origin::Configured(i) => self.rooms.entries[*i].backoff.clone(),
+        let (redial, hold) = match &origin {
+            Origin::Configured(i) => (self.rooms.entries[*i].backoff.clone(), self.rooms.entries[*i].hold),
             Origin::Invited { .. } | Origin::Asked => {
-                Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max)
+                (Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max), Hold::Off)
             }
         };
-        let visit = Visit { name, origin, room, membership: Membership::Direct, leg: Leg::Due, redial, inquiry: None };
+        let visit =
+            Visit { name, origin, room, membership: Membership::Direct, leg: Leg::Due, redial, hold, inquiry: None };
         match membership {
             Some(membership) => self.visit = Some(Visit { membership, ..visit }),
             // No session, no join message configured, or too many requests: this room is not to be had now.

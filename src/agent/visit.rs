@@ -21,6 +21,7 @@ pub(super) struct Visit {
     pub(super) membership: Membership,
     pub(super) leg: Leg,
     pub(super) redial: Backoff,
+    pub(super) hold: Hold,
     /// joinRoom is out once more, because the room may have moved to another mixer.
     pub(super) inquiry: Option<Ticket>,
 }
@@ -34,6 +35,14 @@ pub(super) enum Origin {
     Invited { id: String, accepted_at: Time },
     /// Somebody said `join` with a room that is not configured: over when the call is.
     Asked,
+}
+
+/// Whether somebody holds the call here. Of the room, not of the call: it outlives redials.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hold {
+    Off,
+    /// Nothing is sent and nothing is played until `hold off`.
+    On,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

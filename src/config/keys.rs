@@ -483,6 +483,19 @@ pub(super) static SECTIONS: &[Section] = &[
                 Rule::Range(1, 100_000),
                 "Events kept for the QSS while it is away; beyond it the oldest are dropped, and counted.",
             ),
+            key(
+                "room_events",
+                |d| &mut d.config.status.room_events,
+                Rule::Any,
+                "Tell the room events of the vendor's SDK too (`participantAdded` and the like), besides the device's own.",
+            ),
+            key(
+                "page_spelling",
+                |d| &mut d.config.status.page_spelling,
+                Rule::Any,
+                "The event of a stream that ended is `remoteStreamRemove`, as the vendor's page spells it (true), or \
+                 `remoteStreamRemoved`, as the SDK does (false).",
+            ),
         ],
     },
 ];

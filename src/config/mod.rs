@@ -213,6 +213,10 @@ pub struct Status {
     pub heartbeat: Span,
     /// Events kept for QSS while it is away; the oldest go first, and are counted.
     pub backlog: usize,
+    /// Tell the vendor's room events too.
+    pub room_events: bool,
+    /// `remoteStreamRemove`, as the vendor's page spells it; else `remoteStreamRemoved`, as its SDK does.
+    pub page_spelling: bool,
 }
 
 /// A value that is never printed: its `Debug` is a mask.
@@ -308,7 +312,14 @@ impl Default for Config {
                 tone_level: 20,
             },
             jitter: Jitter { min: Span::from_millis(30), max: Span::from_millis(200) },
-            status: Status { socket: None, stdout: true, heartbeat: Span::from_secs(300), backlog: 256 },
+            status: Status {
+                socket: None,
+                stdout: true,
+                heartbeat: Span::from_secs(300),
+                backlog: 256,
+                room_events: true,
+                page_spelling: true,
+            },
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Backlog {
     unproven: usize,
     covered: Option<Covered>,
     bound: usize,
+    /// So many events may be unproven: [`WINDOW`], and once more at the end.
+    window: usize,
     lost: u64,
     lost_ever: u64,
 }
@@ -49,6 +51,7 @@ impl Backlog {
             unproven: 0,
             covered: None,
             bound,
+            window: WINDOW,
             lost: 0,
             lost_ever: 0,
         }
@@ -65,7 +68,7 @@ impl Backlog {
     /// The next event to send; it says how many were lost before it. `None`: nothing waits, or no more may be on its
     /// way before the next pong.
     pub fn next_to_send(&mut self) -> Option<Event> {
-        if self.unproven >= WINDOW {
+        if self.unproven >= self.window {
             return None;
         }
         let mut event = self.waiting.pop_front()?;
@@ -78,7 +81,7 @@ impl Backlog {
 
     /// Events wait, and only a pong would let them go; none is asked for yet.
     pub fn needs_ping(&self) -> bool {
-        !self.waiting.is_empty() && self.unproven >= WINDOW && self.covered.is_none()
+        !self.waiting.is_empty() && self.unproven >= self.window && self.covered.is_none()
     }
 
     /// A ping goes out. While one is unanswered, later ones prove nothing more.
@@ -100,6 +103,11 @@ impl Backlog {
         while let Some(event) = self.sent.pop_back() {
             self.waiting.push_front(event);
         }
+    }
+
+    /// The process ends, and waits for no pong: as many again may go.
+    pub fn last_words(&mut self) {
+        self.window = 2 * WINDOW;
     }
 
     /// Since the process began.
@@ -147,6 +155,8 @@ fn is_snapshot(event: &Event) -> bool {
         | Kind::CallEnded { .. }
         | Kind::Card { .. }
         | Kind::Mute { .. }
+        | Kind::Hold { .. }
+        | Kind::Room(_)
         | Kind::Problem { .. } => false,
     }
 }
@@ -248,6 +258,7 @@ mod tests {
             since_ms: 0,
             facts: Vec::new(),
             muted: false,
+            held: false,
             counters: Counters::default(),
             media: None,
         };

@@ -1,6 +1,7 @@
 //! One status event as JSON: the same line for the journal, the local socket and (as an event's payload) the QSS.
 //! `docs/status-events.md` lists the kinds and fields.
 
+use crate::status::conference::RoomEvent;
 use crate::status::failure::Cause;
 use crate::status::ladder::Rung;
 use crate::status::snapshot::{Media, Snapshot};
@@ -72,12 +73,19 @@ pub enum Kind {
         muted: bool,
         by: MutedBy,
     },
+    /// The call of this room was put on hold here, or goes on.
+    Hold {
+        held: bool,
+    },
     /// Input that nobody can use, folded like `attempt`.
     Problem {
         what: &'static str,
         count: u64,
     },
     Snapshot(Box<Snapshot>),
+    /// An event of the vendor's SDK, under its own name.
+    #[serde(untagged)]
+    Room(RoomEvent),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

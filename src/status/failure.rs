@@ -327,6 +327,10 @@ failures! {
             "the other side holds the call",
             "its re-INVITE, or its answer to ours: `sendonly`, `inactive`",
             "nothing: the other side holds the call";
+        HeldHere => "held_here",
+            "the device holds the call",
+            "a local command",
+            "nothing: asked for on the device; `hold off` resumes";
         Stopping => "stopping",
             "the service ends",
             "SIGTERM",

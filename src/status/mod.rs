@@ -4,10 +4,12 @@
 //! * [`ladder`]: facts to rung, each fact with since-when and cause.
 //! * [`failure`]: every way to fail, with a stable code and the next step for a person.
 //! * [`event`]: one status event as JSON. * [`snapshot`]: everything at one moment.
+//! * [`conference`]: the vendor's room events.
 //! * [`backlog`]: events kept for the QSS while it is away.
 //! * [`tally`]: repeats folded into counts, so that neither log nor link is flooded.
 
 pub mod backlog;
+pub mod conference;
 pub mod event;
 pub mod failure;
 pub mod ladder;

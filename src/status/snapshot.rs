@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub since_ms: u64,
     pub facts: Vec<FactState>,
     pub muted: bool,
+    /// The call of the present room is on hold here.
+    pub held: bool,
     pub counters: Counters,
     /// Of the running call.
     #[serde(skip_serializing_if = "Option::is_none")]

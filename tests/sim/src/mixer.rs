@@ -42,6 +42,8 @@ struct Call {
     answer: String,
     acknowledged: bool,
     silent: bool,
+    /// The device holds it.
+    held: bool,
     /// What the mixer wants of its side; answers to re-INVITEs keep to it.
     direction: String,
     /// The device that made it is no more.
@@ -92,7 +94,7 @@ impl Mixer {
     }
 
     pub fn is_sending(&self) -> bool {
-        self.up && self.calls.iter().any(|c| c.acknowledged && !c.silent && !c.orphaned)
+        self.up && self.calls.iter().any(|c| c.acknowledged && !c.silent && !c.held && !c.orphaned)
     }
 
     /// Those of the device as it is now.
@@ -172,11 +174,12 @@ impl Mixer {
 
     fn on_invite(&mut self, text: &str, call_id: String) -> Vec<(u64, Delivery)> {
         self.last_invite = text.to_owned();
-        if let Some(call) = self.calls.iter().find(|c| c.call_id == call_id) {
+        if let Some(call) = self.calls.iter_mut().find(|c| c.call_id == call_id) {
             // A retransmission gets the same answer, a re-INVITE one of its own.
             if header(&call.answer, "CSeq") == header(text, "CSeq") {
                 return send(2, call.answer.clone());
             }
+            call.held = text.contains("a=inactive");
             let answer = sdp(text).replace("sendrecv", &call.direction);
             return send(2, response(text, "200 OK", Some(&call.tag), &answer));
         }
@@ -205,6 +208,7 @@ impl Mixer {
             answer: answer.clone(),
             acknowledged: false,
             silent: self.manner == Manner::AnswerSilently,
+            held: text.contains("a=inactive"),
             direction: "sendrecv".into(),
             orphaned: false,
             superseded: false,
@@ -285,9 +289,10 @@ fn sdp(offer: &str) -> String {
     let opus = offer.lines().find_map(|l| l.strip_prefix("a=rtpmap:").filter(|l| l.contains("opus/48000/2")));
     let pt = opus.and_then(|l| l.split(' ').next()).expect("Opus is offered");
     let fmtp = offer.lines().find(|l| l.starts_with(&format!("a=fmtp:{pt} "))).map(|l| format!("{}\r\n", l.trim()));
+    let direction = if offer.contains("a=inactive") { "inactive" } else { "sendrecv" };
     format!(
         "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=audiomixer\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP \
-         {pt}\r\na=rtpmap:{pt} opus/48000/2\r\n{}a=ptime:20\r\na=maxptime:60\r\na=sendrecv\r\n",
+         {pt}\r\na=rtpmap:{pt} opus/48000/2\r\n{}a=ptime:20\r\na=maxptime:60\r\na={direction}\r\n",
         fmtp.unwrap_or_default()
     )
 }

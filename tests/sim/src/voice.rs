@@ -42,12 +42,25 @@ impl Voice {
                 self.receiving = false;
                 self.silent_said = 0;
                 self.next_tick = now + Span::from_millis(10);
-                vec![(20, Delivery::Media(Event::Sending { call: params.call })), (10, Delivery::VoiceTick)]
+                let mut out = vec![(10, Delivery::VoiceTick)];
+                if params.send {
+                    out.push((20, Delivery::Media(Event::Sending { call: params.call })));
+                }
+                out
             }
             Command::Update(params) => {
                 assert_eq!(self.stream.map(|s| s.ssrc), Some(params.ssrc), "seed {seed}: one stream, one SSRC");
-                self.stream = Some(params);
-                Vec::new()
+                let before = self.stream.replace(params);
+                self.last = Some(params);
+                if before.is_some_and(|before| !before.receive) && params.receive {
+                    (self.heard, self.receiving, self.silent_said) = (Some(now), false, 0);
+                }
+                match before {
+                    Some(before) if !before.send && params.send => {
+                        vec![(20, Delivery::Media(Event::Sending { call: params.call }))]
+                    }
+                    Some(_) | None => Vec::new(),
+                }
             }
             Command::Mute(muted) => {
                 self.muted = muted;
@@ -73,13 +86,18 @@ impl Voice {
 
     /// Every 100 ms of a stream; while packets flow there is less to see.
     pub fn tick(&mut self, now: Time, mixer_sends: bool) -> Vec<(u64, Delivery)> {
-        let Some(StreamParams { call, .. }) = self.stream else { return Vec::new() };
+        let Some(StreamParams { call, receive, .. }) = self.stream else { return Vec::new() };
         if now < self.next_tick {
             return Vec::new();
         }
         let next = if mixer_sends && self.receiving { 500 } else { 100 };
         self.next_tick = now + Span::from_millis(next);
         let mut out = vec![(next, Delivery::VoiceTick)];
+        if !receive {
+            // Nothing is expected, and what comes is dropped.
+            (self.heard, self.receiving, self.silent_said) = (Some(now), false, 0);
+            return out;
+        }
         if mixer_sends {
             self.heard = Some(now);
             self.silent_said = 0;

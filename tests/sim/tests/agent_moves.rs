@@ -1,0 +1,173 @@
+//! Hold, and the vendor's room events.
+
+use qss_endpoint::media::command::Command;
+use serde_json::{Value, json};
+use sim::{ROOM, World, config};
+
+/// The vendor's events since `from`, by name.
+fn room_events(w: &World, from: usize) -> Vec<&str> {
+    const OWN: [&str; 9] = ["ladder", "attempt", "invite", "call_ended", "card", "mute", "hold", "problem", "snapshot"];
+    let names = w.events[from..].iter().map(|e| e["event"].as_str().expect("a kind"));
+    names.filter(|name| !OWN.contains(name)).collect()
+}
+
+fn statuses(w: &World) -> Vec<(u64, u64)> {
+    let number = |v: &Value| v.as_u64().expect("a number");
+    w.events_of("status").iter().map(|e| (number(&e["old"]), number(&e["new"]))).collect()
+}
+
+fn says(word: &str, payload: &Value) -> String {
+    json!({"type": "event", "payload": {"eventName": word, "payload": payload}}).to_string()
+}
+
+/// What the media thread was last told to send and to play.
+fn media(w: &World) -> (bool, bool) {
+    w.voice.stream.map(|stream| (stream.send, stream.receive)).expect("a stream")
+}
+
+// --- the events of a call ----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_call_tells_the_vendors_events_from_beginning_to_end() {
+    let mut w = World::playing(1, config());
+    let begun = ["status", "status", "localStreamAdded", "remoteStreamAdded", "remoteStreams"];
+    let mut told = room_events(&w, 0);
+    // Which packet is the first is chance.
+    told[2..].sort_unstable();
+    assert_eq!(told, begun);
+    assert_eq!(statuses(&w), [(0, 1), (1, 2)]);
+    let from = w.events.len();
+    w.local("hangup");
+    let ended = ["localStreamRemoved", "remoteStreamRemove", "remoteStreams", "status", "status"];
+    assert_eq!(room_events(&w, from), ended);
+    assert_eq!(statuses(&w)[2..], [(2, 3), (3, 0)]);
+    let end = *w.events_of("status").last().expect("an end");
+    assert_eq!(
+        (&end["reason"], &end["room"]["id"], &end["cause"]["code"]),
+        (&json!(1), &json!(ROOM), &json!("hung_up"))
+    );
+    let added = w.events_of("remoteStreamAdded")[0];
+    assert_eq!((&added["userId"], &added["mediaTypes"]["audio"]), (&json!("audiomixer"), &json!(true)));
+    let streams: Vec<_> = w.events_of("remoteStreams").iter().map(|e| e["streams"].as_array().map(Vec::len)).collect();
+    assert_eq!(streams, [Some(1), Some(0)]);
+}
+
+#[test]
+fn the_spelling_and_the_events_themselves_are_a_matter_of_configuration() {
+    let mut spelt = config();
+    spelt.status.page_spelling = false;
+    let mut w = World::playing(2, spelt);
+    w.local("hangup");
+    assert_eq!((w.events_of("remoteStreamRemoved").len(), w.events_of("remoteStreamRemove").len()), (1, 0));
+    let mut none = config();
+    none.status.room_events = false;
+    let mut w = World::playing(3, none);
+    w.local("hangup");
+    assert_eq!(room_events(&w, 0), Vec::<&str>::new());
+}
+
+#[test]
+fn expelled_and_destroyed_are_told_and_the_room_is_not_entered_again() {
+    for (word, last) in [("expelled", 0), ("destroyed", 4)] {
+        let mut w = World::playing(4, config());
+        let from = w.events.len();
+        w.qss_says(&says(word, &json!({ "room": ROOM })));
+        w.run(60_000);
+        assert_eq!(room_events(&w, from)[0], word, "before everything that follows from it");
+        assert_eq!(w.events_of(word)[0]["room"]["id"], ROOM);
+        assert_eq!(statuses(&w)[2..], [(2, 3), (3, last)], "{word}");
+        assert_eq!(w.mixer.invites(), 1, "{word}: nobody goes back by himself");
+    }
+}
+
+#[test]
+fn a_call_that_is_lost_is_connecting_again() {
+    let mut w = World::playing(5, config());
+    w.mixer_hangs_up();
+    w.run_until(10_000, |w| w.rung() == "playing" && w.mixer.invites() == 2);
+    assert_eq!(statuses(&w), [(0, 1), (1, 2), (2, 1), (1, 2)]);
+}
+
+// --- hold --------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn hold_stops_the_media_at_once_and_the_mixer_is_told() {
+    let mut w = World::playing(6, config());
+    w.mixer.up = false;
+    let reply = w.local("hold on");
+    assert_eq!(reply, json!({"ok": true, "held": true}));
+    assert_eq!(media(&w), (false, false), "the microphone does not wait for the mixer's consent");
+    w.mixer.up = true;
+    w.run(5_000);
+    assert!(w.mixer.last_invite.contains("a=inactive"), "{}", w.mixer.last_invite);
+    assert_eq!(w.rung(), "call");
+    let ladder = *w.events_of("ladder").last().expect("a ladder event");
+    assert_eq!(ladder["cause"]["code"], "held_here");
+    assert_eq!(w.events_of("hold")[0]["held"], true);
+    assert_eq!((w.events_of("localStreamRemoved").len(), w.events_of("remoteStreamRemove").len()), (1, 1));
+    assert_eq!(w.local("status")["held"], true);
+    // Nothing else happens for an hour: no redial, no silence.
+    w.run(3_600_000);
+    assert_eq!((w.mixer.invites(), media(&w), w.mixer.confirmed_calls()), (1, (false, false), 1));
+    w.local("hold off");
+    w.run_until(2_000, |w| w.rung() == "playing");
+    assert!(w.mixer.last_invite.contains("a=sendrecv"), "{}", w.mixer.last_invite);
+    assert_eq!(media(&w), (true, true));
+}
+
+#[test]
+fn hold_outlives_a_lost_call_and_a_lost_session() {
+    let mut w = World::playing(7, config());
+    w.local("hold on");
+    w.mixer_hangs_up();
+    w.run_until(10_000, |w| w.mixer.invites() == 2 && w.rung() == "call");
+    assert!(w.mixer.last_invite.contains("a=inactive"), "dialled again on hold");
+    assert_eq!(media(&w), (false, false));
+    w.kill_qss(Some(qss_endpoint::agent::LinkErrorKind::Closed(1012)));
+    w.run(120_000);
+    assert_eq!(w.mixer.confirmed_calls(), 0, "the grace is over");
+    w.qss.up = true;
+    w.run_until(120_000, |w| w.rung() == "call");
+    assert_eq!(media(&w), (false, false), "still on hold");
+    let sent = |w: &World| w.commands().iter().any(|(_, c)| matches!(c, Command::Start(p) if p.send));
+    assert!(w.commands().iter().skip(8).all(|(_, c)| !matches!(c, Command::Update(p) if p.send)));
+    assert!(sent(&w), "the first call did send");
+    // Whoever hangs up holds nothing any more.
+    w.local("hangup");
+    w.local("join lobby");
+    w.run_until(10_000, |w| w.rung() == "playing");
+}
+
+#[test]
+fn hold_while_dialling_counts_for_the_call() {
+    let mut w = World::started(8, config());
+    w.mixer.up = false;
+    w.run_until(2_000, |w| w.commands().iter().any(|(_, c)| *c == Command::Open));
+    w.local("hold on");
+    w.mixer.up = true;
+    w.run_until(5_000, |w| w.rung() == "call");
+    w.run(1_000);
+    assert_eq!(media(&w), (false, false));
+    assert!(!w.commands().iter().any(|(_, c)| matches!(c, Command::Start(p) | Command::Update(p) if p.send)));
+    assert!(w.mixer.last_invite.contains("a=inactive"));
+}
+
+#[test]
+fn a_hold_that_nobody_answers_is_resumed_by_a_new_call() {
+    let mut w = World::playing(9, config());
+    w.local("hold on");
+    w.run(100);
+    w.mixer.kill();
+    w.local("hold off");
+    w.run(1_000);
+    w.mixer.up = true;
+    w.run_until(60_000, |w| w.rung() == "playing");
+    assert_eq!(media(&w), (true, true));
+}
+
+#[test]
+fn there_is_nothing_to_hold_without_a_room() {
+    let mut w = World::playing(10, config());
+    w.local("hangup");
+    assert_eq!(w.local("hold on")["error"]["code"], "no_call");
+}
