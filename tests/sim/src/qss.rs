@@ -27,6 +27,10 @@ pub struct Qss {
     pub rooms: BTreeMap<String, Value>,
     /// Put the room's fields beside `answer` instead of under `payload`.
     pub flat: bool,
+    /// Whom the device may invite: after how many milliseconds they decide, and how (200: they accept; 0: never).
+    pub people: BTreeMap<String, (u64, u16)>,
+    /// Invitations that are still pending for the device, as `getCurrentInvitations` tells them.
+    pub pending: Vec<Value>,
     /// Every frame that came in: (time, frame).
     pub log: Vec<(Time, Value)>,
     link: Option<u32>,
@@ -42,6 +46,8 @@ impl Default for Qss {
             refuse: BTreeMap::new(),
             rooms: BTreeMap::from([(ROOM.to_owned(), room(ROOM, SIP_URI))]),
             flat: false,
+            people: BTreeMap::new(),
+            pending: Vec::new(),
             log: Vec::new(),
             link: None,
             created: 0,
@@ -100,43 +106,76 @@ impl Qss {
         if self.mute || refusal.is_some_and(|(code, _)| code == 0) {
             return Vec::new();
         }
-        let reply = match refusal {
-            Some((code, message)) => json!({"requestID": id, "cancel": name, "error": code, "message": message}),
-            None => self.reply(name, id, &frame["payload"]),
+        let payload = &frame["payload"];
+        let reply = match (refusal, name) {
+            (Some((code, message)), _) => cancel(name, id, code, message),
+            (None, "invite") => return self.on_invite(link, id, payload),
+            (None, _) => self.reply(name, id, payload),
         };
         vec![(5, Delivery::Frame(link, reply.to_string()))]
     }
 
+    /// Somebody is invited and decides in their own time; whom nobody knows is not found.
+    fn on_invite(&self, link: u32, id: &Value, payload: &Value) -> Vec<(u64, Delivery)> {
+        let to = payload["to"].as_str().unwrap_or_default();
+        let user = to.split('/').next().unwrap_or_default();
+        let (after, code) = self.people.get(user).copied().unwrap_or((0, 404));
+        let reply = match code {
+            0 => return Vec::new(),
+            200 => answer("invite", id, json!({"code": 200, "whoAccepted": user})),
+            code => cancel("invite", id, code, "declined"),
+        };
+        vec![(5 + after, Delivery::Frame(link, reply.to_string()))]
+    }
+
     fn reply(&mut self, name: &str, id: &Value, payload: &Value) -> Value {
-        let answer = |payload: Value| json!({"answer": name, "requestID": id, "payload": payload});
+        let wanted = ["room", "roomId"].iter().find_map(|key| payload[*key].as_str()).unwrap_or_default();
         match name {
-            "register" => answer(json!({"id": "peer1"})),
-            "unregister" => answer(json!({})),
+            "register" => answer(name, id, json!({"id": "peer1"})),
             "createRoom" => {
                 self.created += 1;
-                let id = format!("created{}", self.created);
-                self.rooms.insert(id.clone(), room(&id, SIP_URI));
-                answer(self.rooms[&id].clone())
+                let made = format!("created{}", self.created);
+                self.rooms.insert(made.clone(), room(&made, SIP_URI));
+                answer(name, id, self.rooms[&made].clone())
             }
-            "joinRoom" => match self.rooms.get(payload["room"].as_str().unwrap_or_default()) {
+            "joinRoom" => match self.rooms.get(wanted) {
                 Some(room) if self.flat => {
                     let mut flat = room.clone();
                     flat["answer"] = json!(name);
                     flat["requestID"] = id.clone();
                     flat
                 }
-                Some(room) => answer(room.clone()),
-                None if payload["room"].as_str().is_some_and(|room| room.starts_with("created")) => {
-                    json!({"requestID": id, "cancel": name, "error": 404, "message": "no such room"})
-                }
-                None => json!({"requestID": id, "cancel": name, "error": 403,
-                               "message": "user not included into ACL"}),
+                Some(room) => answer(name, id, room.clone()),
+                None if wanted.starts_with("created") => cancel(name, id, 404, "no such room"),
+                None => cancel(name, id, 403, "user not included into ACL"),
             },
             // The page's own sample prints a refusal where the success should be.
-            "leaveRoom" => json!({"requestID": id, "cancel": name, "error": 403,
-                                  "message": "user not included into ACL"}),
-            _ => json!({"requestID": id, "cancel": name, "error": 501, "message": "unknown"}),
+            "leaveRoom" => cancel(name, id, 403, "user not included into ACL"),
+            "destroyRoom" => match self.rooms.remove(wanted) {
+                Some(_) => answer(name, id, json!({})),
+                None => cancel(name, id, 404, "no such room"),
+            },
+            "getRooms" => {
+                let ours = self.rooms.iter().filter(|(id, _)| id.starts_with("created")).map(|(_, room)| room);
+                answer(name, id, json!({"rooms": ours.collect::<Vec<_>>()}))
+            }
+            "getCurrentInvitations" => answer(name, id, json!({"currentInvitations": self.pending})),
+            "acceptCallTransfer" => answer(name, id, json!({})),
+            "callTransfer" => answer(name, id, json!({"callTransferId": "T1"})),
+            "attended-transfer" => {
+                let target = self.rooms.values().next().cloned().unwrap_or(Value::Null);
+                answer(name, id, json!({"queryRoom": {"queryRoom": target}}))
+            }
+            "unregister" | "inviteRequest" | "addParticipants" | "removeParticipants" | "mute" | "hold" | "unhold" => {
+                answer(name, id, json!({}))
+            }
+            _ => cancel(name, id, 501, "unknown"),
         }
+    }
+
+    /// The rooms that were made and not destroyed.
+    pub fn rooms_left(&self) -> Vec<&str> {
+        self.rooms.keys().map(String::as_str).filter(|id| id.starts_with("created")).collect()
     }
 
     pub fn requests(&self, name: &str) -> Vec<&Value> {
@@ -154,6 +193,14 @@ impl Qss {
         let is_reply = |f: &&Value| f["requestID"] == id && (f.get("answer").is_some() || f.get("cancel").is_some());
         self.log.iter().map(|(_, frame)| frame).filter(is_reply).collect()
     }
+}
+
+fn answer(name: &str, id: &Value, payload: Value) -> Value {
+    json!({"answer": name, "requestID": id, "payload": payload})
+}
+
+fn cancel(name: &str, id: &Value, code: u16, message: &str) -> Value {
+    json!({"requestID": id, "cancel": name, "error": code, "message": message})
 }
 
 pub fn room(id: &str, sip_uri: &str) -> Value {

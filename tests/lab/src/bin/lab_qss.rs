@@ -3,13 +3,16 @@
 //! Orders on standard input, one object each:
 //! `{"do":"invite","from":F,"to":U,"room":R}` (prints the id), `{"do":"cancel","id":I,"error":487}`,
 //! `{"do":"room","room":{"id":..,"sipUri":..,"bitrate":..,"acl":[..]}}`, `{"do":"destroy","room":R}`,
-//! `{"do":"expel","room":R,"user":U}`, `{"do":"event","user":U,"name":N,"payload":{..}}`, `{"do":"text","user":U,"text":T}`,
+//! `{"do":"expel","room":R,"user":U}`, `{"do":"hold","room":R,"user":U,"held":true}`, `{"do":"ask","from":F,"to":U}` (an
+//! inviteRequest, prints the id), `{"do":"transfer","from":F,"user":U,"to":T}` (prints id and room),
+//! `{"do":"attended","from":F,"user":U,"to":T,"room":R}` (prints the id), `{"do":"cancel-attended","id":I,"error":487}`,
+//! `{"do":"revoke","user":U}`, `{"do":"reinstate","user":U}`, `{"do":"event","user":U,"name":N,"payload":{..}}`, `{"do":"text","user":U,"text":T}`,
 //! `{"do":"refuse","request":N,"error":E,"times":K}`, `{"do":"door","status":S,"retry_after":A}` (without status: open),
 //! `{"do":"desk","mode":"answer|slow|mute|deaf","ms":N}`, `{"do":"drop"}`, `{"do":"down","forget":true}`, `{"do":"up"}`,
 //! `{"do":"quit"}`. The end of standard input changes nothing.
 #![allow(clippy::disallowed_types)]
 
-use lab::qss::{Authority, CertificateKind, Config, Desk, Door, Memory, QssServer, Refusal, RoomSpec};
+use lab::qss::{Authority, CertificateKind, Config, Desk, Door, Memory, QssServer, Refusal, RoomSpec, Shape};
 use lexopt::{Arg, ValueExt};
 use serde_json::{Value, json};
 use std::error::Error;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const USAGE: &str = "lab-qss [--listen IP:PORT] [--room JSON].. [--token T] [--mixer HOST:PORT] [--bitrate KBPS]
-        [--flat] [--server-array] [--leave-slip] [--tls CA_FILE_TO_WRITE] [--certificate good|issuer|forged|name|expired|early]";
+        [--flat] [--server-array] [--leave-slip] [--other-spellings] [--tls CA_FILE_TO_WRITE] [--certificate good|issuer|forged|name|expired|early]";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut config = Config { listen: ([127, 0, 0, 1], 8090).into(), ..Config::default() };
@@ -37,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Arg::Long("flat") => config.shape.nested = false,
             Arg::Long("server-array") => config.shape.server_array = true,
             Arg::Long("leave-slip") => config.shape.leave_slip = true,
+            Arg::Long("other-spellings") => config.shape = Shape::other(),
             Arg::Long("tls") => ca_file = Some(arguments.value()?),
             Arg::Long("certificate") => {
                 kind = match arguments.value()?.string()?.as_str() {
@@ -99,6 +103,22 @@ fn obey(server: &QssServer, order: &Value) {
         },
         "destroy" => server.destroy_room(text("room")),
         "expel" => server.expel(text("room"), text("user")),
+        "hold" => server.hold(text("room"), text("user"), order["held"] != false),
+        "ask" => {
+            let id = server.ask_for_invite(text("from"), text("to"));
+            print(&json!({"what": "asked", "id": id}));
+        }
+        "transfer" => {
+            let (id, room) = server.transfer(text("from"), text("user"), text("to"));
+            print(&json!({"what": "transferred", "id": id, "room": room}));
+        }
+        "attended" => {
+            let id = server.attended_transfer(text("from"), text("user"), text("to"), text("room"));
+            print(&json!({"what": "transferred", "id": id}));
+        }
+        "cancel-attended" => server.cancel_attended(text("id"), number("error", 487) as u16),
+        "revoke" => server.revoke(text("user")),
+        "reinstate" => server.reinstate(text("user")),
         "event" => drop(server.send_event(text("user"), text("name"), order["payload"].clone())),
         "text" => drop(server.send_text(text("user"), text("text"))),
         "refuse" => server.refuse_requests(Refusal {

@@ -14,7 +14,7 @@ mod server;
 
 pub use authority::{Authority, CertificateKind};
 pub use log::{Entry, Log, What};
-pub use office::{Conn, Office, Refusal, RoomSpec, Shape};
+pub use office::{Conn, Meeting, News, Notices, Office, Refusal, RoomSpec, Shape};
 
 use serde_json::{Value, json};
 use server::{Control, Shared, Wire};
@@ -230,6 +230,59 @@ impl QssServer {
         let mut state = self.shared.lock();
         let out = state.office.expel(room, user);
         self.shared.post(&mut state, out);
+    }
+
+    /// Asks every device of `to`, in the name of `from`, for an invite; returns the `requestID`.
+    pub fn ask_for_invite(&self, from: &str, to: &str) -> String {
+        let mut state = self.shared.lock();
+        let (id, out) = state.office.ask_for_invite(from, to);
+        self.shared.post(&mut state, out);
+        id
+    }
+
+    /// The media server tells that a participant holds or resumes.
+    pub fn hold(&self, room: &str, user: &str, held: bool) {
+        let mut state = self.shared.lock();
+        let out = state.office.hold(room, user, held);
+        self.shared.post(&mut state, out);
+    }
+
+    /// Transfers `transferee` blindly to `to`; returns the id of the transfer and its new room.
+    pub fn transfer(&self, from: &str, transferee: &str, to: &str) -> (String, String) {
+        let mut state = self.shared.lock();
+        let (id, room, out) = state.office.transfer(from, transferee, to);
+        self.shared.post(&mut state, out);
+        (id, room)
+    }
+
+    /// Sends `transferee` to `room`, where `target` is; returns the `requestID`.
+    pub fn attended_transfer(&self, from: &str, transferee: &str, target: &str, room: &str) -> String {
+        let mut state = self.shared.lock();
+        let (id, out) = state.office.attended_transfer(from, transferee, target, room);
+        self.shared.post(&mut state, out);
+        id
+    }
+
+    /// Withdraws a transfer made by [`QssServer::attended_transfer`].
+    pub fn cancel_attended(&self, id: &str, error: u16) {
+        let mut state = self.shared.lock();
+        let out = state.office.cancel_attended(id, error);
+        self.shared.post(&mut state, out);
+    }
+
+    /// Ends a user's sessions; they cannot register again until [`QssServer::reinstate`].
+    pub fn revoke(&self, user: &str) {
+        self.shared.lock().office.revoke(user);
+        self.close(user, 1008);
+    }
+
+    pub fn reinstate(&self, user: &str) {
+        self.shared.lock().office.reinstate(user);
+    }
+
+    /// The rooms there are.
+    pub fn rooms(&self) -> Vec<String> {
+        self.shared.lock().office.rooms()
     }
 
     /// Sends a frame to every device of a user. Returns how many there were.
