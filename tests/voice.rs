@@ -5,9 +5,10 @@
 
 mod line;
 
-use line::{FRAME, Line, OPUS, Room, Talker, payload, peer, rtp};
+use line::{FRAME, Line, OPUS, Room, Talker, VoiceEar, payload, peer, rtp};
+use qss_endpoint::config::Config;
 use qss_endpoint::media::command::Event;
-use qss_endpoint::media::stream::Stream;
+use qss_endpoint::media::stream::{Settings, Stream};
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
 use qss_endpoint::time::Span;
@@ -240,6 +241,82 @@ fn a_frozen_mixer_whose_timestamps_jump_leaves_no_delay() {
 }
 
 #[test]
+fn a_mixer_that_makes_up_for_its_ticks_at_once_leaves_no_delay() {
+    for stall in [60, 100, 160, 300, 1_000] {
+        comes_back("mixer's burst", |room| room.mixer_stalls(ms(stall)));
+    }
+}
+
+/// With the margin of the shipped configuration.
+fn shipped() -> Settings {
+    Settings { jitter: Config::default().jitter, ..line::settings() }
+}
+
+/// What the buffer adds, in ms, twice a second: over the second before a fault, and over the ten after it. Somebody
+/// speaks all the time.
+fn recovery(seed: u64, fault: impl Fn(&mut Room<VoiceEar>)) -> (f64, Vec<f64>) {
+    let mut room = Room::hearing(seed, line::params(), shipped(), VoiceEar::default());
+    room.line = Line { jitter: 2_000, ..Line::default() };
+    room.run(secs(15));
+    let delay = |room: &mut Room<VoiceEar>| {
+        let mut sum = 0.0;
+        for _ in 0..50 {
+            room.run(ms(10));
+            sum += room.stream.playout().delay(room.now).as_secs_f64() * 1_000.0;
+        }
+        sum / 50.0
+    };
+    let before = (delay(&mut room) + delay(&mut room)) / 2.0;
+    fault(&mut room);
+    (before, (0..20).map(|_| delay(&mut room)).collect())
+}
+
+fn card_stalls(room: &mut Room<VoiceEar>, span: Span) {
+    room.card_stalled_until = room.now + span;
+    room.run(span);
+}
+
+fn line_freezes(room: &mut Room<VoiceEar>, span: Span) {
+    room.freeze(span);
+    room.run(span);
+}
+
+fn mixer_freezes(room: &mut Room<VoiceEar>, span: Span) {
+    room.talker_pauses(span);
+    room.run(span);
+}
+
+fn storm(room: &mut Room<VoiceEar>) {
+    let calm = std::mem::replace(&mut room.line.jitter, 80_000);
+    room.run(secs(10));
+    room.line.jitter = calm;
+}
+
+#[test]
+fn while_somebody_speaks_the_delay_is_back_within_ten_ms_after_five_seconds() {
+    type Fault = fn(&mut Room<VoiceEar>);
+    let faults: [(&str, Fault); 9] = [
+        ("mixer bursts after 100 ms", |room| room.mixer_stalls(ms(100))),
+        ("mixer bursts after 300 ms", |room| room.mixer_stalls(ms(300))),
+        ("mixer frozen for 300 ms", |room| mixer_freezes(room, ms(300))),
+        ("mixer frozen for 2 s", |room| mixer_freezes(room, secs(2))),
+        ("line frozen for 100 ms", |room| line_freezes(room, ms(100))),
+        ("line frozen for 300 ms", |room| line_freezes(room, ms(300))),
+        ("line frozen for 2 s", |room| line_freezes(room, secs(2))),
+        ("card stalled for 100 ms", |room| card_stalls(room, ms(100))),
+        ("10 s of jitter", storm),
+    ];
+    for (name, fault) in faults {
+        for seed in 0..3 {
+            let (before, after) = recovery(seed, fault);
+            let shown: Vec<_> = after.iter().map(|ms| ms.round()).collect();
+            println!("{name:26} {before:4.1} {shown:?}");
+            assert!(after[10..].iter().all(|ms| ms - before <= 10.0), "{name}: {before:.1} {shown:?}");
+        }
+    }
+}
+
+#[test]
 fn a_longer_path_is_no_jitter() {
     each_seed(|seed| {
         let mut room = settled(seed, Line { jitter: 2_000, ..Line::default() }, Talker::default());
@@ -247,7 +324,7 @@ fn a_longer_path_is_no_jitter() {
         room.run(secs(10)).mark().run(secs(10));
         assert!(room.age_ms() <= 20.0 + 80.0 + 14.0, "{}", room.age_ms());
         room.line.latency = ms(5);
-        room.run(secs(5)).mark().run(secs(10));
+        room.run(secs(8)).mark().run(secs(10));
         assert!(room.age_ms() <= LEAST_AGE + 14.0, "{}", room.age_ms());
         assert!(room.clean() >= 0.999);
     });

@@ -5,12 +5,12 @@
 //! all but the latest half percent stay within:
 //!
 //! * a histogram that forgets (about ten seconds) gives the quantile, so that one straggler decides nothing;
-//! * the greatest lag of the last three seconds bounds it, so that a storm is forgotten as soon as it is over;
+//! * the greatest lag of the last 2.5 seconds bounds it, so that a storm is forgotten as soon as it is over;
 //! * a freeze of the line is one sample, not the hundred packets that come after it.
 //!
 //! ```text
 //!   lags    ▂█▆▃▂▁▁    ▁           ▏
-//!           0     target(99.5 %)    greatest of 3 s
+//!           0     target(99.5 %)    greatest of 2.5 s
 //! ```
 
 use crate::time::{Span, Time};
@@ -21,13 +21,13 @@ const BINS: usize = 512;
 const QUANTILE: f32 = 0.995;
 /// Weight of a sample relative to the one after it: a memory of 500 samples, ten seconds.
 const FORGET: f32 = 0.998;
-/// The histogram gets one sample for each such time of arrivals: its latest packet.
+/// The histogram gets one sample for each such time of arrivals, when it is over: its latest packet.
 const SAMPLE_EVERY: i64 = 20 * 48;
 /// Extremes are kept for this many buckets of this many samples: 4 s.
 const BUCKETS: usize = 16;
 const BUCKET: i64 = 250 * 48;
-/// The last 3 s of them bound the target from above.
-const RECENT_BUCKETS: usize = 12;
+/// The last 2.5 s of them bound the target from above.
+const RECENT_BUCKETS: usize = 10;
 /// A lag larger than this is no property of the line that a buffer could cover.
 const MAX_LAG: i64 = BIN * BINS as i64;
 
@@ -44,7 +44,7 @@ pub struct Delay {
     weight: f32,
     /// As of the last packet.
     target: i64,
-    /// The latest packet since the histogram's last sample, and when that was.
+    /// The latest packet of the present time, and when that began.
     latest: Option<i64>,
     sampled_at: i64,
 }
@@ -80,19 +80,33 @@ impl Delay {
         self.latest = None;
     }
 
-    /// A packet arrived; both arguments in samples, of any origins.
+    /// From now on positions are `by` samples larger than they would have been: nothing else is new about the line.
+    pub fn on_settled(&mut self, by: i64) {
+        if by == 0 {
+            return;
+        }
+        for bucket in self.buckets.iter_mut().flatten() {
+            bucket.fastest -= by;
+            bucket.slowest -= by;
+        }
+        self.base = self.base.map(|base| base - by);
+        self.latest = self.latest.map(|latest| latest - by);
+    }
+
+    /// A packet arrived; both arguments in samples, of any origins. The position is the one its timestamp claims: what a
+    /// packet waits for others of its burst is no property of the line.
     pub fn on_packet(&mut self, arrival: i64, position: i64) {
         let raw = arrival - position;
         self.keep_extremes(arrival, raw);
         let fastest = self.buckets.iter().flatten().map(|b| b.fastest).min().unwrap_or(raw);
         let base = self.rebase(fastest);
-        self.latest = self.latest.max(Some(raw));
-        if arrival >= self.sampled_at.saturating_add(SAMPLE_EVERY)
-            && let Some(latest) = self.latest.take()
-        {
+        if arrival >= self.sampled_at.saturating_add(SAMPLE_EVERY) {
+            if let Some(latest) = self.latest.take() {
+                self.sample(latest - base);
+            }
             self.sampled_at = arrival;
-            self.sample(latest - base);
         }
+        self.latest = self.latest.max(Some(raw));
         self.target = self.quantile(QUANTILE).min(self.greatest_recent(base));
     }
 

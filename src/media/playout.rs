@@ -24,7 +24,7 @@ use crate::media::codec::Decoder;
 use crate::media::delay::{self, Delay};
 use crate::media::jitter::{Content, Inserted, JitterBuffer, MAX_PAYLOAD, Meta};
 use crate::media::stretch::{self, Similarity};
-use crate::media::timeline::Timeline;
+use crate::media::timeline::{Place, Timeline};
 use crate::media::toc;
 use crate::rtp::seq::{Seq, Timestamp};
 use crate::time::{Span, Time};
@@ -206,8 +206,9 @@ impl<D: Decoder> Playout<D> {
             return Arrival::Invalid;
         };
         let now = delay::in_samples(now);
-        let position = self.timeline.place(seq, timestamp, toc.samples, now);
-        self.delay.on_packet(now, position.ticks());
+        let Place { position, slip, settled } = self.timeline.place(seq, timestamp, toc.samples, now);
+        self.delay.on_settled(settled);
+        self.delay.on_packet(now, position.ticks() - slip);
         self.judge_fec(toc.repeats_previous);
         let content = Content::Audio { samples: toc.samples, repeats_previous: toc.repeats_previous, begins: marker };
         self.keep(Meta { seq, position, content }, payload)
@@ -215,7 +216,8 @@ impl<D: Decoder> Playout<D> {
 
     /// Notes a packet that is no audio, so that its number is not missed.
     pub fn insert_event(&mut self, now: Time, seq: Seq, timestamp: Timestamp) -> Arrival {
-        let position = self.timeline.place(seq, timestamp, 0, delay::in_samples(now));
+        let Place { position, settled, .. } = self.timeline.place(seq, timestamp, 0, delay::in_samples(now));
+        self.delay.on_settled(settled);
         self.keep(Meta { seq, position, content: Content::Event }, &[])
     }
 

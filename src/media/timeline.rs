@@ -12,19 +12,43 @@
 //!   seq        7      8      9     10            bursts of two, 20 ms each
 //!   timestamp  0      0    1920   1920
 //!   position   0     960   1920   2880
+//!   slip       0     960      0    960
 //! ```
+//!
+//! How far a packet stands behind its timestamp is its *slip*. One that stays tells of a mixer that stood still and then
+//! made up for its ticks at once: the packets of the burst are stamped with the time at which they left, so what
+//! follows is stamped right but has to be played after all of them. That slip is no faster line: it is *settled*, into
+//! the offset between timestamps and positions, and said so that what is known of the line can move along.
 
 use crate::rtp::seq::{Seq, Timestamp};
+use heapless::HistoryBuf;
 
 /// A packet this far behind the end of its predecessor shows that the timestamps began anew: 200 ms.
 const MAX_BEHIND: i64 = 9_600;
 /// A pause that took this much less time than its timestamp says did not happen: 1 s.
 const MAX_AHEAD: i64 = 48_000;
 
+/// A slip that so many ticks in a row have at least is there to stay.
+const SETTLED_AFTER: usize = 4;
+
 /// Positions of the packets of one source.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     newest: Option<Placed>,
+    /// The timestamp that came last, and the least slip of its packets.
+    tick: Option<(Timestamp, i64)>,
+    /// The same of the ticks before.
+    slips: HistoryBuf<i64, SETTLED_AFTER>,
+}
+
+/// Where a packet belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    pub position: Timestamp,
+    /// By how many samples the position lies behind the timestamp.
+    pub slip: i64,
+    /// From this packet on positions stand so many samples further from timestamps than before.
+    pub settled: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,46 +60,83 @@ struct Placed {
     offset: i64,
     /// Length of the last packet that had one.
     samples: u32,
+    slip: i64,
     arrival: i64,
 }
 
 impl Timeline {
     /// The position of the first sample of a packet that is `samples` long (0: an event, which takes no time) and came
     /// at `arrival` (any origin, in samples).
-    pub fn place(&mut self, seq: Seq, timestamp: Timestamp, samples: u32, arrival: i64) -> Timestamp {
+    pub fn place(&mut self, seq: Seq, timestamp: Timestamp, samples: u32, arrival: i64) -> Place {
         let Some(newest) = self.newest else {
-            self.newest = Some(Placed { seq, end: timestamp + u64::from(samples), offset: 0, samples, arrival });
-            return timestamp;
+            self.newest =
+                Some(Placed { seq, end: timestamp + u64::from(samples), offset: 0, samples, slip: 0, arrival });
+            return Place { position: timestamp, slip: 0, settled: 0 };
         };
         let by_timestamp = timestamp.shifted(newest.offset);
         let steps = seq.after(newest.seq);
         if steps <= 0 {
             // Overtaken: at the latest where it would stand if all between were as long as the newest.
             let back = (1 - steps) * i64::from(newest.samples);
-            return by_timestamp.min(newest.end.shifted(-back));
+            self.note_slip(timestamp, 0);
+            return Place { position: by_timestamp.min(newest.end.shifted(-back)), slip: 0, settled: 0 };
         }
         let by_sequence = newest.end.shifted((steps - 1) * i64::from(newest.samples));
         let ahead = by_timestamp.after(by_sequence);
         let time_passed = arrival - newest.arrival;
         let believed = ahead >= -MAX_BEHIND && by_timestamp.after(newest.end) <= time_passed + MAX_AHEAD;
-        let (position, offset) = if believed {
-            (by_timestamp.max(by_sequence), newest.offset)
+        let (position, slip, settled) = if believed {
+            let slip = (-ahead).max(0);
+            let settled = self.settle(timestamp, slip);
+            (by_timestamp.max(by_sequence), slip - settled, settled)
         } else {
-            (by_sequence, by_sequence.after(timestamp))
+            (self.tick, self.slips) = (None, HistoryBuf::new());
+            // Timestamps that stood still too long; or that began anew, which says nothing of a slip.
+            let grown = -ahead - newest.slip <= i64::from(newest.samples);
+            (by_sequence, 0, if grown { -ahead } else { newest.slip })
         };
         self.newest = Some(Placed {
             seq,
             end: position + u64::from(samples),
-            offset,
+            offset: position.after(timestamp) - slip,
+            slip,
             samples: if samples == 0 { newest.samples } else { samples },
             arrival,
         });
-        position
+        Place { position, slip, settled }
+    }
+
+    /// Notes the slip of a packet that is the newest; how much of it is there to stay.
+    fn settle(&mut self, timestamp: Timestamp, slip: i64) -> i64 {
+        if self.note_slip(timestamp, slip) {
+            return 0;
+        }
+        if let Some((_, least)) = self.tick.replace((timestamp, slip)) {
+            self.slips.write(least);
+        }
+        let known = self.slips.len() == SETTLED_AFTER;
+        let settled = self.slips.oldest_ordered().copied().min().filter(|_| known).unwrap_or(0).min(slip);
+        if settled > 0 {
+            self.slips.clear();
+            self.tick = Some((timestamp, slip - settled));
+        }
+        settled
+    }
+
+    /// Whether it is one of the present tick.
+    fn note_slip(&mut self, timestamp: Timestamp, slip: i64) -> bool {
+        match &mut self.tick {
+            Some((of, least)) if *of == timestamp => {
+                *least = slip.min(*least);
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// Another source: its numbers have nothing to do with those before.
     pub fn restart(&mut self) {
-        self.newest = None;
+        *self = Timeline::default();
     }
 }
 
@@ -91,7 +152,7 @@ mod tests {
         packets
             .iter()
             .map(|(seq, timestamp, ms)| {
-                timeline.place(first.extend(*seq), origin.extend(*timestamp), 960, ms * 48).after(origin)
+                timeline.place(first.extend(*seq), origin.extend(*timestamp), 960, ms * 48).position.after(origin)
             })
             .collect()
     }
@@ -127,5 +188,25 @@ mod tests {
         let packets: Vec<_> = (0..40).map(|n| (n, 7, i64::from(n) * 20)).collect();
         let expected: Vec<_> = (0..40).map(|n| n * 960).collect();
         assert_eq!(positions(&packets), expected);
+    }
+
+    #[test]
+    fn what_a_mixer_made_up_for_at_once_is_settled_and_a_bursting_mixer_is_not() {
+        // 20 ms each, then 100 ms of nothing, five packets at once, and on time again.
+        let mut stamps: Vec<u32> = (0..20).map(|n| n * 960).collect();
+        stamps.extend([25 * 960; 5]);
+        stamps.extend((26..60).map(|n| n * 960));
+        let settled = |stamps: &[u32]| -> Vec<(usize, i64)> {
+            let mut timeline = Timeline::default();
+            let (origin, first) = (Timestamp::first(0), Seq::first(0));
+            let places = stamps.iter().enumerate().map(|(n, stamp)| {
+                let arrival = i64::from(*stamp);
+                timeline.place(first.extend(n as u16), origin.extend(*stamp), 960, arrival).settled
+            });
+            places.enumerate().filter(|(_, settled)| *settled != 0).collect()
+        };
+        assert_eq!(settled(&stamps), [(29, 4 * 960)]);
+        let bursts: Vec<u32> = (0..100).map(|n| n / 4 * 4 * 960).collect();
+        assert_eq!(settled(&bursts), []);
     }
 }

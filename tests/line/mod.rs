@@ -112,6 +112,59 @@ impl Decoder for Ear {
     }
 }
 
+/// Decodes into something like a voice, which is not alike everywhere: a gliding pitch with eight harmonics, hisses
+/// without a pitch, pauses; each sample a function of its position alone.
+#[derive(Default)]
+pub(crate) struct VoiceEar {
+    concealed: i64,
+}
+
+impl VoiceEar {
+    pub(crate) fn sample(position: i64) -> i16 {
+        let t = position as f64 / 48_000.0;
+        let tau = std::f64::consts::TAU;
+        // 110 to 190 Hz, up and down each 2.3 s: the phase is the integral.
+        let phase = tau * (150.0 * t) - 40.0 * 2.3 * (tau * t / 2.3).cos();
+        // Syllables of 230 ms: of seven, one is a hiss and one a pause.
+        let (syllable, within) = ((t / 0.23) as i64, (t / 0.23).fract());
+        let loudness = (std::f64::consts::PI * within).sin();
+        let sound = match syllable.rem_euclid(7) {
+            2 => {
+                let mixed = (position as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as f64 / f64::from(1 << 24) - 0.5
+            }
+            5 => 0.0,
+            _ => (1..=8).map(|n| (phase * f64::from(n)).sin() / f64::from(n)).sum::<f64>() * 0.5,
+        };
+        (8_000.0 * loudness * sound) as i16
+    }
+}
+
+impl Decoder for VoiceEar {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
+        let from = Ear::position(payload)?;
+        for (i, sample) in pcm[..FRAME as usize].iter_mut().enumerate() {
+            *sample = VoiceEar::sample(from.wrapping_add(i as i64));
+        }
+        self.concealed = from + FRAME;
+        Ok(FRAME as usize)
+    }
+    fn decode_fec(&mut self, _next_payload: &[u8], _pcm: &mut [i16]) -> Result<usize, CodecError> {
+        Err(CodecError(-1))
+    }
+    /// A perfect invention: what would have come.
+    fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError> {
+        for sample in pcm.iter_mut() {
+            *sample = VoiceEar::sample(self.concealed);
+            self.concealed += 1;
+        }
+        Ok(pcm.len())
+    }
+    fn reset(&mut self) -> Result<(), CodecError> {
+        Ok(())
+    }
+}
+
 /// An encoder of variable rate: frames of half to one and a half times the average, or what the slice allows.
 pub(crate) struct Mouth {
     pub(crate) rng: Rng,
@@ -230,8 +283,8 @@ pub(crate) struct Heard {
     pub(crate) age_us: Option<i64>,
 }
 
-pub(crate) struct Room {
-    pub(crate) stream: Stream<Mouth, Ear>,
+pub(crate) struct Room<D = Ear> {
+    pub(crate) stream: Stream<Mouth, D>,
     pub(crate) wire: Sent,
     pub(crate) now: Time,
     pub(crate) line: Line,
@@ -261,9 +314,15 @@ impl Room {
     }
 
     pub(crate) fn with(seed: u64, params: StreamParams, settings: Settings) -> Room {
+        Room::hearing(seed, params, settings, Ear)
+    }
+}
+
+impl<D: Decoder> Room<D> {
+    pub(crate) fn hearing(seed: u64, params: StreamParams, settings: Settings, decoder: D) -> Room<D> {
         let mut rng = Rng::from_u64(seed);
         let now = Time::from_micros(1_000_000_000 + rng.below(20_000));
-        let mut stream = Stream::new(settings, Mouth::new(), Ear);
+        let mut stream = Stream::new(settings, Mouth::new(), decoder);
         stream.start(now, params);
         stream.card_moves(now, true);
         Room {
@@ -290,7 +349,7 @@ impl Room {
     }
 
     /// Lets time pass.
-    pub(crate) fn run(&mut self, span: Span) -> &mut Room {
+    pub(crate) fn run(&mut self, span: Span) -> &mut Self {
         let end = self.now + span;
         loop {
             let next_send = self.true_time((self.next_frame + self.talker.per_tick) * FRAME, self.talker.ppm);
@@ -370,6 +429,24 @@ impl Room {
         self.next_frame += span.as_millis() as i64 / 20;
     }
 
+    /// The mixer stands still for `span` and then makes up for its ticks at once, as Asterisk does: it stamps a packet
+    /// with the time at which it leaves, unless that is within a tick of what was to be expected. So the packets of the
+    /// burst share one timestamp, all marked, and those after it are stamped right.
+    pub(crate) fn mixer_stalls(&mut self, span: Span) {
+        let missed = span.as_millis() as i64 / 20;
+        let first = self.next_frame;
+        let stalled = self.next_frame + missed;
+        self.next_frame = stalled + 1_000_000;
+        self.run(span);
+        for n in 0..missed {
+            let payload = payload((first + n) * FRAME, self.talker.fec);
+            let timestamp = self.timestamp_origin.wrapping_add(((stalled - 1) * FRAME) as u32);
+            let packet = rtp(self.take_number(), timestamp, self.talker.ssrc, true, &payload);
+            self.post(packet);
+        }
+        self.next_frame = stalled;
+    }
+
     /// The talker begins anew, with numbers from anywhere.
     pub(crate) fn restart_numbers(&mut self) {
         self.seq = self.rng.next_u32() as u16;
@@ -415,7 +492,7 @@ impl Room {
     }
 
     /// Forgets what has been heard.
-    pub(crate) fn mark(&mut self) -> &mut Room {
+    pub(crate) fn mark(&mut self) -> &mut Self {
         self.heard.clear();
         self
     }
