@@ -34,6 +34,7 @@ const HOST: Rule = Rule::Text("host or host:port", shape::host_port);
 const HOSTS: Rule = Rule::Pairs("host or host:port on both sides", shape::host_port, shape::host_port);
 const HEADERS: Rule = Rule::Pairs("header names and their values", shape::header_name, shape::header_value);
 const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
+const IPS: Rule = Rule::Text("IP addresses", shape::ip);
 const WORD: Rule = Rule::Text("not empty", shape::word);
 const WORDS: Rule = Rule::Text("none of them empty", shape::word);
 
@@ -225,6 +226,32 @@ pub(super) static SECTIONS: &[Section] = &[
                  The request itself keeps the name.",
             ),
             key("outbound_proxy", |d| &mut d.config.sip.outbound_proxy, HOST, "Send every request here instead."),
+            key(
+                "incoming",
+                |d| &mut d.config.sip.incoming,
+                Rule::Any,
+                "What becomes of SIP calls to the device: refused, or answered when `callers` and `peers` allow it. An \
+                 answered call is the room the device is in; one at a time, the next caller hears 486.",
+            ),
+            key(
+                "callers",
+                |d| &mut d.config.sip.callers,
+                WORDS,
+                "Who may call: user, `user@host` or whole URI as his From names it; `\"*\"` stands for everyone. From \
+                 proves nothing: see `peers`.",
+            ),
+            key(
+                "peers",
+                |d| &mut d.config.sip.peers,
+                IPS,
+                "IP addresses that calls may come from: those of mixer or proxy. Empty: any.",
+            ),
+            key(
+                "ring_ms",
+                |d| &mut d.config.sip.ring,
+                Rule::Range(0, 120_000),
+                "An accepted caller hears this much ringing before the device answers.",
+            ),
             key(
                 "t1_ms",
                 |d| &mut d.config.sip.t1,

@@ -118,6 +118,14 @@ pub struct Sip {
     pub host_map: Vec<(String, String)>,
     /// Send every request here instead (`host[:port]`).
     pub outbound_proxy: Option<String>,
+    /// What becomes of calls to the device.
+    pub incoming: Incoming,
+    /// Who may call: the user, `user@host` or whole URI of From; `"*"` for everyone.
+    pub callers: Vec<String>,
+    /// IP addresses that calls may come from; empty: any.
+    pub peers: Vec<String>,
+    /// How long a call that is accepted rings before it is answered.
+    pub ring: Span,
     /// RFC 3261 T1, T2 and T4.
     pub t1: Span,
     pub t2: Span,
@@ -160,6 +168,14 @@ pub struct Codec {
     pub complexity: u8,
     pub fec: FecMode,
     pub dtx: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Incoming {
+    /// The device only dials.
+    Refuse,
+    /// Callers on the list are answered.
+    Accept,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -268,6 +284,10 @@ impl Default for Config {
                 password: Secret::default(),
                 host_map: Vec::new(),
                 outbound_proxy: None,
+                incoming: Incoming::Refuse,
+                callers: Vec::new(),
+                peers: Vec::new(),
+                ring: Span::ZERO,
                 t1: Span::from_millis(500),
                 t2: Span::from_secs(4),
                 t4: Span::from_secs(5),

@@ -34,6 +34,11 @@ pub(super) fn sip_uri(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// An IPv4 or IPv6 address, without brackets.
+pub(super) fn ip(text: &str) -> Result<(), &'static str> {
+    text.parse::<std::net::IpAddr>().map(|_| ()).map_err(|_| "must be an IP address, such as 192.0.2.7")
+}
+
 /// `host` or `host:port`; an IPv6 address stands in brackets.
 pub(super) fn host_port(text: &str) -> Result<(), &'static str> {
     let (host, port) = if text.starts_with('[') {

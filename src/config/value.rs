@@ -4,7 +4,7 @@
 //! its [`Rule`]. Durations are whole milliseconds everywhere.
 
 use super::error::{Fault, excerpt, nearest};
-use super::{FecMode, Secret};
+use super::{FecMode, Incoming, Secret};
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -234,34 +234,36 @@ impl Field for Secret {
     }
 }
 
-impl Field for FecMode {
-    fn set(&mut self, value: &Spanned<DeValue<'_>>, _: &Rule, list: &mut Vec<Wrong>) {
-        let Some(word) = value.get_ref().as_str() else { return list.push(wrong_type(value, self.kind())) };
-        let modes = [FecMode::Off, FecMode::On, FecMode::Auto];
-        match modes.into_iter().find(|mode| fec_word(*mode) == word) {
-            Some(mode) => *self = mode,
-            None => {
-                let (value_text, nearest) = (excerpt(word), nearest(word, modes.map(fec_word)));
-                let allowed = modes.map(|mode| fec_word(mode).to_owned()).to_vec();
-                list.push(wrong(value, Fault::UnknownWord { value: value_text, nearest, allowed }));
+/// A key whose values are a few words.
+macro_rules! word_field {
+    ($type:ident, $kind:literal, $($variant:ident = $word:literal),+) => {
+        impl Field for $type {
+            fn set(&mut self, value: &Spanned<DeValue<'_>>, _: &Rule, list: &mut Vec<Wrong>) {
+                let Some(word) = value.get_ref().as_str() else { return list.push(wrong_type(value, self.kind())) };
+                match word {
+                    $($word => *self = $type::$variant,)+
+                    other => {
+                        let words = [$($word),+];
+                        let (value_text, nearest) = (excerpt(other), nearest(other, words));
+                        let allowed = words.map(str::to_owned).to_vec();
+                        list.push(wrong(value, Fault::UnknownWord { value: value_text, nearest, allowed }));
+                    }
+                }
+            }
+            fn show(&self) -> Option<String> {
+                Some(quoted(match self {
+                    $($type::$variant => $word,)+
+                }))
+            }
+            fn kind(&self) -> &'static str {
+                $kind
             }
         }
-    }
-    fn show(&self) -> Option<String> {
-        Some(quoted(fec_word(*self)))
-    }
-    fn kind(&self) -> &'static str {
-        "\"off\", \"on\" or \"auto\""
-    }
+    };
 }
 
-fn fec_word(mode: FecMode) -> &'static str {
-    match mode {
-        FecMode::Off => "off",
-        FecMode::On => "on",
-        FecMode::Auto => "auto",
-    }
-}
+word_field!(FecMode, "\"off\", \"on\" or \"auto\"", Off = "off", On = "on", Auto = "auto");
+word_field!(Incoming, "\"refuse\" or \"accept\"", Refuse = "refuse", Accept = "accept");
 
 macro_rules! address_field {
     ($type:ty, $kind:literal, $example:literal) => {

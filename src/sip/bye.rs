@@ -22,6 +22,14 @@ impl Call {
                 let cause = EndCause::Local;
                 self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, reason, out);
             }
+            state @ (State::Arriving(_) | State::Ringing(..)) => {
+                self.state = state;
+                self.decline(core, now, 480, EndCause::Local, out);
+            }
+            State::Accepting(mut acceptance) => {
+                acceptance.hang_up(reason);
+                self.state = State::Accepting(acceptance);
+            }
             state @ (State::Calling(_) | State::Proceeding(_)) => {
                 self.state = state;
                 self.give_up(core, now, EndCause::Local, reason, out);
@@ -70,6 +78,9 @@ impl Call {
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
             | State::Confirmed(_)
             | State::Over) => self.state = state,
         }
@@ -86,7 +97,7 @@ impl Call {
         core.refuse(incoming, 200, out);
         match mem::replace(&mut self.state, State::Over) {
             State::Confirmed(session) => {
-                session.exchange.abandon(core);
+                session.exchange.abandon(core, incoming.now);
                 self.end(EndCause::Remote { reason: reason_of(&incoming.request.headers) }, out);
             }
             State::Leaving(departure) => self.end(departure.cause, out),
@@ -95,6 +106,9 @@ impl Call {
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
             | State::Over) => self.state = state,
         }
     }
@@ -124,7 +138,7 @@ pub(super) fn reason_of_status(status: u16, text: &str) -> String {
 }
 
 /// The text of the peer's Reason, or the header as it stands when it has none.
-fn reason_of(headers: &Headers) -> Option<String> {
+pub(super) fn reason_of(headers: &Headers) -> Option<String> {
     let value = headers.elements(&Name::Reason).next()?;
     let params = value.split_once(';').and_then(|(_, params)| Params::parse(params).ok());
     Some(params.and_then(|params| params.value("text").map(unquote)).unwrap_or_else(|| value.into()))

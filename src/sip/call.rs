@@ -1,4 +1,4 @@
-//! One call from dialling to its end (RFC 3261 13, 15): the states, and which verb's file handles what.
+//! One call from its first INVITE to its end (RFC 3261 13, 15): the states, and which verb's file handles what.
 //!
 //! ```text
 //!             route          1xx               2xx
@@ -7,9 +7,12 @@
 //!      v                v              v                         v
 //!     Over          Abandoning -1xx-> Cancelling ---2xx-----> Leaving ---answered, timed out--> Over
 //!                       '--2xx-----------------------------------'
+//!
+//!   Arriving --way back--> Ringing --we answer--> Accepting --ACK--> Confirmed      (the peer's INVITE: `incoming`)
 //! ```
 //!
 //! * `invite`, `redirect`: Routing, Calling, Proceeding and what an INVITE brings, forks and late 2xx included.
+//! * `prack`: reliable provisional responses, early dialogs and early media. * `incoming`: who calls us.
 //! * `cancel`: Abandoning, Cancelling.  * `bye`: hanging up, Leaving, the peer's BYE.
 //! * `modify`: re-INVITE and UPDATE of either side while Confirmed.  * `timer`: how long Confirmed lasts unrefreshed.
 
@@ -17,8 +20,10 @@ use super::auth::Credentials;
 use super::core::{Core, Hop, Incoming, NextHop};
 use super::dialog::Dialog;
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output, RouteError};
+use super::incoming::{Acceptance, Invitation};
 use super::message::{Identity, Method, Name};
 use super::modify::Exchange;
+use super::prack::Early;
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Notice, Purpose};
@@ -70,6 +75,12 @@ pub(super) enum State {
         cause: EndCause,
         give_up_at: Time,
     },
+    /// INVITE of the peer: the shell looks for the way back.
+    Arriving(Box<Invitation>),
+    /// The agent has heard of it and decides.
+    Ringing(Box<Invitation>, Route),
+    /// Our 200 is out, its ACK awaited.
+    Accepting(Box<Acceptance>),
     Confirmed(Session),
     /// BYE sent.
     Leaving(Departure),
@@ -94,6 +105,8 @@ pub(super) struct Attempt {
     pub(super) refusals: u8,
     /// `invite_timeout`.
     pub(super) give_up_at: Time,
+    /// What provisional responses began.
+    pub(super) early: Vec<Early>,
     /// Media asked for while the offer was on its way.
     pub(super) next: Option<Local>,
 }
@@ -127,11 +140,37 @@ impl Call {
             State::Confirmed(Session { dialog, .. }) | State::Leaving(Departure { dialog, .. }) => {
                 dialog.matches(identity)
             }
+            State::Arriving(invitation) | State::Ringing(invitation, _) => invitation.dialog.matches(identity),
+            State::Accepting(acceptance) => acceptance.dialog.matches(identity),
+            State::Proceeding(attempt) => attempt.early.iter().any(|early| early.dialog.matches(identity)),
+            State::Routing { .. }
+            | State::Calling(_)
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Over => false,
+        }
+    }
+
+    /// An INVITE of the peer that waits for our decision, or for its ACK.
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.state, State::Arriving(_) | State::Ringing(..) | State::Accepting(_))
+    }
+
+    /// Whether this very INVITE made the call, and came again by another way (RFC 3261 8.2.2.2).
+    pub(super) fn is_made_by(&self, invite: &Identity) -> bool {
+        match &self.state {
+            State::Arriving(invitation) | State::Ringing(invitation, _) => {
+                let first = &invitation.identity;
+                (&first.call_id, &first.cseq, first.from.tag()) == (&invite.call_id, &invite.cseq, invite.from.tag())
+            }
             State::Routing { .. }
             | State::Calling(_)
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
+            | State::Accepting(_)
+            | State::Confirmed(_)
+            | State::Leaving(_)
             | State::Over => false,
         }
     }
@@ -143,13 +182,14 @@ impl Call {
                 Purpose::Reinvite => self.on_reinvite_response(core, now, &answer, out),
                 Purpose::Refresh => self.on_refresh_response(core, now, &answer, out),
                 Purpose::Bye => self.on_bye_response(core, now, &answer.response, out),
-                Purpose::Cancel | Purpose::DropFork => {}
+                // A PRACK that is refused changes nothing: the INVITE's own final response decides (RFC 3262 4).
+                Purpose::Prack | Purpose::Cancel | Purpose::DropFork => {}
             },
             Notice::TimedOut { user } => match user.purpose {
                 Purpose::Invite => self.on_invite_timeout(core, out),
                 Purpose::Reinvite | Purpose::Refresh => self.on_reinvite_timeout(core, now, out),
                 Purpose::Bye => self.on_bye_timeout(out),
-                Purpose::Cancel | Purpose::DropFork => {}
+                Purpose::Prack | Purpose::Cancel | Purpose::DropFork => {}
             },
             Notice::Unacknowledged { .. } => self.on_unacknowledged(core, now, out),
         }
@@ -157,11 +197,13 @@ impl Call {
 
     /// A request within the dialog, other than ACK. Repetitions never come here.
     pub(super) fn on_request(&mut self, core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
-        let dialog = match &mut self.state {
-            State::Confirmed(Session { dialog, .. }) | State::Leaving(Departure { dialog, .. }) => dialog,
+        let (dialog, early) = match &mut self.state {
+            State::Confirmed(Session { dialog, .. }) | State::Leaving(Departure { dialog, .. }) => (dialog, false),
+            State::Arriving(invitation) | State::Ringing(invitation, _) => (&mut invitation.dialog, true),
+            State::Accepting(acceptance) => (&mut acceptance.dialog, true),
+            State::Proceeding(_) => return self.on_callee_request(core, incoming, out),
             State::Routing { .. }
             | State::Calling(_)
-            | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
             | State::Over => return core.refuse(incoming, 481, out),
@@ -169,13 +211,16 @@ impl Call {
         if dialog.note_remote_seq(&incoming.identity.cseq).is_err() {
             return core.refuse(incoming, 500, out);
         }
+        if early {
+            return self.on_early_request(core, incoming, out);
+        }
         match incoming.request.method {
             Method::Invite => self.on_reinvite(core, incoming, out),
             Method::Update => self.on_update(core, incoming, out),
             Method::Bye => self.on_bye(core, incoming, out),
             Method::Options => super::options::answer(core, incoming, out),
             Method::Info => core.refuse(incoming, 200, out),
-            // Neither a subscription (RFC 6665 4.1.3) nor a reliable provisional response (RFC 3262 3) is ours.
+            // Neither a subscription (RFC 6665 4.1.3) nor an unconfirmed provisional response (RFC 3262 3) is ours.
             Method::Notify | Method::Prack => core.refuse(incoming, 481, out),
             Method::Ack
             | Method::Cancel
@@ -204,11 +249,19 @@ impl Call {
                 }
                 return;
             }
+            State::Arriving(_) => {
+                if self.plan.hop.target() == target {
+                    self.on_way_back(core, now, route, out);
+                }
+                return;
+            }
             State::Confirmed(Session { leg, .. }) | State::Leaving(Departure { leg, .. }) => leg,
+            State::Accepting(acceptance) => &mut acceptance.leg,
             State::Calling(_)
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
+            | State::Ringing(..)
             | State::Over => return,
         };
         if let (Some(_), Ok(route)) = (leg.moving.take_if(|moving| moving == target), route) {
@@ -223,8 +276,11 @@ impl Call {
                 Some(Wakeup::new(attempt.give_up_at, "sip: invite_timeout"))
             }
             State::Cancelling { give_up_at, .. } => Some(Wakeup::new(*give_up_at, "sip: CANCEL led to nothing")),
+            State::Arriving(invitation) | State::Ringing(invitation, _) => {
+                Some(Wakeup::new(invitation.give_up_at, "sip: INVITE undecided"))
+            }
             State::Confirmed(session) => soonest(session.exchange.poll_timeout(), session.timer.poll_timeout()),
-            State::Abandoning { .. } | State::Leaving(_) | State::Over => None,
+            State::Accepting(_) | State::Abandoning { .. } | State::Leaving(_) | State::Over => None,
         }
     }
 
@@ -235,12 +291,13 @@ impl Call {
         match &mut self.state {
             State::Routing { .. } => self.end(EndCause::Unroutable(RouteError::UnknownHost), out),
             State::Calling(_) | State::Proceeding(_) => self.give_up(core, now, EndCause::NoAnswer, None, out),
-            State::Cancelling { .. } => self.on_cancel_timeout(core, out),
+            State::Cancelling { .. } => self.on_cancel_timeout(core, now, out),
             State::Confirmed(_) => {
                 self.offer_again(core, now, out);
                 self.on_session_timeout(core, now, out);
             }
-            State::Abandoning { .. } | State::Leaving(_) | State::Over => {}
+            State::Arriving(_) | State::Ringing(..) => self.on_undecided(core, now, out),
+            State::Accepting(_) | State::Abandoning { .. } | State::Leaving(_) | State::Over => {}
         }
     }
 

@@ -2,7 +2,8 @@
 
 use super::call::{Attempt, Call, State};
 use super::core::{Core, Incoming};
-use super::endpoint::{EndCause, Outbox};
+use super::endpoint::{CallId, EndCause, Outbox};
+use super::transaction::Cancelled;
 use crate::time::Time;
 use std::mem;
 
@@ -20,6 +21,9 @@ impl Call {
             State::Calling(attempt) => self.state = State::Abandoning { attempt, cause, reason },
             State::Proceeding(attempt) => self.send_cancel(core, now, attempt, cause, reason, out),
             state @ (State::Routing { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
             | State::Confirmed(_)
@@ -43,16 +47,21 @@ impl Call {
     }
 
     /// RFC 3261 9.1: 64 T1 after the CANCEL the INVITE counts as cancelled, whatever the peer says.
-    pub(super) fn on_cancel_timeout(&mut self, core: &mut Core, out: &mut Outbox) {
+    pub(super) fn on_cancel_timeout(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
         if let State::Cancelling { attempt, cause, .. } = mem::replace(&mut self.state, State::Over) {
-            core.transactions.abandon(&attempt.branch);
+            core.transactions.abandon(now, &attempt.branch);
             self.end(cause, out);
         }
     }
 }
 
-/// We answer every INVITE at once, so a CANCEL comes too late to change anything (RFC 3261 9.2).
-pub(super) fn answer(core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
-    let known = core.transactions.knows_cancelled(incoming.request, incoming.identity);
-    core.refuse(incoming, if known { 200 } else { 481 }, out);
+/// Answers a CANCEL (RFC 3261 9.2). The call whose INVITE it names has to answer that with 487, if it has not answered
+/// yet.
+pub(super) fn answer(core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) -> Option<CallId> {
+    let cancelled = core.transactions.cancelled(incoming.request, incoming.identity);
+    core.refuse(incoming, if cancelled == Cancelled::Unknown { 481 } else { 200 }, out);
+    match cancelled {
+        Cancelled::Undecided(call) => Some(call),
+        Cancelled::Unknown | Cancelled::TooLate => None,
+    }
 }

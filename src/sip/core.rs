@@ -5,7 +5,6 @@ use super::message::name_addr::{NameAddr, quote};
 use super::message::uri::{Uri, bracketed_ip, escape_user, parse_host_port};
 use super::message::via::{MAGIC_COOKIE, Via};
 use super::message::{Identity, Method, Name, Refusal, Request, Response};
-use super::timer::SUPPORTED;
 use super::transaction::{Timing, Transactions, User};
 use super::transport::{Flow, Route, Target, Transport};
 use crate::config;
@@ -23,7 +22,9 @@ pub(super) struct Core {
 }
 
 /// Methods we answer with more than 405.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO";
+pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
+/// Extensions we know: RFC 3262 and RFC 4028.
+pub(super) const SUPPORTED: &str = "100rel, timer";
 pub(super) const ACCEPT: &str = "application/sdp";
 
 /// A request as it arrived.
@@ -210,7 +211,7 @@ impl Core {
 }
 
 /// Where the response to a request goes that came by `flow`: over a connection it goes back (RFC 3261 18.2.2).
-fn reply_to(via: &Via, flow: Flow) -> Flow {
+pub(super) fn reply_to(via: &Via, flow: Flow) -> Flow {
     match flow.transport {
         Transport::Udp => Flow::udp(via.reply_to(flow.remote)),
         Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => flow,

@@ -1,11 +1,14 @@
 //! Dialogs (RFC 3261 12): tags, sequence numbers, remote target and route set.
 //!
+//! Both roles: our INVITE makes one by its 2xx or by a provisional response with a tag, the peer's by our first answer.
 //! A dialog is matched by Call-ID and tags alone (12.2.2): mixers rewrite the URIs of From and To.
 
 use super::message::name_addr::NameAddr;
 use super::message::uri::Uri;
 use super::message::{CSeq, Headers, Identity, Method, Name, Request};
 use super::transaction::Answer;
+use crate::random::Rng;
+use crate::time::Span;
 
 #[derive(Clone, Debug)]
 pub(super) struct Dialog {
@@ -23,6 +26,14 @@ pub(super) struct Dialog {
     target: String,
     /// Route values, nearest first.
     routes: Vec<String>,
+    caller: Caller,
+}
+
+/// Who made the Call-ID.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Caller {
+    Us,
+    Peer,
 }
 
 impl Dialog {
@@ -40,9 +51,49 @@ impl Dialog {
             remote_seq: None,
             target: request.uri.clone(),
             routes: routes.into_iter().rev().collect(),
+            caller: Caller::Us,
         };
         dialog.refresh_target(&response.headers);
         dialog
+    }
+
+    /// The dialog that our answer with `tag` makes out of an INVITE of the peer (RFC 3261 12.1.1).
+    pub(super) fn of_invite(request: &Request, identity: &Identity, tag: &str) -> Dialog {
+        let mut dialog = Dialog {
+            call_id: identity.call_id.clone(),
+            local: format!("{};tag={tag}", request.headers.first(&Name::To).unwrap_or_default()),
+            local_tag: tag.into(),
+            remote: request.headers.first(&Name::From).unwrap_or_default().into(),
+            remote_tag: identity.from.tag().unwrap_or_default().into(),
+            local_seq: 0,
+            remote_seq: Some(identity.cseq.number),
+            target: identity.from.uri.clone(),
+            routes: request.headers.elements(&Name::RecordRoute).map(String::from).collect(),
+            caller: Caller::Peer,
+        };
+        dialog.refresh_target(&request.headers);
+        dialog
+    }
+
+    /// The numbers go on from the early dialog that this one was.
+    pub(super) fn resume(&mut self, early: &Dialog) {
+        self.local_seq = self.local_seq.max(early.local_seq);
+        self.remote_seq = self.remote_seq.max(early.remote_seq);
+    }
+
+    /// RFC 3261 14.1: after a 491 who made the Call-ID waits 2.1 to 4 s, the other up to 2 s, in units of 10 ms.
+    pub(super) fn pause_after_glare(&self, rng: &mut Rng) -> Span {
+        let (least, steps) = match self.caller {
+            Caller::Us => (Span::from_millis(2_100), 191),
+            // Not 0: the timer must lie ahead.
+            Caller::Peer => (Span::from_millis(10), 200),
+        };
+        least + Span::from_millis(10).times(rng.below(steps))
+    }
+
+    /// Our From value, or To in what we answer to its INVITE.
+    pub(super) fn local(&self) -> &str {
+        &self.local
     }
 
     /// Whether a request of the peer belongs to this dialog.

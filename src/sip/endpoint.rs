@@ -7,12 +7,12 @@
 
 use super::bye;
 use super::call::{Call, acknowledge};
-use super::core::{Core, Incoming};
+use super::core::{Core, Incoming, SUPPORTED};
 use super::dialog::Dialog;
+use super::incoming::MAX_UNDECIDED;
 use super::invite::{self, media_type_is};
 use super::message::uri::Uri;
 use super::message::{self, Headers, Message, Method, Name, Request};
-use super::timer::SUPPORTED;
 use super::transaction::{Answer, Notice, Purpose, User};
 use super::transport::{Flow, Route, Target};
 use super::{cancel, options};
@@ -51,7 +51,23 @@ pub enum Event {
         call: CallId,
         status: u16,
     },
-    /// 2xx received and acknowledged; media may flow.
+    /// Somebody calls (only with `sip.incoming = "accept"`): to be followed by [`Endpoint::ring`],
+    /// [`Endpoint::answer`] or [`Endpoint::refuse`]. [`Event::Ended`] follows if the caller gives up first.
+    Incoming {
+        call: CallId,
+        caller: Caller,
+        /// Where the INVITE came from.
+        source: SocketAddr,
+        /// The Request-URI: whom the caller wants.
+        number: String,
+    },
+    /// SDP of a provisional response: what arrives may be played before the call is answered (RFC 3261 13.2.1). Said
+    /// again when it changes.
+    Early {
+        call: CallId,
+        media: Negotiated,
+    },
+    /// 2xx and ACK are exchanged; media may flow.
     Confirmed {
         call: CallId,
         media: Negotiated,
@@ -72,12 +88,20 @@ pub enum Event {
     },
 }
 
+/// Who calls, in his own words: From proves nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    pub uri: String,
+    /// Display name; empty: none.
+    pub name: String,
+}
+
 /// Why a call is over.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EndCause {
     /// We hung up, and the peer knows (or will not answer).
     Local,
-    /// BYE of the peer, with the text of its Reason header (RFC 3326), if any.
+    /// BYE or CANCEL of the peer, with the text of its Reason header (RFC 3326), if any.
     Remote {
         reason: Option<String>,
     },
@@ -86,9 +110,9 @@ pub enum EndCause {
         status: u16,
         reason: String,
     },
-    /// Timer B: nobody answered at all.
+    /// Timer B: nobody answered at all; or nobody acknowledged.
     Timeout,
-    /// It rang until `invite_timeout`.
+    /// It rang until `invite_timeout`, here or there.
     NoAnswer,
     Unroutable(RouteError),
     /// The digest challenge could not be met (no or wrong password).
@@ -145,6 +169,22 @@ impl Endpoint {
     /// latest 64 T1 after the last request went out (Timers B and F).
     pub fn hang_up(&mut self, now: Time, call: CallId, reason: Option<&str>, out: &mut Outbox) {
         self.with_call(call, |call, core| call.hang_up(core, now, reason, out));
+    }
+
+    /// Lets an incoming call ring at its caller.
+    pub fn ring(&mut self, now: Time, call: CallId, out: &mut Outbox) {
+        self.with_call(call, |call, core| call.ring(core, now, out));
+    }
+
+    /// Accepts an incoming call: 200, and [`Event::Confirmed`] with its ACK. An offer without Opus is refused with 488.
+    pub fn answer(&mut self, now: Time, call: CallId, local: Local, out: &mut Outbox) {
+        self.with_call(call, |call, core| call.accept_invite(core, now, local, out));
+    }
+
+    /// Turns an incoming call down with a final `status` of 400 to 699. [`Event::Ended`] follows at once.
+    pub fn refuse(&mut self, now: Time, call: CallId, status: u16, out: &mut Outbox) {
+        let status = status.clamp(400, 699);
+        self.with_call(call, |call, core| call.decline(core, now, status, EndCause::Local, out));
     }
 
     /// Offers other media by re-INVITE (hold, unhold). [`Event::Modified`] follows if the peer accepts; if it refuses,
@@ -257,7 +297,7 @@ impl Endpoint {
                 let dialog = Dialog::of_answer(answer);
                 acknowledge(&mut self.core, &dialog, answer.route, answer, out);
             }
-            Purpose::Bye | Purpose::Cancel | Purpose::DropFork | Purpose::Refresh => {}
+            Purpose::Bye | Purpose::Cancel | Purpose::DropFork | Purpose::Prack | Purpose::Refresh => {}
         }
     }
 
@@ -276,10 +316,15 @@ impl Endpoint {
             return;
         }
         if request.method == Method::Cancel {
-            return cancel::answer(&mut self.core, incoming, out);
+            let cancelled = cancel::answer(&mut self.core, incoming, out);
+            if let Some(call) = cancelled.and_then(|call| self.calls.get_mut(&call)) {
+                let cause = EndCause::Remote { reason: bye::reason_of(&request.headers) };
+                call.decline(&mut self.core, now, 487, cause, out);
+            }
+            return;
         }
         if let Some(status) = unacceptable(request) {
-            return self.refuse(incoming, status, out);
+            return self.refuse_unacceptable(incoming, status, out);
         }
         if let Some(call) = call {
             return call.on_request(&mut self.core, incoming, out);
@@ -289,10 +334,7 @@ impl Endpoint {
         }
         match request.method {
             Method::Options => options::answer(&mut self.core, incoming, out),
-            Method::Invite => {
-                let busy = !self.calls.is_empty();
-                invite::turn_down(&mut self.core, incoming, busy, out);
-            }
+            Method::Invite => self.on_invite(incoming, out),
             // These make sense in a dialog only (RFC 3261 15.1.2, RFC 3311 5.2, RFC 6086 4.2.2, RFC 6665, RFC 3262).
             Method::Bye | Method::Update | Method::Info | Method::Notify | Method::Prack => {
                 self.core.refuse(incoming, 481, out);
@@ -308,7 +350,29 @@ impl Endpoint {
         }
     }
 
-    fn refuse(&mut self, incoming: &Incoming<'_>, status: u16, out: &mut Outbox) {
+    fn on_invite(&mut self, incoming: &Incoming<'_>, out: &mut Outbox) {
+        // RFC 3261 8.2.2.2: the same request by another way.
+        let merged = self.calls.values().any(|call| call.is_made_by(incoming.identity));
+        if merged {
+            return self.core.refuse(incoming, 482, out);
+        }
+        let undecided = self.calls.values().filter(|call| call.is_undecided()).count();
+        match self.core.config.incoming {
+            config::Incoming::Accept if undecided < MAX_UNDECIDED => {
+                let id = CallId(self.next_call);
+                if let Some(call) = Call::arrive(&mut self.core, id, incoming, out) {
+                    self.next_call += 1;
+                    self.calls.insert(id, call);
+                }
+            }
+            config::Incoming::Accept | config::Incoming::Refuse => {
+                let busy = !self.calls.is_empty();
+                invite::turn_down(&mut self.core, incoming, busy, out);
+            }
+        }
+    }
+
+    fn refuse_unacceptable(&mut self, incoming: &Incoming<'_>, status: u16, out: &mut Outbox) {
         if status != 420 {
             return self.core.refuse(incoming, status, out);
         }
@@ -342,7 +406,8 @@ fn unacceptable(request: &Request) -> Option<u16> {
 
 /// What a request requires that we cannot do (RFC 3261 8.2.2.3).
 fn unsupported(headers: &Headers) -> impl Iterator<Item = &str> {
-    headers.elements(&Name::Require).filter(|option| !option.eq_ignore_ascii_case(SUPPORTED))
+    let known = |option: &str| SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(option));
+    headers.elements(&Name::Require).filter(move |option| !known(option))
 }
 
 /// What is not in `Allow` but has an answer of its own is known too.

@@ -1,4 +1,4 @@
-//! INVITE: dialling out (RFC 3261 13.2), and turning down who dials us (13.3).
+//! INVITE: dialling out (RFC 3261 13.2), and turning down who dials us when that is the policy (13.3.1.3).
 
 use super::auth::Credentials;
 use super::bye::drop_fork;
@@ -9,6 +9,8 @@ use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, RouteE
 use super::message::uri::{Scheme, Uri};
 use super::message::{Method, Name, Request};
 use super::modify::Exchange;
+use super::incoming::accepts_sdp;
+use super::prack::Early;
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Purpose, User};
@@ -59,7 +61,7 @@ impl Call {
                 let credentials = Credentials::new(&core.config);
                 let terms = Terms::new(&core.config);
                 let leg = Leg { route: *route, moving: None, media, credentials, terms };
-                let attempt = Attempt { leg, branch: String::new(), refusals: 0, give_up_at, next: None };
+                let attempt = Attempt { leg, branch: String::new(), refusals: 0, give_up_at, early: Vec::new(), next: None };
                 self.send_invite(core, now, attempt, out);
             }
             (State::Routing { local, give_up_at }, Err(_)) if self.try_next(core, local, give_up_at, out) => {}
@@ -89,10 +91,20 @@ impl Call {
 
     pub(super) fn on_invite_response(&mut self, core: &mut Core, now: Time, answer: &Answer, out: &mut Outbox) {
         let status = answer.response.status;
+        if !self.awaits(answer) {
+            // An INVITE of this call that was given up before: to another target, or before its CANCEL.
+            if (200..=299).contains(&status) {
+                drop_fork(core, now, self.id, answer, out);
+            }
+            return;
+        }
         match (mem::replace(&mut self.state, State::Over), status) {
-            (State::Calling(attempt) | State::Proceeding(attempt), ..=199) => {
+            (State::Calling(mut attempt) | State::Proceeding(mut attempt), ..=199) => {
+                let news = self.on_provisional(core, now, &mut attempt, answer, out);
                 self.state = State::Proceeding(attempt);
-                out.push_back(Output::Event(Event::Progress { call: self.id, status }));
+                if news {
+                    out.push_back(Output::Event(Event::Progress { call: self.id, status }));
+                }
             }
             (State::Calling(attempt) | State::Proceeding(attempt), 200..=299) => {
                 self.confirm(core, now, attempt, answer, out);
@@ -129,17 +141,47 @@ impl Call {
             }
             // 2xx won the race against our CANCEL, or there was no time for one (RFC 3261 9.1, 15).
             (State::Abandoning { attempt, cause, .. } | State::Cancelling { attempt, cause, .. }, 200..=299) => {
-                let (leg, dialog) = self.dialog_of(core, attempt.leg, answer, out);
+                let Attempt { leg, early, .. } = attempt;
+                let (leg, mut dialog) = self.dialog_of(core, leg, answer, out);
+                early.iter().filter(|early| early.dialog.remote_tag() == dialog.remote_tag()).for_each(|early| {
+                    dialog.resume(&early.dialog);
+                });
                 self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, None, out);
             }
             (State::Abandoning { cause, .. } | State::Cancelling { cause, .. }, _) => self.end(cause, out),
-            (state @ (State::Confirmed(_) | State::Leaving(_) | State::Over | State::Routing { .. }), status) => {
+            (
+                state @ (State::Confirmed(_)
+                | State::Leaving(_)
+                | State::Over
+                | State::Routing { .. }
+                | State::Arriving(_)
+                | State::Ringing(..)
+                | State::Accepting(_)),
+                status,
+            ) => {
                 self.state = state;
                 // The transaction answers repetitions itself: this 2xx is of another branch (RFC 3261 13.2.2.4).
                 if (200..=299).contains(&status) {
                     drop_fork(core, now, self.id, answer, out);
                 }
             }
+        }
+    }
+
+    /// Whether an answer is to the INVITE that is out now; when none is, it is for whoever has no state for it.
+    fn awaits(&self, answer: &Answer) -> bool {
+        match &self.state {
+            State::Calling(attempt)
+            | State::Proceeding(attempt)
+            | State::Abandoning { attempt, .. }
+            | State::Cancelling { attempt, .. } => answer.identity.via.branch() == Some(attempt.branch.as_str()),
+            State::Routing { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
+            | State::Confirmed(_)
+            | State::Leaving(_)
+            | State::Over => true,
         }
     }
 
@@ -151,16 +193,27 @@ impl Call {
                 }
             }
             State::Abandoning { cause, .. } | State::Cancelling { cause, .. } => self.end(cause, out),
-            state @ (State::Routing { .. } | State::Confirmed(_) | State::Leaving(_) | State::Over) => {
-                self.state = state;
-            }
+            state @ (State::Routing { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
+            | State::Confirmed(_)
+            | State::Leaving(_)
+            | State::Over) => self.state = state,
         }
     }
 
     fn confirm(&mut self, core: &mut Core, now: Time, attempt: Attempt, answer: &Answer, out: &mut Outbox) {
         let next = attempt.next;
-        let (leg, dialog) = self.dialog_of(core, attempt.leg, answer, out);
-        match leg.media.accept_answer(&answer.response.body) {
+        let early = attempt.early.iter().find(|early| Some(early.dialog.remote_tag()) == answer.identity.to.tag());
+        // RFC 3262 5: an answer in a reliable provisional response need not stand in the 2xx again.
+        let answered = early.and_then(Early::answer).filter(|_| answer.response.body.is_empty());
+        let early = early.map(|early| early.dialog.clone());
+        let (leg, mut dialog) = self.dialog_of(core, attempt.leg, answer, out);
+        if let Some(early) = early {
+            dialog.resume(&early);
+        }
+        match answered.map_or_else(|| leg.media.accept_answer(&answer.response.body), Ok) {
             Ok(media) => {
                 out.push_back(Output::Event(Event::Confirmed { call: self.id, media }));
                 let timer = SessionTimer::of_answer(now, &answer.response.headers);
@@ -186,11 +239,9 @@ impl Call {
     }
 }
 
-/// Turns down a call from outside: this agent only dials. `busy` when it is in a call.
+/// Turns down a call from outside, whoever calls. `busy` when there is a call.
 pub(super) fn turn_down(core: &mut Core, incoming: &Incoming<'_>, busy: bool, out: &mut Outbox) {
-    let accept: Vec<&str> = incoming.request.headers.elements(&Name::Accept).collect();
-    let fits = |range: &&str| ["application/sdp", "application/*", "*/*"].iter().any(|t| media_type_is(range, t));
-    if !accept.is_empty() && !accept.iter().any(fits) {
+    if !accepts_sdp(incoming.request) {
         return core.refuse(incoming, 406, out);
     }
     core.refuse(incoming, if busy { 486 } else { 480 }, out);

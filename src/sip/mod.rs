@@ -1,9 +1,9 @@
-//! SIP user agent of one device (RFC 3261), sans IO, for the calls this device makes.
+//! SIP user agent of one device (RFC 3261), sans IO, for the calls this device makes and, by policy, takes.
 //!
 //! A packet trace names the file to open: [`endpoint`] sorts what arrives, `transaction` repeats and absorbs, `call`
 //! holds the states of one call, and each verb has its file for both directions: `invite`, `cancel`, `bye`, `modify`
-//! (re-INVITE, UPDATE), `options`. `redirect` follows 3xx, `timer` keeps a call from outliving its peer, `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and
-//! writes.
+//! (re-INVITE, UPDATE), `prack`, `options`. `incoming` is for who calls us. `redirect` follows 3xx, `timer` keeps a call
+//! from outliving its peer, `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and writes.
 
 mod auth;
 mod bye;
@@ -12,10 +12,12 @@ mod cancel;
 mod core;
 mod dialog;
 pub mod endpoint;
+mod incoming;
 mod invite;
 pub mod message;
 mod modify;
 mod options;
+mod prack;
 mod redirect;
 #[cfg(test)]
 mod tests;

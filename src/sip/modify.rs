@@ -15,7 +15,7 @@ use super::endpoint::{CallId, EndCause, Event, Outbox, Output};
 use super::message::{Method, Name, Request};
 use super::transaction::{Answer, Purpose, User};
 use crate::sdp::{Local, Negotiated};
-use crate::time::{Span, Time, Wakeup};
+use crate::time::{Time, Wakeup};
 use std::mem;
 
 /// How far an exchange of offer and answer within the call is.
@@ -42,10 +42,6 @@ pub(super) enum Exchange {
     },
 }
 
-/// RFC 3261 14.1: who made the Call-ID waits 2.1 to 4 s after 491, in units of 10 ms.
-const BACKOFF_MIN: Span = Span::from_millis(2_100);
-const BACKOFF_STEPS: u64 = 191;
-
 impl Exchange {
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
         match self {
@@ -55,9 +51,9 @@ impl Exchange {
     }
 
     /// The dialog is gone: nobody waits for the answer any more.
-    pub(super) fn abandon(self, core: &mut Core) {
+    pub(super) fn abandon(self, core: &mut Core, now: Time) {
         if let Exchange::Offering { branch, .. } = self {
-            core.transactions.abandon(&branch);
+            core.transactions.abandon(now, &branch);
         }
     }
 }
@@ -73,7 +69,13 @@ impl Call {
                 Exchange::Offering { next, .. } | Exchange::Offered { next, .. } => *next = Some(local),
                 Exchange::Backoff { local: wanted, .. } => *wanted = local,
             },
-            State::Abandoning { .. } | State::Cancelling { .. } | State::Leaving(_) | State::Over => {}
+            State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Leaving(_)
+            | State::Over => {}
         }
     }
 
@@ -110,6 +112,9 @@ impl Call {
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
             | State::Leaving(_)
             | State::Over => return,
         };
@@ -155,7 +160,7 @@ impl Call {
                 session.timer.postpone(now);
                 let local = next.unwrap_or(session.leg.media.local());
                 session.leg.media.set_local(before);
-                let at = now + BACKOFF_MIN + Span::from_millis(10).times(core.rng.below(BACKOFF_STEPS));
+                let at = now + session.dialog.pause_after_glare(&mut core.rng);
                 session.exchange = Exchange::Backoff { at, local };
             }
             // RFC 3261 12.2.1.2: these two say that the dialog is gone.
@@ -178,7 +183,10 @@ impl Call {
     }
 
     /// Our 2xx to a re-INVITE was never acknowledged: the peer is gone (RFC 3261 13.3.1.4).
+    /// Of an INVITE that is not accepted yet it was the reliable 180: it gets 504 (RFC 3262 3).
     pub(super) fn on_unacknowledged(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
+        self.decline(core, now, 504, EndCause::Timeout, out);
+        self.on_acceptance_ignored(core, now, out);
         self.leave_session(core, now, EndCause::Timeout, out);
     }
 
@@ -239,6 +247,7 @@ impl Call {
     /// An ACK in the dialog; it may carry the answer to the offer in our 2xx.
     pub(super) fn on_ack(&mut self, core: &mut Core, now: Time, request: &Request, cseq: u32, out: &mut Outbox) {
         core.transactions.acknowledged(self.id, cseq);
+        self.on_acceptance_acknowledged(core, now, request, cseq, out);
         let State::Confirmed(session) = &mut self.state else { return };
         match &session.exchange {
             Exchange::Offered { cseq: awaited, next } if *awaited == cseq => {
@@ -271,6 +280,9 @@ impl Call {
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
             | State::Leaving(_)
             | State::Over) => self.state = state,
         }
@@ -321,7 +333,7 @@ impl Session {
 }
 
 /// RFC 4028 9: the peer's session interval is too short for us.
-fn refuse_interval(core: &mut Core, incoming: &Incoming<'_>, least: String, out: &mut Outbox) {
+pub(super) fn refuse_interval(core: &mut Core, incoming: &Incoming<'_>, least: String, out: &mut Outbox) {
     let mut response = core.response(incoming, 422);
     response.headers.push(Name::MinSe, least);
     core.respond(incoming, &response, None, out);

@@ -10,7 +10,7 @@
 
 use super::bye::reason_of_status;
 use super::call::{Call, Departure, Session, State};
-use super::core::Core;
+use super::core::{Core, SUPPORTED};
 use super::endpoint::{EndCause, Outbox};
 use super::message::params::Params;
 use super::message::{Headers, Method, Name, Request, Response};
@@ -123,11 +123,15 @@ impl Terms {
 impl SessionTimer {
     /// Of the 2xx that confirmed our INVITE.
     pub(super) fn of_answer(now: Time, headers: &Headers) -> SessionTimer {
-        let update = headers.elements(&Name::Allow).any(|method| method == Method::Update.as_str());
-        let means = if update { Means::Update } else { Means::Reinvite };
-        let mut timer = SessionTimer { means, duty: Duty::Nobodys };
+        let mut timer = SessionTimer::of_request(headers);
         timer.on_answer(now, headers);
         timer
+    }
+
+    /// Of an INVITE of the peer: nobody's, until the 2xx to it settles whose it is ([`SessionTimer::on_request`]).
+    pub(super) fn of_request(headers: &Headers) -> SessionTimer {
+        let update = headers.elements(&Name::Allow).any(|method| method == Method::Update.as_str());
+        SessionTimer { means: if update { Means::Update } else { Means::Reinvite }, duty: Duty::Nobodys }
     }
 
     /// A 2xx to an INVITE or UPDATE of ours: without Session-Expires the session never expires (RFC 4028 7.2).
@@ -289,7 +293,7 @@ impl Call {
     fn expire(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Confirmed(Session { leg, dialog, exchange, .. }) => {
-                exchange.abandon(core);
+                exchange.abandon(core, now);
                 let departure = Departure { leg, dialog, cause: EndCause::Timeout, refusals: 0 };
                 self.leave(core, now, departure, Some(reason_of_status(408, "session expired")), out);
             }
@@ -298,6 +302,9 @@ impl Call {
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
             | State::Leaving(_)
             | State::Over) => self.state = state,
         }
@@ -313,8 +320,6 @@ impl Session {
     }
 }
 
-/// Extensions we know (RFC 4028).
-pub(super) const SUPPORTED: &str = "timer";
 
 /// RFC 4028 10: BYE the smaller of 32 s and a third of the interval before it ends.
 fn end_of(now: Time, interval: Span) -> Time {

@@ -55,6 +55,13 @@ impl Headers {
         self.0.iter().map(|(name, value)| (name, value.as_str()))
     }
 
+    /// Gives the headers of that name another value.
+    pub fn replace(&mut self, name: &Name, value: &str) {
+        for (_, old) in self.0.iter_mut().filter(|(other, _)| other == name) {
+            *old = value.into();
+        }
+    }
+
     pub fn remove(&mut self, name: &Name) {
         self.0.retain(|(other, _)| other != name);
     }

@@ -197,6 +197,7 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 fn phrase(status: u16) -> &'static str {
     match status {
         100 => "Trying",
+        180 => "Ringing",
         200 => "OK",
         400 => "Bad Request",
         405 => "Method Not Allowed",
@@ -207,12 +208,15 @@ fn phrase(status: u16) -> &'static str {
         422 => "Session Interval Too Small",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
         486 => "Busy Here",
         487 => "Request Terminated",
         488 => "Not Acceptable Here",
         491 => "Request Pending",
         500 => "Server Internal Error",
         501 => "Not Implemented",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
         505 => "Version Not Supported",
         603 => "Decline",
         _ => "",

@@ -6,6 +6,7 @@
 //!     | B: timed out       | B: timed out, within a dialog only
 //!     |--2xx----------- 2xx|------> Accepted   M: over; 2xx again: its ACK again, another To tag: to the user
 //!     '--3xx-6xx--- 3xx-6xx'------> Completed  D: over; the failure again: its ACK again
+//!   timed out, or its CANCEL led to nothing: Late, for as long again: a 2xx still finds somebody who ends its dialog
 //! ```
 //!
 //! A first INVITE may ring; its user gives up. A re-INVITE asks no person, and a peer that said 100 and died must not
@@ -32,6 +33,8 @@ enum State {
     Proceeding { give_up_at: Option<Time> },
     Accepted { acks: Vec<Ack>, over_at: Time },
     Completed { ack: Vec<u8>, over_at: Time },
+    /// Nobody waits any more, but a peer that accepts now believes in a call (RFC 3261 13.2.2.4).
+    Late { over_at: Time },
 }
 
 struct Ack {
@@ -66,7 +69,17 @@ impl ClientInvite {
     pub(super) fn keep_ack(&mut self, tag: &str, bytes: Vec<u8>, flow: Flow) {
         match &mut self.state {
             State::Accepted { acks, .. } => acks.push(Ack { tag: tag.into(), bytes, flow }),
-            State::Calling { .. } | State::Proceeding { .. } | State::Completed { .. } => {}
+            State::Calling { .. } | State::Proceeding { .. } | State::Completed { .. } | State::Late { .. } => {}
+        }
+    }
+
+    /// Its user has given up.
+    pub(super) fn abandon(&mut self, now: Time, timing: Timing) {
+        match self.state {
+            State::Calling { .. } | State::Proceeding { .. } => {
+                self.state = State::Late { over_at: now + timing.timeout() };
+            }
+            State::Accepted { .. } | State::Completed { .. } | State::Late { .. } => {}
         }
     }
 
@@ -82,18 +95,30 @@ impl ClientInvite {
             (State::Calling { give_up_at, .. }, ..=199) => {
                 let give_up_at = match self.user.purpose {
                     Purpose::Reinvite => Some(*give_up_at),
-                    Purpose::Invite | Purpose::Refresh | Purpose::Bye | Purpose::Cancel | Purpose::DropFork => None,
+                    Purpose::Invite
+                    | Purpose::Refresh
+                    | Purpose::Prack
+                    | Purpose::Bye
+                    | Purpose::Cancel
+                    | Purpose::DropFork => None,
                 };
                 self.state = State::Proceeding { give_up_at };
             }
             (State::Proceeding { .. }, ..=199) => {}
-            (State::Calling { .. } | State::Proceeding { .. }, 200..=299) => {
+            (State::Late { .. }, ..=199) => return None,
+            (State::Calling { .. } | State::Proceeding { .. } | State::Late { .. }, 200..=299) => {
                 self.state = State::Accepted { acks: Vec::new(), over_at: now + timing.timeout() };
             }
             (State::Calling { .. } | State::Proceeding { .. }, 300..) => {
                 let ack = self.ack_of_failure(&response).to_bytes();
                 out.push_back(Output::Send { flow: self.route.flow, bytes: ack.clone() });
                 self.state = State::Completed { ack, over_at: now + TIMER_D };
+            }
+            (State::Late { .. }, 300..) => {
+                let ack = self.ack_of_failure(&response).to_bytes();
+                out.push_back(Output::Send { flow: self.route.flow, bytes: ack.clone() });
+                self.state = State::Completed { ack, over_at: now + TIMER_D };
+                return None;
             }
             (State::Accepted { acks, .. }, 200..=299) => {
                 let tag = identity.to.tag().unwrap_or("");
@@ -127,14 +152,17 @@ impl ClientInvite {
             }
             State::Accepted { over_at, .. } => Some(Wakeup::new(*over_at, "sip timer M")),
             State::Completed { over_at, .. } => Some(Wakeup::new(*over_at, "sip timer D")),
+            State::Late { over_at } => Some(Wakeup::new(*over_at, "sip: no late answer")),
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Time, _timing: Timing, out: &mut Outbox) -> Fired {
+    /// After [`Fired::TimedOut`] the transaction listens on.
+    pub(super) fn handle_timeout(&mut self, now: Time, timing: Timing, out: &mut Outbox) -> Fired {
         match &mut self.state {
             State::Calling { give_up_at, .. } | State::Proceeding { give_up_at: Some(give_up_at) }
                 if due(*give_up_at, now) =>
             {
+                self.abandon(now, timing);
                 Fired::TimedOut
             }
             State::Calling { repeat_at, pause, .. } if due(*repeat_at, now) => {
@@ -144,10 +172,16 @@ impl ClientInvite {
                 out.push_back(Output::Send { flow: self.route.flow, bytes: self.request.to_bytes() });
                 Fired::Nothing
             }
-            State::Accepted { over_at, .. } | State::Completed { over_at, .. } if due(*over_at, now) => Fired::Done,
-            State::Calling { .. } | State::Proceeding { .. } | State::Accepted { .. } | State::Completed { .. } => {
-                Fired::Nothing
+            State::Accepted { over_at, .. } | State::Completed { over_at, .. } | State::Late { over_at }
+                if due(*over_at, now) =>
+            {
+                Fired::Done
             }
+            State::Calling { .. }
+            | State::Proceeding { .. }
+            | State::Accepted { .. }
+            | State::Completed { .. }
+            | State::Late { .. } => Fired::Nothing,
         }
     }
 

@@ -57,6 +57,7 @@ pub(super) enum Purpose {
     Reinvite,
     /// UPDATE without SDP, for the session timer.
     Refresh,
+    Prack,
     Bye,
     /// Its outcome says nothing: the INVITE's own final response decides (RFC 3261 9.1).
     Cancel,
@@ -75,7 +76,7 @@ pub(super) enum Notice {
     TimedOut {
         user: User,
     },
-    /// Our 2xx to an INVITE was never acknowledged (RFC 3261 13.3.1.4).
+    /// Our 2xx to an INVITE was never acknowledged (RFC 3261 13.3.1.4), or our reliable 1xx not by PRACK (RFC 3262 3).
     Unacknowledged {
         call: CallId,
     },
@@ -90,6 +91,16 @@ pub(super) struct Answer {
     pub(super) identity: Identity,
     /// The way the request took.
     pub(super) route: Route,
+}
+
+/// What a CANCEL meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cancelled {
+    Unknown,
+    /// Its INVITE is answered finally.
+    TooLate,
+    /// This call has to answer it.
+    Undecided(CallId),
 }
 
 /// What a timer did to a transaction.
@@ -162,9 +173,11 @@ impl Transactions {
         self.start(now, request, branch, route, user, out);
     }
 
-    /// Forgets an INVITE whose CANCEL led to nothing (RFC 3261 9.1).
-    pub(super) fn abandon(&mut self, branch: &str) {
-        self.client_invites.remove(branch);
+    /// Nobody waits for the outcome of an INVITE any more: its CANCEL led to nothing (RFC 3261 9.1), or its dialog ended.
+    pub(super) fn abandon(&mut self, now: Time, branch: &str) {
+        if let Some(invite) = self.client_invites.get_mut(branch) {
+            invite.abandon(now, self.timing);
+        }
     }
 
     /// Matches a response by branch and CSeq method (RFC 3261 17.1.3).
@@ -197,9 +210,37 @@ impl Transactions {
         self.servers.get(&key).map(|server| server.repeat(out)).is_some()
     }
 
-    /// `true`: `cancel` names an INVITE that is here, if long answered (RFC 3261 9.2).
-    pub(super) fn knows_cancelled(&self, cancel: &Request, identity: &Identity) -> bool {
-        self.server_invites.contains_key(&server_key(cancel, identity, Method::Invite.as_str()))
+    /// The INVITE that `cancel` names (RFC 3261 9.2).
+    pub(super) fn cancelled(&self, cancel: &Request, identity: &Identity) -> Cancelled {
+        match self.server_invites.get(&server_key(cancel, identity, Method::Invite.as_str())) {
+            None => Cancelled::Unknown,
+            Some(invite) => invite.decider().map_or(Cancelled::TooLate, Cancelled::Undecided),
+        }
+    }
+
+    /// An INVITE has come whose answer is `call`'s to give. `false`: there are too many already.
+    pub(super) fn undecided(&mut self, request: &Request, identity: &Identity, flow: Flow, call: CallId) -> bool {
+        if self.servers.len() + self.server_invites.len() >= MAX_SERVERS {
+            return false;
+        }
+        let key = server_key(request, identity, request.method.as_str());
+        self.server_invites.insert(key, ServerInvite::undecided(flow, identity.cseq.number, call));
+        true
+    }
+
+    /// A provisional answer to such an INVITE: sent, and sent again with each repetition of the INVITE; one with an RSeq
+    /// (RFC 3262 3) also by itself, until [`Transactions::pracked`].
+    pub(super) fn proceed(&mut self, now: Time, call: CallId, bytes: Vec<u8>, rseq: Option<u32>, out: &mut Outbox) {
+        let timing = self.timing;
+        for invite in self.server_invites.values_mut().filter(|invite| invite.decider() == Some(call)) {
+            invite.proceed(now, bytes.clone(), rseq, timing, out);
+        }
+    }
+
+    /// A PRACK for that RSeq came. `false`: it was not awaited.
+    pub(super) fn pracked(&mut self, call: CallId, rseq: u32) -> bool {
+        let mut invites = self.server_invites.values_mut().filter(|invite| invite.decider() == Some(call));
+        invites.any(|invite| invite.pracked(rseq))
     }
 
     /// Sends the final `response` to `request` and keeps it for repetitions. `call` hears of a 2xx to INVITE that is
@@ -217,10 +258,12 @@ impl Transactions {
     ) {
         let bytes = response.to_bytes();
         out.push_back(Output::Send { flow, bytes: bytes.clone() });
-        if self.servers.len() + self.server_invites.len() >= MAX_SERVERS || bytes.len() > MAX_KEPT_ANSWER {
+        let key = server_key(request, identity, request.method.as_str());
+        let has_place = self.server_invites.contains_key(&key);
+        let full = self.servers.len() + self.server_invites.len() >= MAX_SERVERS;
+        if !has_place && (full || bytes.len() > MAX_KEPT_ANSWER) {
             return;
         }
-        let key = server_key(request, identity, request.method.as_str());
         if request.method == Method::Invite {
             let number = identity.cseq.number;
             let success = response.status < 300;
@@ -259,9 +302,13 @@ impl Transactions {
     pub(super) fn handle_timeout(&mut self, now: Time, out: &mut Outbox) -> Vec<Notice> {
         let timing = self.timing;
         let mut notices = Vec::new();
-        self.client_invites.retain(|_, t| {
-            let user = t.user();
-            keep(t.handle_timeout(now, timing, out), || notices.push(Notice::TimedOut { user }))
+        self.client_invites.retain(|_, t| match t.handle_timeout(now, timing, out) {
+            Fired::Nothing => true,
+            Fired::Done => false,
+            Fired::TimedOut => {
+                notices.push(Notice::TimedOut { user: t.user() });
+                true
+            }
         });
         self.clients.retain(|_, t| {
             let user = t.user();

@@ -1,9 +1,10 @@
-//! INVITE server transaction (RFC 3261 17.2.1, RFC 6026 7.1), from its final response on: we decide at once.
+//! INVITE server transaction (RFC 3261 17.2.1, RFC 6026 7.1).
 //!
 //! ```text
-//!   2xx -> Accepted   repeated (T1 ... T2) until acknowledged;  L: over, told if never acknowledged
-//!   3xx-6xx -> Completed   G: repeated until ACK;  H: over
-//!                 '--ACK--> Confirmed   I: over
+//!   Proceeding   1xx; a reliable one is repeated (T1, 2 T1 ...) until PRACK (RFC 3262 3), told if there never is one
+//!     |--2xx--> Accepted   repeated (T1 ... T2) until acknowledged;  L: over, told if never acknowledged
+//!     '--3xx-6xx--> Completed   G: repeated until ACK;  H: over
+//!                       '--ACK--> Confirmed   I: over
 //! ```
 //!
 //! RFC 3261 13.3.1.4 gives the repetition of a 2xx to the user of the transaction; it stands here beside the other one.
@@ -22,6 +23,10 @@ pub(super) struct ServerInvite {
 }
 
 enum State {
+    /// To be answered finally.
+    Proceeding {
+        unacknowledged: Option<Reliable>,
+    },
     /// 2xx sent, no ACK yet.
     Accepted {
         repeat_at: Time,
@@ -42,7 +47,20 @@ enum State {
     },
 }
 
+/// A provisional response that wants its PRACK.
+struct Reliable {
+    rseq: u32,
+    repeat_at: Time,
+    pause: Span,
+    give_up_at: Time,
+}
+
 impl ServerInvite {
+    pub(super) fn undecided(to: SocketAddr, cseq: u32, call: CallId) -> ServerInvite {
+        let state = State::Proceeding { unacknowledged: None };
+        ServerInvite { response: Vec::new(), flow, cseq, call: Some(call), state }
+    }
+
     pub(super) fn answered(
         now: Time,
         response: Vec<u8>,
@@ -60,6 +78,40 @@ impl ServerInvite {
         ServerInvite { response, flow, cseq, call, state }
     }
 
+    /// The call that has to decide; None: it has.
+    pub(super) fn decider(&self) -> Option<CallId> {
+        match self.state {
+            State::Proceeding { .. } => self.call,
+            State::Accepted { .. } | State::Acknowledged { .. } | State::Completed { .. } | State::Confirmed { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Sends a provisional response.
+    pub(super) fn proceed(&mut self, now: Time, bytes: Vec<u8>, rseq: Option<u32>, timing: Timing, out: &mut Outbox) {
+        out.push_back(Output::Send { flow: self.flow, bytes: bytes.clone() });
+        self.response = bytes;
+        self.state = State::Proceeding {
+            unacknowledged: rseq.map(|rseq| Reliable {
+                rseq,
+                repeat_at: now + timing.t1,
+                pause: timing.t1,
+                give_up_at: now + timing.timeout(),
+            }),
+        };
+    }
+
+    /// `true`: this PRACK was awaited.
+    pub(super) fn pracked(&mut self, rseq: u32) -> bool {
+        match &mut self.state {
+            State::Proceeding { unacknowledged } => unacknowledged.take_if(|reliable| reliable.rseq == rseq).is_some(),
+            State::Accepted { .. } | State::Acknowledged { .. } | State::Completed { .. } | State::Confirmed { .. } => {
+                false
+            }
+        }
+    }
+
     pub(super) fn call(&self) -> Option<CallId> {
         self.call
     }
@@ -71,7 +123,8 @@ impl ServerInvite {
     /// The INVITE came again.
     pub(super) fn repeat(&self, out: &mut Outbox) {
         match self.state {
-            State::Accepted { .. } | State::Completed { .. } => {
+            State::Proceeding { .. } if self.response.is_empty() => {}
+            State::Proceeding { .. } | State::Accepted { .. } | State::Completed { .. } => {
                 out.push_back(Output::Send { flow: self.flow, bytes: self.response.clone() });
             }
             State::Acknowledged { .. } | State::Confirmed { .. } => {}
@@ -87,19 +140,27 @@ impl ServerInvite {
                 true
             }
             State::Confirmed { .. } => true,
-            State::Accepted { .. } | State::Acknowledged { .. } => false,
+            State::Proceeding { .. } | State::Accepted { .. } | State::Acknowledged { .. } => false,
         }
     }
 
     pub(super) fn acknowledged(&mut self) {
         match self.state {
             State::Accepted { over_at, .. } => self.state = State::Acknowledged { over_at },
-            State::Acknowledged { .. } | State::Completed { .. } | State::Confirmed { .. } => {}
+            State::Proceeding { .. }
+            | State::Acknowledged { .. }
+            | State::Completed { .. }
+            | State::Confirmed { .. } => {}
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
         match &self.state {
+            State::Proceeding { unacknowledged: None } => None,
+            State::Proceeding { unacknowledged: Some(Reliable { repeat_at, give_up_at, .. }) } => soonest(
+                Some(Wakeup::new(*repeat_at, "sip reliable 1xx again")),
+                Some(Wakeup::new(*give_up_at, "sip: no PRACK")),
+            ),
             State::Accepted { repeat_at, over_at, .. } => soonest(
                 Some(Wakeup::new(*repeat_at, "sip 2xx again")),
                 Some(Wakeup::new(*over_at, "sip timer L (no ACK)")),
@@ -115,6 +176,13 @@ impl ServerInvite {
 
     pub(super) fn handle_timeout(&mut self, now: Time, timing: Timing, out: &mut Outbox) -> Fired {
         match &mut self.state {
+            State::Proceeding { unacknowledged: Some(reliable) } if due(reliable.give_up_at, now) => Fired::TimedOut,
+            State::Proceeding { unacknowledged: Some(reliable) } if due(reliable.repeat_at, now) => {
+                reliable.pause = reliable.pause.times(2);
+                reliable.repeat_at = now + reliable.pause;
+                out.push_back(Output::Send { flow: self.flow, bytes: self.response.clone() });
+                Fired::Nothing
+            }
             State::Accepted { over_at, .. } if due(*over_at, now) => Fired::TimedOut,
             State::Acknowledged { over_at } | State::Completed { over_at, .. } | State::Confirmed { over_at }
                 if due(*over_at, now) =>
@@ -129,9 +197,11 @@ impl ServerInvite {
                 out.push_back(Output::Send { flow: self.flow, bytes: self.response.clone() });
                 Fired::Nothing
             }
-            State::Accepted { .. } | State::Acknowledged { .. } | State::Completed { .. } | State::Confirmed { .. } => {
-                Fired::Nothing
-            }
+            State::Proceeding { .. }
+            | State::Accepted { .. }
+            | State::Acknowledged { .. }
+            | State::Completed { .. }
+            | State::Confirmed { .. } => Fired::Nothing,
         }
     }
 }
