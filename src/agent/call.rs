@@ -10,9 +10,9 @@
 //! with a re-INVITE, `Stats` and `Stop` at the end. A dial that fails leaves the card open for the next one.
 
 use super::offer::{cap, local, stream_params};
-use super::visit::{Hearing, Hold, Leg, Origin, Up, Visit};
+use super::visit::{Early, Hearing, Hold, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
-use crate::media::command::Command;
+use crate::media::command::{Command, StreamParams};
 use crate::media::plan::{self, Plan};
 use crate::media::tone::Tone;
 use crate::sdp::Negotiated;
@@ -47,7 +47,7 @@ impl Agent {
         let mut outputs = endpoint::Outbox::new();
         let dialled = self.sip.call(cx.now, &target, local(&self.config, ports, plan, hold), &mut outputs);
         match (dialled, &mut self.visit) {
-            (Ok(call), Some(visit)) => visit.leg = Leg::Dialling { call, target, plan },
+            (Ok(call), Some(visit)) => visit.leg = Leg::Dialling { call, target, plan, early: None },
             (Err(endpoint::CallError::BadUri(uri)), _) => {
                 self.fail_visit(cx, &Cause::new(Failure::SipBadUri, uri));
             }
@@ -61,10 +61,13 @@ impl Agent {
     pub(super) fn on_sip(&mut self, cx: &mut Cx<'_>, event: SipEvent) {
         match event {
             SipEvent::Progress { .. } => {}
+            SipEvent::Incoming { call, caller, source, .. } => self.on_incoming(cx, call, caller, source),
+            SipEvent::Early { call, media } => self.on_early(cx, call, &media),
             SipEvent::Confirmed { call, media } => self.on_confirmed(cx, call, &media),
             SipEvent::Modified { call, media } => self.on_modified(cx, call, &media),
             SipEvent::Ended { call, cause } => {
                 self.ending.retain(|ending| *ending != call);
+                self.on_caller_gone(cx, call);
                 if self.visit.as_ref().and_then(Visit::has_call) == Some(call) {
                     self.on_ended(cx, &cause);
                 }
@@ -73,13 +76,41 @@ impl Agent {
         }
     }
 
-    fn on_confirmed(&mut self, cx: &mut Cx<'_>, call: CallId, media: &Negotiated) {
-        let ssrc = self.rng.next_u32();
+    /// What the mixer plays before it answers is heard. The microphone is not: nobody has answered yet.
+    fn on_early(&mut self, cx: &mut Cx<'_>, call: CallId, media: &Negotiated) {
+        let fresh = self.rng.next_u32();
         let Some(visit) = &mut self.visit else { return };
-        let (target, plan) = match &mut visit.leg {
-            Leg::Dialling { call: dialled, target, plan } if *dialled == call => (std::mem::take(target), *plan),
+        let (cap, hold) = (cap(visit, &self.config.codec), visit.hold);
+        let Leg::Dialling { call: dialled, plan, early, .. } = &mut visit.leg else { return };
+        if *dialled != call {
+            return;
+        }
+        let ssrc = early.map_or(fresh, |early| early.params.ssrc);
+        let params = StreamParams { send: false, ..stream_params(call, ssrc, media, *plan, cap, hold) };
+        let command = match early {
+            Some(early) => {
+                early.params = params;
+                Command::Update(params)
+            }
+            None => {
+                *early = Some(Early { params, hearing: Hearing::Silence(cx.now), playing: false });
+                Command::Start(params)
+            }
+        };
+        self.voice.card = CardUse::Streaming(call);
+        self.media(cx, command);
+    }
+
+    fn on_confirmed(&mut self, cx: &mut Cx<'_>, call: CallId, media: &Negotiated) {
+        let fresh = self.rng.next_u32();
+        let Some(visit) = &mut self.visit else { return };
+        let (target, plan, early) = match &mut visit.leg {
+            Leg::Dialling { call: dialled, target, plan, early } if *dialled == call => {
+                (std::mem::take(target), *plan, early.take())
+            }
             Leg::Dialling { .. } | Leg::Due | Leg::Pausing { .. } | Leg::Up(_) => return,
         };
+        let ssrc = early.map_or(fresh, |early| early.params.ssrc);
         let params = stream_params(call, ssrc, media, plan, cap(visit, &self.config.codec), visit.hold);
         visit.leg = Leg::Up(Up {
             call,
@@ -88,15 +119,19 @@ impl Agent {
             params,
             since: cx.now,
             sending: false,
-            playing: false,
-            hearing: if params.receive { Hearing::Silence(cx.now) } else { held(cx.now) },
+            playing: early.is_some_and(|early| early.playing),
+            hearing: match early.map(|early| early.hearing) {
+                Some(Hearing::Packets) if params.receive => Hearing::Packets,
+                Some(_) | None if params.receive => Hearing::Silence(cx.now),
+                Some(_) | None => held(cx.now),
+            },
         });
         self.voice.card = CardUse::Streaming(call);
         self.voice.stats = None;
         self.reporter.counters.calls += 1;
         self.reporter.succeeded(Attempt::Call);
         self.media(cx, Command::Mute(self.voice.muted));
-        self.media(cx, Command::Start(params));
+        self.media(cx, if early.is_some() { Command::Update(params) } else { Command::Start(params) });
         self.tone(cx, Tone::Connected);
     }
 
@@ -152,11 +187,13 @@ impl Agent {
         let Some(visit) = &self.visit else { return };
         let invited = match visit.origin {
             Origin::Configured(_) => false,
-            Origin::Invited { .. } | Origin::Asked => true,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called => true,
         };
         let over = if invited {
             let stood_once = lasted.is_some() || visit.redial.attempts() > 0;
-            !(stood_once && is_lost(cause.failure)) || visit.redial.attempts() >= INVITED_REDIALS
+            visit.origin == Origin::Called
+                || !(stood_once && is_lost(cause.failure))
+                || visit.redial.attempts() >= INVITED_REDIALS
         } else {
             // The room may have moved: ask the QSS again. Or another room may do better.
             matches!(cause.failure, Failure::SipNotFound | Failure::SipAuthFailed)
@@ -227,7 +264,11 @@ impl Agent {
                 self.voice.card = CardUse::Closed;
                 self.summarise_soon(cx, up.call, room, cx.now.since(up.since), cause.clone());
             }
-            Leg::Due | Leg::Pausing { .. } | Leg::Dialling { .. } => {}
+            Leg::Dialling { early: Some(_), .. } => {
+                self.media(cx, Command::Stop);
+                self.voice.card = CardUse::Closed;
+            }
+            Leg::Due | Leg::Pausing { .. } | Leg::Dialling { early: None, .. } => {}
         }
     }
 
@@ -266,7 +307,7 @@ impl Agent {
         }
     }
 
-    fn plan(&self, visit: &Visit) -> Plan {
+    pub(super) fn plan(&self, visit: &Visit) -> Plan {
         plan::plan(&self.config.codec, cap(visit, &self.config.codec))
     }
 

@@ -140,7 +140,7 @@ impl Agent {
         let fresh = self.config.qss.request_timeout;
         let ours = self.visit.as_ref().is_some_and(|visit| match &visit.origin {
             Origin::Invited { id: accepted, accepted_at } => accepted == id && cx.now.since(*accepted_at) < fresh,
-            Origin::Configured(_) | Origin::Asked => false,
+            Origin::Configured(_) | Origin::Asked | Origin::Called => false,
         });
         if replied && !ours {
             return;

@@ -166,7 +166,7 @@ impl Agent {
 fn is_in(visit: &Visit, configured: Option<usize>, name: &str) -> bool {
     match (&visit.origin, configured) {
         (Origin::Configured(i), Some(wanted)) => *i == wanted,
-        (Origin::Configured(_), None) | (Origin::Invited { .. } | Origin::Asked, _) => {
+        (Origin::Configured(_), None) | (Origin::Invited { .. } | Origin::Asked | Origin::Called, _) => {
             visit.room.id.as_deref() == Some(name) || visit.room.sip_uri.as_deref() == Some(name)
         }
     }

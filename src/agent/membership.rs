@@ -105,7 +105,7 @@ impl Agent {
         let id = match origin {
             Origin::Configured(_) | Origin::Asked => room.id.clone(),
             // Invited is not admitted to join by itself.
-            Origin::Invited { .. } => None,
+            Origin::Invited { .. } | Origin::Called => None,
         };
         if let Some(id) = id
             && let Some(ticket) = self.ask(cx, Some(&id))
@@ -210,7 +210,7 @@ impl Agent {
                 }
                 self.pause(cx.now, i, pace)
             }
-            Some((Origin::Invited { .. } | Origin::Asked, _)) | None => None,
+            Some((Origin::Invited { .. } | Origin::Asked | Origin::Called, _)) | None => None,
         };
         self.attempt_failed(cx, Attempt::Room, cause, retry_at);
         self.end_visit(cx, cause);

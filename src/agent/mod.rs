@@ -20,8 +20,9 @@
 //!
 //! * [`visit`]: what a visit is. * [`rooms`]: which room; [`pace`]: how soon again. * [`membership`]: join, leave, rejoin.
 //! * [`call`]: dial and hang up; [`offer`]: what is offered. * [`sound`]: what the media thread says.
-//! * [`invites`]: policy and races. * [`notices`]: what the QSS tells about rooms. * [`local`]: the local socket.
-//! * [`hold`]: hold and resume. * [`report`]: facts to events; [`conference`]: the vendor's room events out of them.
+//! * [`invites`]: policy and races. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms.
+//! * [`local`]: the local socket. * [`hold`]: hold and resume. * [`report`]: facts to events; [`conference`]: the vendor's
+//!   room events out of them.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
@@ -29,6 +30,7 @@
 mod call;
 mod conference;
 mod hold;
+mod incoming;
 mod invites;
 mod local;
 mod membership;
@@ -48,6 +50,7 @@ use crate::sip::endpoint::{self, CallId, Endpoint, RouteError};
 use crate::sip::transport::{Flow, Route, Target};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, WallTime, soonest};
+use incoming::Ringing;
 use report::Reporter;
 use rooms::Rooms;
 use std::collections::VecDeque;
@@ -158,6 +161,8 @@ pub struct Agent {
     rooms: Rooms,
     visit: Option<Visit>,
     voice: Voice,
+    /// A call to the device that is about to be answered.
+    ringing: Option<Ringing>,
     /// Calls we have hung up and whose end the peer has not confirmed; the oldest is forgotten first.
     ending: VecDeque<CallId>,
     reporter: Reporter,
@@ -225,6 +230,7 @@ impl Agent {
                 trouble: None,
                 stats: None,
             },
+            ringing: None,
             ending: VecDeque::new(),
             reporter: Reporter::new(&config),
             phase: Phase::Asleep,
@@ -271,6 +277,7 @@ impl Agent {
             }
         };
         let visit = self.visit.as_ref().and_then(|v| v.poll_timeout(self.config.rtp.dead_timeout));
+        let visit = soonest(visit, self.ringing_wakeup());
         soonest(soonest(own, visit), soonest(self.session.poll_timeout(), self.sip.poll_timeout()))
     }
 
@@ -280,6 +287,7 @@ impl Agent {
         self.with_sip(cx, |sip, now, out| sip.handle_timeout(now, out));
         self.rooms.handle_timeout(now);
         self.on_visit_timeout(cx);
+        self.on_ringing_timeout(cx);
         self.on_report_timeout(cx);
         if let Phase::Stopping { until, .. } = self.phase
             && until <= now
@@ -315,6 +323,7 @@ impl Agent {
         }
         let cause = Cause::from(Failure::Stopping);
         self.reporter.backlog.last_words();
+        self.refuse_ringing(cx);
         self.leave(cx, &cause);
         self.phase = Phase::Stopping { until: cx.now + STOP_PATIENCE, session: Stopping::Unregistering };
         self.observe(cx, Some(&cause));

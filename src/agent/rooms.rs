@@ -125,7 +125,7 @@ impl Rooms {
     fn wanted_more(&self, visit: &Visit) -> usize {
         match visit.origin {
             Origin::Configured(i) if self.asked_for != Some(i) => i.min(self.entries.len()),
-            Origin::Configured(_) | Origin::Invited { .. } | Origin::Asked => 0,
+            Origin::Configured(_) | Origin::Invited { .. } | Origin::Asked | Origin::Called => 0,
         }
     }
 
@@ -219,7 +219,7 @@ impl Agent {
     pub(super) fn has_another_room(&self) -> bool {
         let here = match self.visit.as_ref().map(|v| &v.origin) {
             Some(Origin::Configured(i)) => Some(*i),
-            Some(Origin::Invited { .. } | Origin::Asked) | None => None,
+            Some(Origin::Invited { .. } | Origin::Asked | Origin::Called) | None => None,
         };
         let (rooms, registered) = (&self.rooms, self.session.is_registered());
         let ready = |i: usize| rooms.entries[i].pause == Pause::Ready && (registered || rooms.is_direct(i));
@@ -241,13 +241,14 @@ impl Agent {
     pub(super) fn begin_visit(&mut self, cx: &mut Cx<'_>, name: String, origin: Origin, room: message::Room) {
         let membership = match (&origin, &room.sip_uri) {
             (Origin::Configured(_) | Origin::Asked, Some(_)) => Some(Membership::Direct),
+            (Origin::Called, _) => Some(Membership::Direct),
             (Origin::Invited { .. }, Some(_)) => Some(Membership::Admitted),
             (_, None) => self.ask(cx, room.id.as_deref()).map(Membership::Asked),
         };
         // A room that keeps failing is not dialled faster because another one failed in between.
         let (redial, hold) = match &origin {
             Origin::Configured(i) => (self.rooms.entries[*i].backoff.clone(), self.rooms.entries[*i].hold),
-            Origin::Invited { .. } | Origin::Asked => {
+            Origin::Invited { .. } | Origin::Asked | Origin::Called => {
                 (Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max), Hold::Off)
             }
         };

@@ -1,6 +1,6 @@
 //! The sound of a call: what the media thread says, and what it means for the call.
 
-use super::visit::{Hearing, Up, Visit};
+use super::visit::{Hearing, Leg, Up, Visit};
 use super::{Agent, Cx};
 use crate::media::command::{CardEvent, Command, Event as MediaEvent, PacketKind};
 use crate::media::tone::Tone;
@@ -24,6 +24,7 @@ impl Agent {
     }
 
     pub(super) fn on_media(&mut self, cx: &mut Cx<'_>, event: MediaEvent) {
+        self.note_early(cx.now, event);
         match event {
             MediaEvent::Bound { rtp_port, rtcp_port } => self.voice.ports = Some((rtp_port, rtcp_port)),
             // Said before a hold reached the media thread, these three are no longer true.
@@ -57,6 +58,34 @@ impl Agent {
             MediaEvent::Card(event) => self.on_card(cx, event),
             MediaEvent::Stats(stats) => self.on_stats(cx, stats),
             MediaEvent::Alive => {}
+        }
+    }
+
+    /// What is heard before the answer is no news, but holds when the call is answered.
+    fn note_early(&mut self, now: Time, event: MediaEvent) {
+        let Some(Leg::Dialling { call, early: Some(early), .. }) = self.visit.as_mut().map(|visit| &mut visit.leg)
+        else {
+            return;
+        };
+        match event {
+            MediaEvent::Receiving { call: of } if of == call.0 => early.hearing = Hearing::Packets,
+            MediaEvent::Silent { call: of, .. } if of == call.0 => {
+                (early.hearing, early.playing) = (Hearing::Silence(now), false);
+            }
+            MediaEvent::Playing { call: of } if of == call.0 => early.playing = true,
+            MediaEvent::NotPlaying { call: of } if of == call.0 => early.playing = false,
+            MediaEvent::Receiving { .. }
+            | MediaEvent::Silent { .. }
+            | MediaEvent::Playing { .. }
+            | MediaEvent::NotPlaying { .. }
+            | MediaEvent::Bound { .. }
+            | MediaEvent::Sending { .. }
+            | MediaEvent::NotSending { .. }
+            | MediaEvent::Invalid { .. }
+            | MediaEvent::PeerBye { .. }
+            | MediaEvent::Card(_)
+            | MediaEvent::Stats(_)
+            | MediaEvent::Alive => {}
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) enum Origin {
     Invited { id: String, accepted_at: Time },
     /// Somebody said `join` with a room that is not configured: over when the call is.
     Asked,
+    /// Somebody called the device: over when the call is, and nobody to dial again.
+    Called,
 }
 
 /// Whether somebody holds the call here. Of the room, not of the call: it outlives redials.
@@ -78,12 +80,23 @@ pub(super) enum Leg {
     Pausing {
         at: Time,
     },
+    /// Of a call to the device: answered, and not yet acknowledged.
     Dialling {
         call: CallId,
         target: String,
         plan: Plan,
+        /// What the peer lets us hear before it answers.
+        early: Option<Early>,
     },
     Up(Up),
+}
+
+/// Media before the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Early {
+    pub(super) params: StreamParams,
+    pub(super) hearing: Hearing,
+    pub(super) playing: bool,
 }
 
 /// A confirmed call.

@@ -96,8 +96,7 @@ impl Call {
         };
         out.push_back(Output::Resolve(back));
         let (request, identity) = (request.clone(), identity.clone());
-        let invitation =
-            Invitation { request, identity, flow, dialog, terms, give_up_at, too_late, rseq: None };
+        let invitation = Invitation { request, identity, flow, dialog, terms, give_up_at, too_late, rseq: None };
         Some(Call { id, plan, state: State::Arriving(Box::new(invitation)) })
     }
 

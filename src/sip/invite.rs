@@ -6,10 +6,10 @@ use super::call::{Attempt, Call, Departure, Leg, Plan, Session, State, acknowled
 use super::core::{ACCEPT, Core, Incoming};
 use super::dialog::Dialog;
 use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, RouteError};
+use super::incoming::accepts_sdp;
 use super::message::uri::{Scheme, Uri};
 use super::message::{Method, Name, Request};
 use super::modify::Exchange;
-use super::incoming::accepts_sdp;
 use super::prack::Early;
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
@@ -61,7 +61,8 @@ impl Call {
                 let credentials = Credentials::new(&core.config);
                 let terms = Terms::new(&core.config);
                 let leg = Leg { route: *route, moving: None, media, credentials, terms };
-                let attempt = Attempt { leg, branch: String::new(), refusals: 0, give_up_at, early: Vec::new(), next: None };
+                let attempt =
+                    Attempt { leg, branch: String::new(), refusals: 0, give_up_at, early: Vec::new(), next: None };
                 self.send_invite(core, now, attempt, out);
             }
             (State::Routing { local, give_up_at }, Err(_)) if self.try_next(core, local, give_up_at, out) => {}
@@ -143,9 +144,7 @@ impl Call {
             (State::Abandoning { attempt, cause, .. } | State::Cancelling { attempt, cause, .. }, 200..=299) => {
                 let Attempt { leg, early, .. } = attempt;
                 let (leg, mut dialog) = self.dialog_of(core, leg, answer, out);
-                early.iter().filter(|early| early.dialog.remote_tag() == dialog.remote_tag()).for_each(|early| {
-                    dialog.resume(&early.dialog);
-                });
+                resume(&mut dialog, &early);
                 self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, None, out);
             }
             (State::Abandoning { cause, .. } | State::Cancelling { cause, .. }, _) => self.end(cause, out),
@@ -208,11 +207,9 @@ impl Call {
         let early = attempt.early.iter().find(|early| Some(early.dialog.remote_tag()) == answer.identity.to.tag());
         // RFC 3262 5: an answer in a reliable provisional response need not stand in the 2xx again.
         let answered = early.and_then(Early::answer).filter(|_| answer.response.body.is_empty());
-        let early = early.map(|early| early.dialog.clone());
-        let (leg, mut dialog) = self.dialog_of(core, attempt.leg, answer, out);
-        if let Some(early) = early {
-            dialog.resume(&early);
-        }
+        let Attempt { leg, early, .. } = attempt;
+        let (leg, mut dialog) = self.dialog_of(core, leg, answer, out);
+        resume(&mut dialog, &early);
         match answered.map_or_else(|| leg.media.accept_answer(&answer.response.body), Ok) {
             Ok(media) => {
                 out.push_back(Output::Event(Event::Confirmed { call: self.id, media }));
@@ -236,6 +233,14 @@ impl Call {
         leg.follow(core, &self.plan.hop, &dialog, out);
         acknowledge(core, &dialog, leg.route, answer, out);
         (leg, dialog)
+    }
+}
+
+/// The numbers of a confirmed dialog go on from those of the early dialog that it was.
+fn resume(dialog: &mut Dialog, early: &[Early]) {
+    let same = early.iter().find(|early| early.dialog.remote_tag() == dialog.remote_tag());
+    if let Some(same) = same {
+        dialog.resume(&same.dialog);
     }
 }
 

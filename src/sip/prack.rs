@@ -9,7 +9,7 @@
 //! the INVITE's, also into the dialog that the 2xx confirms. SDP in a provisional response lets early media be heard; in
 //! a reliable one it *is* the answer, and the 2xx need not repeat it (RFC 3262 5).
 
-use super::call::{Attempt, Call, Plan, State, complain};
+use super::call::{Attempt, Call, State, complain};
 use super::core::{ACCEPT, ALLOW, Core, Incoming, NextHop};
 use super::dialog::Dialog;
 use super::endpoint::{Event, Outbox, Output};
@@ -62,7 +62,8 @@ impl Call {
         answer: &Answer,
         out: &mut Outbox,
     ) -> bool {
-        let Some(early) = early_of(attempt, answer) else { return true };
+        let Attempt { leg, early, .. } = attempt;
+        let Some(early) = early_of(early, answer) else { return true };
         let headers = &answer.response.headers;
         let reliable = match (is_required(headers), rseq_of(headers)) {
             // RFC 3262 4: in order, each once.
@@ -75,16 +76,16 @@ impl Call {
             early.rseq = Some(rseq);
             let mut prack = early.dialog.request(Method::Prack);
             prack.headers.push(Name::RAck, format!("{rseq} {}", answer.identity.cseq));
-            attempt.leg.credentials.authorize(&mut prack);
+            leg.credentials.authorize(&mut prack);
             let user = User { call: self.id, purpose: Purpose::Prack };
-            let mut route = attempt.leg.route;
+            let mut route = leg.route;
             if let NextHop::At(flow) = core.next_hop(&self.plan.hop, &early.dialog.next_hop()) {
                 route.flow = flow;
             }
             core.send(now, prack, route, user, out);
         }
         if !answer.response.body.is_empty() && early.media == Preview::Nothing {
-            match attempt.leg.media.accept_answer(&answer.response.body) {
+            match leg.media.accept_answer(&answer.response.body) {
                 Ok(media) => {
                     early.media = if reliable.is_some() { Preview::Settled(media) } else { Preview::Heard(media) };
                     out.push_back(Output::Event(Event::Early { call: self.id, media }));
@@ -154,18 +155,18 @@ impl Call {
 }
 
 /// The early dialog a provisional response belongs to; a first one makes it. None: 100, no tag, too many forks.
-fn early_of<'a>(attempt: &'a mut Attempt, answer: &Answer) -> Option<&'a mut Early> {
+fn early_of<'a>(all: &'a mut Vec<Early>, answer: &Answer) -> Option<&'a mut Early> {
     let tag = answer.identity.to.tag().filter(|_| answer.response.status > 100)?;
-    let known = attempt.early.iter().position(|early| early.dialog.remote_tag() == tag);
+    let known = all.iter().position(|early| early.dialog.remote_tag() == tag);
     let at = match known {
         Some(at) => at,
-        None if attempt.early.len() >= MAX_EARLY => return None,
+        None if all.len() >= MAX_EARLY => return None,
         None => {
-            attempt.early.push(Early { dialog: Dialog::of_answer(answer), rseq: None, media: Preview::Nothing });
-            attempt.early.len() - 1
+            all.push(Early { dialog: Dialog::of_answer(answer), rseq: None, media: Preview::Nothing });
+            all.len() - 1
         }
     };
-    attempt.early.get_mut(at)
+    all.get_mut(at)
 }
 
 /// `Require: 100rel` of a request or a response.

@@ -320,7 +320,6 @@ impl Session {
     }
 }
 
-
 /// RFC 4028 10: BYE the smaller of 32 s and a third of the interval before it ends.
 fn end_of(now: Time, interval: Span) -> Time {
     let third = Span::from_millis(interval.as_millis() / 3);

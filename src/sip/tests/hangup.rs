@@ -183,7 +183,8 @@ fn a_cancel_that_leads_to_nothing_ends_after_64_t1() {
     assert!(world.endpoint.is_idle());
     world.drop_sent();
     world.reply(&invite, 200, "Contact: <sip:192.0.2.9:5080>\r\n", ANSWER);
-    world.expect_silence();
+    world.expect(Method::Ack);
+    world.expect(Method::Bye);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_peer_that_dies_after_its_100_to_a_reinvite_ends_the_call() {
     world.expect_silence();
     world.pass(Span::from_millis(200));
     world.expect(Method::Bye);
-    world.pass(Span::from_secs(40));
+    world.pass(Span::from_secs(70));
     assert_eq!(world.expect_ended(), EndCause::Timeout);
     assert!(world.endpoint.poll_timeout().is_none(), "no transaction is left");
 }
@@ -104,7 +104,10 @@ fn a_reinvite_under_way_at_the_hangup_leaves_nothing_behind() {
     world.pass(Span::from_secs(40));
     world.expect_silence();
     world.reply(&reinvite, 200, "Contact: <sip:192.0.2.9:5080>\r\n", ANSWER);
+    world.expect(Method::Ack);
+    world.pass(Span::from_secs(40));
     world.expect_silence();
+    assert!(world.endpoint.poll_timeout().is_none());
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn an_invite_offers_timers_and_leaves_the_refresher_to_the_peer() {
     let mut world = World::new();
     world.dial();
     let invite = world.expect(Method::Invite);
-    assert_eq!(invite.header("Supported"), Some("timer"));
+    assert_eq!(invite.header("Supported"), Some("100rel, timer"));
     assert_eq!((invite.header("Session-Expires"), invite.header("Min-SE")), (Some("1800"), Some("90")));
     assert!(invite.bytes.len() < 1_300, "{} bytes", invite.bytes.len());
     let mut unasked = World::with(config::Sip { session_expires: Span::ZERO, ..config() }, 1);
@@ -50,7 +50,7 @@ fn we_refresh_by_update_at_half_the_interval_for_as_long_as_the_call_stands() {
         world.pass(ms(1));
         let update = world.expect(Method::Update);
         assert_eq!(update.header("Session-Expires"), Some("90;refresher=uac"));
-        assert_eq!((update.header("Min-SE"), update.header("Supported")), (Some("90"), Some("timer")));
+        assert_eq!((update.header("Min-SE"), update.header("Supported")), (Some("90"), Some("100rel, timer")));
         assert_eq!(update.identity().cseq.number, 1 + round);
         assert_eq!(update.identity().from.tag(), invite.identity().from.tag());
         assert!(update.body().is_empty() && update.header("Contact").is_some());
@@ -157,7 +157,7 @@ fn the_peer_refreshes_and_when_it_stops_the_session_ends() {
         world.receive(&invite.peer_request("UPDATE", cseq, headers, ""));
         let ok = world.expect_status(200);
         assert_eq!(ok.header("Session-Expires"), Some("90;refresher=uac"));
-        assert_eq!((ok.header("Require"), ok.header("Supported")), (Some("timer"), Some("timer")));
+        assert_eq!((ok.header("Require"), ok.header("Supported")), (Some("timer"), Some("100rel, timer")));
     }
     assert_eq!(world.endpoint.refreshes(), Refreshes { ours: 0, peers: 20 });
     world.pass(ms(59_999));

@@ -29,12 +29,26 @@ pub(super) struct ClientInvite {
 }
 
 enum State {
-    Calling { repeat_at: Time, pause: Span, give_up_at: Time },
-    Proceeding { give_up_at: Option<Time> },
-    Accepted { acks: Vec<Ack>, over_at: Time },
-    Completed { ack: Vec<u8>, over_at: Time },
+    Calling {
+        repeat_at: Time,
+        pause: Span,
+        give_up_at: Time,
+    },
+    Proceeding {
+        give_up_at: Option<Time>,
+    },
+    Accepted {
+        acks: Vec<Ack>,
+        over_at: Time,
+    },
+    Completed {
+        ack: Vec<u8>,
+        over_at: Time,
+    },
     /// Nobody waits any more, but a peer that accepts now believes in a call (RFC 3261 13.2.2.4).
-    Late { over_at: Time },
+    Late {
+        over_at: Time,
+    },
 }
 
 struct Ack {

@@ -56,7 +56,7 @@ struct Reliable {
 }
 
 impl ServerInvite {
-    pub(super) fn undecided(to: SocketAddr, cseq: u32, call: CallId) -> ServerInvite {
+    pub(super) fn undecided(flow: Flow, cseq: u32, call: CallId) -> ServerInvite {
         let state = State::Proceeding { unacknowledged: None };
         ServerInvite { response: Vec::new(), flow, cseq, call: Some(call), state }
     }

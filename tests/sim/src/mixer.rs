@@ -1,6 +1,6 @@
 //! The mixer of the simulated world: enough of a SIP user agent server to answer, refuse, hang up and die.
 
-use super::{Delivery, MIXER};
+use super::{DEVICE, Delivery, MIXER};
 use std::collections::BTreeMap;
 
 const GONE: &str = "481 Call/Transaction Does Not Exist";
@@ -12,6 +12,8 @@ pub enum Manner {
     Refuse(u16),
     /// 200, and BYE 20 ms later: how a locked or full ConfBridge refuses.
     AnswerThenBye,
+    /// 183 with SDP and its sound, 200 three seconds later.
+    PlayThenAnswer,
     /// 200, but never a packet.
     AnswerSilently,
 }
@@ -22,6 +24,8 @@ pub struct Mixer {
     /// What came in: method and Call-ID.
     pub log: Vec<(String, String)>,
     pub last_invite: String,
+    /// Status and CSeq of what the device answered.
+    pub answers: Vec<String>,
     /// Repeats its 200 as RFC 3261 13.3.1.4 asks (ACKed or not).
     pub insists: bool,
     calls: Vec<Call>,
@@ -41,6 +45,8 @@ struct Call {
     contact: String,
     answer: String,
     acknowledged: bool,
+    /// Plays before it answers.
+    early: bool,
     silent: bool,
     /// The device holds it.
     held: bool,
@@ -60,6 +66,7 @@ impl Default for Mixer {
             manner: Manner::Answer,
             log: Vec::new(),
             last_invite: String::new(),
+            answers: Vec::new(),
             insists: false,
             calls: Vec::new(),
             ended: BTreeMap::new(),
@@ -94,7 +101,8 @@ impl Mixer {
     }
 
     pub fn is_sending(&self) -> bool {
-        self.up && self.calls.iter().any(|c| c.acknowledged && !c.silent && !c.held && !c.orphaned)
+        let sends = |c: &Call| (c.acknowledged || c.early) && !c.silent && !c.held && !c.orphaned;
+        self.up && self.calls.iter().any(sends)
     }
 
     /// Those of the device as it is now.
@@ -148,10 +156,67 @@ impl Mixer {
         }
     }
 
-    /// The only responses that need anything are the 200s to our re-INVITEs.
+    /// The mixer calls the device, as `user`.
+    pub fn call_device(&mut self, user: &str, headers: &str) -> Vec<(u64, Delivery)> {
+        self.tags += 1;
+        let tag = format!("mixer{}", self.tags);
+        let (from, to) = (format!("<sip:{user}@127.0.0.1>;tag={tag}"), format!("<sip:device@{DEVICE}>"));
+        let call_id = format!("outward{}", self.tags);
+        let body = sdp("a=rtpmap:107 opus/48000/2\r\n");
+        self.calls.push(Call {
+            call_id: call_id.clone(),
+            tag: tag.clone(),
+            from: to.clone(),
+            to: from.clone(),
+            contact: format!("<sip:device@{DEVICE}>"),
+            answer: format!("SIP/2.0 200 OK\r\n\r\n{body}"),
+            acknowledged: false,
+            early: false,
+            silent: false,
+            held: false,
+            direction: "sendrecv".into(),
+            orphaned: false,
+            superseded: false,
+            cseq: 1,
+        });
+        send(
+            2,
+            format!(
+                "INVITE sip:device@{DEVICE} SIP/2.0\r\nVia: SIP/2.0/UDP {MIXER};branch=z9hG4bKout{tag};rport\r\n\
+                 Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: 1 INVITE\r\n\
+                 Contact: <sip:{MIXER}>\r\n{headers}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        )
+    }
+
+    /// Gives up the last call to the device while it rings.
+    pub fn cancel(&mut self) -> Vec<(u64, Delivery)> {
+        let call = self.calls.pop().expect("a call");
+        send(
+            2,
+            format!(
+                "CANCEL sip:device@{DEVICE} SIP/2.0\r\nVia: SIP/2.0/UDP {MIXER};branch=z9hG4bKout{tag};rport\r\n\
+                 Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: 1 CANCEL\r\n\
+                 Content-Length: 0\r\n\r\n",
+                tag = call.tag,
+                from = call.to,
+                to = call.from,
+                id = call.call_id,
+            ),
+        )
+    }
+
+    /// The only responses that need anything are the 200s to our INVITEs; what else they get stands in `answers`.
     fn on_response(&mut self, text: &str) -> Vec<(u64, Delivery)> {
         // The device answers noise as well, with what the noise had.
         let (Some(cseq), Some(call_id)) = (header(text, "CSeq"), header(text, "Call-ID")) else { return Vec::new() };
+        let status = text.split(' ').nth(1).unwrap_or_default();
+        self.answers.push(format!("{status} {cseq}"));
+        if let Some(call) = self.calls.iter_mut().find(|c| c.call_id == call_id && text.starts_with("SIP/2.0 200")) {
+            call.acknowledged = true;
+            call.from = header(text, "To").expect("To");
+        }
         let call = self.calls.iter().find(|c| c.call_id == call_id);
         match (text.starts_with("SIP/2.0 200"), cseq.strip_suffix(" INVITE"), call) {
             (true, Some(number), Some(call)) => {
@@ -207,6 +272,7 @@ impl Mixer {
             contact: header(text, "Contact").expect("Contact"),
             answer: answer.clone(),
             acknowledged: false,
+            early: self.manner == Manner::PlayThenAnswer,
             silent: self.manner == Manner::AnswerSilently,
             held: text.contains("a=inactive"),
             direction: "sendrecv".into(),
@@ -215,6 +281,11 @@ impl Mixer {
             cseq: 0,
         });
         let mut out = send(2, response(text, "100 Trying", None, ""));
+        if self.manner == Manner::PlayThenAnswer {
+            out.extend(send(4, response(text, "183 Session Progress", Some(&tag), &sdp(text))));
+            out.extend(send(3_000, answer));
+            return out;
+        }
         let repetitions: &[u64] = if self.insists { &[4, 504, 1_504, 3_504, 7_504, 11_504, 15_504] } else { &[4] };
         out.extend(repetitions.iter().flat_map(|after| send(*after, answer.clone())));
         if self.manner == Manner::AnswerThenBye {
