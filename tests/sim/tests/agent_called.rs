@@ -78,7 +78,7 @@ fn it_rings_before_it_is_answered_and_a_caller_may_give_up() {
     let cancel = w.mixer.cancel();
     w.post_all(cancel);
     w.run(5_000);
-    assert_eq!(w.mixer.answers, ["180 1 INVITE", "200 1 CANCEL", "487 1 INVITE"]);
+    assert_eq!(w.mixer.answers[..3], ["180 1 INVITE", "200 1 CANCEL", "487 1 INVITE"]);
     assert_eq!((w.rung(), w.events_of("invite")[0]["outcome"].as_str()), ("session", Some("withdrawn")));
     let mut w = called(config, "door", "");
     w.run(1_000);
