@@ -103,7 +103,12 @@ impl Caller {
     fn ended(&self) -> Option<&EndCause> {
         self.events.iter().find_map(|event| match event {
             Event::Ended { cause, .. } => Some(cause),
-            Event::Progress { .. } | Event::Confirmed { .. } | Event::Modified { .. } | Event::Malformed { .. } => None,
+            Event::Progress { .. }
+            | Event::Incoming { .. }
+            | Event::Early { .. }
+            | Event::Confirmed { .. }
+            | Event::Modified { .. }
+            | Event::Malformed { .. } => None,
         })
     }
 

@@ -13,11 +13,12 @@ use super::visit::{Leg, Origin, Visit};
 use super::{Agent, CardUse, Cx, Phase};
 use crate::config;
 use crate::media::command::Command;
+use crate::media::tone::Tone;
 use crate::qss::message::Room;
 use crate::sip::endpoint::{CallId, Caller};
 use crate::status::event::{InviteOutcome, Kind};
 use crate::status::failure::{Cause, Failure};
-use crate::time::{Time, Wakeup};
+use crate::time::{Span, Time, Wakeup};
 use std::net::{IpAddr, SocketAddr};
 
 /// A call that rings here.
@@ -66,7 +67,7 @@ fn is_called(known: &str, uri: &str) -> bool {
     let address = uri.split_once(':').map_or(uri, |(_, rest)| rest);
     let address = address.split([';', '?']).next().unwrap_or_default();
     let user = address.split_once('@').map(|(user, _)| user);
-    known == "*" || known == uri || known == address || Some(known) == user
+    known == "*" || known == uri || user.is_some_and(|user| known == address || known == user)
 }
 
 impl Agent {
@@ -86,6 +87,7 @@ impl Agent {
                 self.ringing = Some(Ringing { call, caller, answer_at });
                 if answer_at > cx.now {
                     self.with_sip(cx, |sip, now, out| sip.ring(now, call, out));
+                    self.tone(cx, Tone::Ring);
                 }
                 return self.on_ringing_timeout(cx);
             }
@@ -106,6 +108,7 @@ impl Agent {
         let Some(Ringing { call, caller, .. }) = self.ringing.take_if(|ringing| ringing.answer_at <= cx.now) else {
             return;
         };
+        self.stop_ringing(cx);
         let ports = match (self.voice.ports, self.visit.as_ref().and_then(Visit::has_call)) {
             (Some(ports), None) => ports,
             (None, _) | (_, Some(_)) => {
@@ -133,6 +136,7 @@ impl Agent {
     /// The caller gave up while it rang.
     pub(super) fn on_caller_gone(&mut self, cx: &mut Cx<'_>, call: CallId) {
         if let Some(Ringing { caller, .. }) = self.ringing.take_if(|ringing| ringing.call == call) {
+            self.stop_ringing(cx);
             let cause = Cause::from(Failure::InviteWithdrawn);
             self.called(cx, InviteOutcome::Withdrawn, call, &caller.uri, Some(cause));
         }
@@ -141,7 +145,14 @@ impl Agent {
     /// The process stops.
     pub(super) fn refuse_ringing(&mut self, cx: &mut Cx<'_>) {
         if let Some(Ringing { call, .. }) = self.ringing.take() {
+            self.stop_ringing(cx);
             self.with_sip(cx, |sip, now, out| sip.refuse(now, call, UNAVAILABLE, out));
+        }
+    }
+
+    fn stop_ringing(&mut self, cx: &mut Cx<'_>) {
+        if self.config.sip.ring > Span::ZERO && self.config.audio.tones {
+            self.media(cx, Command::ToneStop);
         }
     }
 

@@ -150,13 +150,8 @@ impl Call {
 
     /// Accepts the INVITE.
     pub(super) fn accept_invite(&mut self, core: &mut Core, now: Time, local: Local, out: &mut Outbox) {
-        let (invitation, route) = match mem::replace(&mut self.state, State::Over) {
-            State::Ringing(invitation, route) => (*invitation, route),
-            state => {
-                self.state = state;
-                return;
-            }
-        };
+        let State::Ringing(_, route) = self.state else { return };
+        let Some(invitation) = self.take_invitation() else { return };
         let mut negotiation = Negotiation::new(core.rng.next_u64(), route.local, local);
         let (body, media) = match invitation.request.body.is_empty() {
             true => (negotiation.offer(), None),
@@ -187,12 +182,27 @@ impl Call {
 
     /// Turns the INVITE down.
     pub(super) fn decline(&mut self, core: &mut Core, now: Time, status: u16, cause: EndCause, out: &mut Outbox) {
-        match mem::replace(&mut self.state, State::Over) {
-            State::Arriving(invitation) | State::Ringing(invitation, _) => {
-                self.refuse_invitation(core, now, *invitation, status, cause, out);
-            }
-            state => self.state = state,
+        if let Some(invitation) = self.take_invitation() {
+            self.refuse_invitation(core, now, invitation, status, cause, out);
         }
+    }
+
+    /// What is not decided yet, to be decided.
+    fn take_invitation(&mut self) -> Option<Invitation> {
+        if !matches!(self.state, State::Arriving(_) | State::Ringing(..)) {
+            return None;
+        }
+        let state = mem::replace(&mut self.state, State::Over);
+        let (State::Arriving(invitation) | State::Ringing(invitation, _)) = state else { return None };
+        Some(*invitation)
+    }
+
+    fn take_acceptance(&mut self) -> Option<Acceptance> {
+        if !matches!(self.state, State::Accepting(_)) {
+            return None;
+        }
+        let State::Accepting(acceptance) = mem::replace(&mut self.state, State::Over) else { return None };
+        Some(*acceptance)
     }
 
     fn refuse_invitation(
@@ -230,14 +240,10 @@ impl Call {
         cseq: u32,
         out: &mut Outbox,
     ) {
-        let acceptance = match mem::replace(&mut self.state, State::Over) {
-            State::Accepting(acceptance) if acceptance.cseq == cseq => *acceptance,
-            state => {
-                self.state = state;
-                return;
-            }
-        };
-        let Acceptance { leg, dialog, media, timer, hung_up, .. } = acceptance;
+        if !matches!(&self.state, State::Accepting(acceptance) if acceptance.cseq == cseq) {
+            return;
+        }
+        let Some(Acceptance { leg, dialog, media, timer, hung_up, .. }) = self.take_acceptance() else { return };
         if let Some(Farewell { cause, reason }) = hung_up {
             return self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, reason, out);
         }
@@ -256,13 +262,9 @@ impl Call {
 
     /// The ACK has not come in 64 T1 (RFC 3261 13.3.1.4): the dialog ends by BYE.
     pub(super) fn on_acceptance_ignored(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
-        match mem::replace(&mut self.state, State::Over) {
-            State::Accepting(acceptance) => {
-                let Acceptance { leg, dialog, hung_up, .. } = *acceptance;
-                let (cause, reason) = hung_up.map_or((EndCause::Timeout, None), |bye| (bye.cause, bye.reason));
-                self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, reason, out);
-            }
-            state => self.state = state,
+        if let Some(Acceptance { leg, dialog, hung_up, .. }) = self.take_acceptance() {
+            let (cause, reason) = hung_up.map_or((EndCause::Timeout, None), |bye| (bye.cause, bye.reason));
+            self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, reason, out);
         }
     }
 
@@ -277,10 +279,10 @@ impl Call {
             (State::Ringing(..) | State::Arriving(_) | State::Accepting(_), Method::Bye) => {
                 core.refuse(incoming, 200, out);
                 let cause = EndCause::Remote { reason: reason_of(&incoming.request.headers) };
-                match &self.state {
-                    // RFC 3261 15.1.2: whatever still waits gets 487.
-                    State::Ringing(..) | State::Arriving(_) => self.decline(core, incoming.now, 487, cause, out),
-                    _ => self.end(cause, out),
+                // RFC 3261 15.1.2: an INVITE that still waits gets 487.
+                match self.take_invitation() {
+                    Some(invitation) => self.refuse_invitation(core, incoming.now, invitation, 487, cause, out),
+                    None => self.end(cause, out),
                 }
             }
             // RFC 3311 5.2: an offer that meets one which is not answered yet; after our 200 with an offer it is 491.

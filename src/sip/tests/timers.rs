@@ -30,7 +30,7 @@ fn an_invite_offers_timers_and_leaves_the_refresher_to_the_peer() {
     let mut unasked = World::with(config::Sip { session_expires: Span::ZERO, ..config() }, 1);
     unasked.dial();
     let invite = unasked.expect(Method::Invite);
-    assert_eq!((invite.header("Supported"), invite.header("Session-Expires")), (Some("timer"), None));
+    assert_eq!((invite.header("Supported"), invite.header("Session-Expires")), (Some("100rel, timer"), None));
 }
 
 #[test]
