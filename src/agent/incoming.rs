@@ -9,7 +9,7 @@
 //! In status events such a call is an invite: accepted, declined, busy, or withdrawn by who hung up while it rang.
 
 use super::offer::local;
-use super::visit::{Leg, Origin, Visit};
+use super::visit::{Hold, Leg, Origin, Visit};
 use super::{Agent, CardUse, Cx, Phase};
 use crate::config;
 use crate::media::command::Command;
@@ -128,7 +128,7 @@ impl Agent {
         if let Some(visit) = &mut self.visit {
             visit.leg = Leg::Dialling { call, target: caller.uri.clone(), plan, early: None };
         }
-        let offer = local(&self.config, ports, plan);
+        let offer = local(&self.config, ports, plan, Hold::Off);
         self.called(cx, InviteOutcome::Accepted, call, &caller.uri, None);
         self.with_sip(cx, |sip, now, out| sip.answer(now, call, offer, out));
     }
