@@ -177,7 +177,10 @@ fn the_file_itself() {
 fn a_room_is_exactly_one_room() {
     let qss = "[qss]\nurl = 'wss://qss'\nusername = 'u'\ntoken = 't'\n";
     for (rooms, message) in [
-        ("[[room]]\nname = 'a'\n", "says no room; needed: one of id, sip_uri or create = true"),
+        (
+            "[[room]]\nname = 'a'\n",
+            "says no room; needed: one of id, sip_uri, meeting, quick_conference or create = true",
+        ),
         ("[[room]]\nid = 'a'\ncreate = true\n", "says more than one room"),
         ("[[room]]\nid = 'a'\n[[room]]\nid = 'a'\nname = 'b'\n", "given twice: room \"a\" is the same one"),
         ("[[room]]\nid = 'a'\n[[room]]\nid = 'b'\nname = 'a'\n", "given twice: \"a\" is the name of room 1 already"),
@@ -203,6 +206,7 @@ fn keys_that_contradict_each_other() {
         ("[rtp]\nport_min = 20010\nport_max = 20000", "port_min is more than port_max"),
         ("[audio]\ncapture_channel = 1", "there are 1 channels, counted from 0"),
         ("[qss]\nurl = 'ws://h'", "[qss] username: missing"),
+        ("[qss]\nurl = 'wss://q'\nusername = 'u'\n[[room]]\nid = 'r'\npassword = 'p'", "only a meeting has one"),
         ("[qss.names]\ninvite = []", "must name at least one word"),
         ("[qss.names]\nexpelled = ['status']", "stands in expelled already: a word means one thing"),
         ("[qss]\ntoken = 'a'\ntoken_file = '/t'", "qss.token is given too"),

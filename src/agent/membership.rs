@@ -11,13 +11,13 @@ use super::rooms::Pause;
 use super::visit::{Hold, Membership, Origin, Proof, Visit};
 use super::{Agent, Cx};
 use crate::config::RoomTarget;
-use crate::qss::message;
+use crate::qss::message::{self, Body, Refusal};
 use crate::qss::requests::Ticket;
 use crate::qss::session::Reply;
 use crate::status::Rung;
 use crate::status::event::Attempt;
 use crate::status::failure::{Cause, Failure};
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 impl Agent {
     // --- the session ---------------------------------------------------------------------------------------------
@@ -33,11 +33,13 @@ impl Agent {
 
     /// Proves an unproven membership.
     fn ask_again(&mut self, cx: &mut Cx<'_>) {
-        let Some(Visit { membership: Membership::Unproven { until, .. }, room, .. }) = &self.visit else { return };
-        let until = *until;
+        let Some(Visit { membership: Membership::Unproven { until, .. }, room, origin, .. }) = &self.visit else {
+            return;
+        };
+        let (until, origin) = (*until, origin.clone());
         let membership = match room.id.clone() {
             Some(id) if !self.config.qss.names.join_room.is_empty() => {
-                let proof = match self.ask(cx, Some(&id)) {
+                let proof = match self.ask_for(cx, &origin, Some(&id)) {
                     Some(ticket) => Proof::Asked(ticket),
                     None if self.session.is_registered() => Proof::Again(cx.now + self.config.sip.retry_min),
                     None => Proof::NoSession,
@@ -90,7 +92,7 @@ impl Agent {
         }
         match reply {
             Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
-            Reply::Refused { code, message, .. } => self.on_room_refused(cx, code, message),
+            Reply::Refused { code, message, body } => self.on_room_refused(cx, code, message, &body),
             Reply::TimedOut => self.on_room_undecided(cx, &Failure::RoomTimedOut.into()),
             // The loss of the session has said all there is to say.
             Reply::LinkLost => {}
@@ -102,13 +104,14 @@ impl Agent {
         let Some(Visit { membership: Membership::Admitted, inquiry: None, room, origin, .. }) = &self.visit else {
             return;
         };
+        let origin = origin.clone();
         let id = match origin {
             Origin::Configured(_) | Origin::Asked => room.id.clone(),
             // Invited is not admitted to join by itself.
             Origin::Invited { .. } | Origin::Called => None,
         };
         if let Some(id) = id
-            && let Some(ticket) = self.ask(cx, Some(&id))
+            && let Some(ticket) = self.ask_for(cx, &origin, Some(&id))
             && let Some(visit) = &mut self.visit
         {
             visit.inquiry = Some(ticket);
@@ -120,10 +123,15 @@ impl Agent {
         match reply {
             // The next dial takes the new address, at its own time: two that alternate must not make a storm.
             Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
-            Reply::Refused { code: Some(code @ (403 | 404)), message, .. } => {
-                self.on_room_refused(cx, Some(code), message);
-            }
-            Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => {}
+            Reply::Refused { code, message, body } => match self.refusal(code, &message, &body) {
+                Refusal::Forbidden | Refusal::NotFound => self.on_room_refused(cx, code, message, &body),
+                Refusal::TooEarly { .. }
+                | Refusal::WrongPassword
+                | Refusal::Full
+                | Refusal::Unknown
+                | Refusal::Other => {}
+            },
+            Reply::TimedOut | Reply::LinkLost => {}
         }
     }
 
@@ -143,7 +151,10 @@ impl Agent {
         {
             match entry.config.target {
                 RoomTarget::Create => entry.created = visit.room.id.clone(),
-                RoomTarget::Id(_) | RoomTarget::SipUri(_) => {}
+                RoomTarget::Id(_)
+                | RoomTarget::SipUri(_)
+                | RoomTarget::Meeting { .. }
+                | RoomTarget::QuickConference(_) => {}
             }
         }
         visit.membership = Membership::Admitted;
@@ -154,20 +165,51 @@ impl Agent {
         self.follow_room(cx);
     }
 
-    fn on_room_refused(&mut self, cx: &mut Cx<'_>, code: Option<u16>, message: String) {
-        let failure = match code {
-            Some(403) => Failure::RoomForbidden,
-            Some(404) => Failure::RoomNotFound,
+    fn on_room_refused(&mut self, cx: &mut Cx<'_>, code: Option<u16>, message: String, body: &Body) {
+        let failure = match self.refusal(code, &message, body) {
+            Refusal::Forbidden => Failure::RoomForbidden,
+            Refusal::NotFound => Failure::RoomNotFound,
+            Refusal::WrongPassword => Failure::RoomWrongPassword,
+            Refusal::Full => Failure::RoomFull,
+            Refusal::TooEarly { valid_since_ms } => {
+                self.wait_for_meeting(cx, valid_since_ms);
+                Failure::RoomTooEarly
+            }
             // No such request at this QSS: media alone joins.
-            Some(501) if self.visit.as_ref().is_some_and(|v| v.room.sip_uri.is_some()) => {
+            Refusal::Unknown if self.visit.as_ref().is_some_and(|v| v.room.sip_uri.is_some()) => {
                 return self.on_admitted(cx, None);
             }
-            Some(code @ 500..) => {
-                return self.on_room_undecided(cx, &Cause::new(Failure::RoomRefused(code.into()), message));
+            Refusal::Unknown | Refusal::Other => {
+                let status = code.map_or(0, i32::from);
+                if status >= 500 {
+                    return self.on_room_undecided(cx, &Cause::new(Failure::RoomRefused(status), message));
+                }
+                Failure::RoomRefused(status)
             }
-            code => Failure::RoomRefused(code.map_or(0, i32::from)),
         };
         self.fail_visit(cx, &Cause::new(failure, message));
+    }
+
+    /// What a refusal means. Who gave no password cannot have given a wrong one.
+    fn refusal(&self, code: Option<u16>, message: &str, body: &Body) -> Refusal {
+        let meeting = self.visit.as_ref().is_some_and(|visit| match visit.origin {
+            Origin::Configured(i) => self.rooms.is_meeting(i),
+            Origin::Invited { .. } | Origin::Asked => false,
+        });
+        let refusal = Refusal::of(&self.config.qss.codes, code, message, body);
+        if refusal == Refusal::WrongPassword && !meeting { Refusal::Other } else { refusal }
+    }
+
+    /// The room is not tried again before its meeting begins. The wall clock may be wrong, and the meeting be moved, so
+    /// it is asked for now and then all the same.
+    fn wait_for_meeting(&mut self, cx: &Cx<'_>, valid_since_ms: Option<u64>) {
+        let (Some(since), Some(Visit { origin: Origin::Configured(i), .. })) = (valid_since_ms, &self.visit) else {
+            return;
+        };
+        let wait = Span::from_millis(since.saturating_sub(cx.wall.0)).min(self.config.qss.meeting_retry);
+        if let Some(entry) = self.rooms.entries.get_mut(*i) {
+            entry.not_before = Some(cx.now + wait);
+        }
     }
 
     /// The QSS does not say whether we may be in the room. A call that is up waits for its word, within the grace.
@@ -222,7 +264,10 @@ impl Agent {
         let entry = self.rooms.entries.get_mut(i)?;
         entry.pause = match pace {
             Pace::Normal => Pause::Until(entry.backoff.next_with_floor(now, rng)),
-            Pace::Slow => Pause::Until(entry.backoff.slow(now, rng)),
+            Pace::Slow => match entry.not_before.take() {
+                Some(at) => Pause::Until(at.max(entry.backoff.next_with_floor(now, rng))),
+                None => Pause::Until(entry.backoff.slow(now, rng)),
+            },
             Pace::Never => {
                 entry.hold = Hold::Off;
                 Pause::Barred

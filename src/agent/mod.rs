@@ -239,7 +239,7 @@ impl Agent {
         }
     }
 
-    /// `wall` is only written into events, never used to decide.
+    /// `wall` is written into events, and says how long a meeting is not asked for; nothing else is decided by it.
     pub fn handle(&mut self, now: Time, wall: WallTime, input: Input<'_>, out: &mut Outbox) {
         if self.phase == Phase::Gone {
             return;

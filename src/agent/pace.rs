@@ -16,10 +16,16 @@ impl Pace {
     pub(super) fn after(failure: Failure) -> Pace {
         match failure {
             // A password that was refused is refused again, and servers lock out who insists.
-            Failure::RoomExpelled | Failure::RoomDestroyed | Failure::HungUp | Failure::SipAuthFailed => Pace::Never,
-            Failure::RoomForbidden | Failure::RoomNotFound | Failure::RoomWithoutSipUri | Failure::SipBadUri => {
-                Pace::Slow
-            }
+            Failure::RoomExpelled
+            | Failure::RoomDestroyed
+            | Failure::RoomWrongPassword
+            | Failure::HungUp
+            | Failure::SipAuthFailed => Pace::Never,
+            Failure::RoomForbidden
+            | Failure::RoomNotFound
+            | Failure::RoomTooEarly
+            | Failure::RoomWithoutSipUri
+            | Failure::SipBadUri => Pace::Slow,
             Failure::QssNotConfigured
             | Failure::DnsFailed
             | Failure::ConnectionRefused
@@ -37,6 +43,7 @@ impl Pace {
             | Failure::RegisterRefused(_)
             | Failure::RegisterTimedOut
             | Failure::RoomRefused(_)
+            | Failure::RoomFull
             | Failure::RoomTimedOut
             | Failure::QssLostTooLong
             | Failure::InviteDeclined(_)

@@ -50,6 +50,8 @@ pub(super) struct Entry {
     pub(super) created: Option<String>,
     pub(super) pause: Pause,
     pub(super) backoff: Backoff,
+    /// Its meeting does not begin before then.
+    pub(super) not_before: Option<Time>,
     /// Of the visits to this room, kept from one to the next.
     pub(super) hold: Hold,
 }
@@ -69,6 +71,7 @@ impl Rooms {
             created: None,
             pause: Pause::Ready,
             backoff: Backoff::new(config.sip.retry_min, config.sip.retry_max),
+            not_before: None,
             hold: Hold::Off,
         };
         let entries = config.rooms.iter().map(entry).collect();
@@ -164,8 +167,15 @@ impl Rooms {
     pub(super) fn is_direct(&self, i: usize) -> bool {
         match self.entries[i].config.target {
             RoomTarget::SipUri(_) => true,
-            RoomTarget::Id(_) | RoomTarget::Create => false,
+            RoomTarget::Id(_) | RoomTarget::Create | RoomTarget::Meeting { .. } | RoomTarget::QuickConference(_) => {
+                false
+            }
         }
+    }
+
+    /// Joined with a password.
+    pub(super) fn is_meeting(&self, i: usize) -> bool {
+        self.entries.get(i).is_some_and(|entry| matches!(entry.config.target, RoomTarget::Meeting { .. }))
     }
 
     /// Lifts every pause and bar of the room called `name`.
@@ -173,8 +183,8 @@ impl Rooms {
         let is_called = |e: &Entry| {
             e.config.name == name
                 || match &e.config.target {
-                    RoomTarget::Id(id) => id == name,
-                    RoomTarget::SipUri(uri) => uri == name,
+                    RoomTarget::Id(id) | RoomTarget::Meeting { id, .. } => id == name,
+                    RoomTarget::SipUri(uri) | RoomTarget::QuickConference(uri) => uri == name,
                     RoomTarget::Create => false,
                 }
         };
@@ -233,6 +243,8 @@ impl Agent {
             RoomTarget::SipUri(uri) => room.sip_uri = Some(uri.clone()),
             RoomTarget::Id(id) => room.id = Some(id.clone()),
             RoomTarget::Create => room.id = entry.created.clone(),
+            // The answer says what the room is called.
+            RoomTarget::Meeting { .. } | RoomTarget::QuickConference(_) => {}
         }
         self.begin_visit(cx, name, Origin::Configured(i), room);
     }
@@ -243,7 +255,7 @@ impl Agent {
             (Origin::Configured(_) | Origin::Asked, Some(_)) => Some(Membership::Direct),
             (Origin::Called, _) => Some(Membership::Direct),
             (Origin::Invited { .. }, Some(_)) => Some(Membership::Admitted),
-            (_, None) => self.ask(cx, room.id.as_deref()).map(Membership::Asked),
+            (_, None) => self.ask_for(cx, &origin, room.id.as_deref()).map(Membership::Asked),
         };
         // A room that keeps failing is not dialled faster because another one failed in between.
         let (redial, hold) = match &origin {
@@ -262,6 +274,21 @@ impl Agent {
                 self.fail_visit(cx, &Failure::RoomWithoutSipUri.into());
             }
         }
+    }
+
+    /// Asks for the room of a visit: a meeting or quick conference as it is configured, any other by its id.
+    pub(super) fn ask_for(&mut self, cx: &mut Cx<'_>, origin: &Origin, id: Option<&str>) -> Option<Ticket> {
+        let names = &self.config.qss.names;
+        let target = match origin {
+            Origin::Configured(i) => self.rooms.entries.get(*i).map(|entry| &entry.config.target),
+            Origin::Invited { .. } | Origin::Asked => None,
+        };
+        let request = match target {
+            Some(RoomTarget::Meeting { id, password }) => message::join_meeting(names, id, password),
+            Some(RoomTarget::QuickConference(uri)) => message::join_quick_conference(names, uri),
+            Some(RoomTarget::Id(_) | RoomTarget::SipUri(_) | RoomTarget::Create) | None => return self.ask(cx, id),
+        }?;
+        self.with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
     }
 
     /// Sends joinRoom, or createRoom for a room that has no id yet.

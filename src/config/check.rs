@@ -149,20 +149,29 @@ impl<'a> Check<'a> {
         let have_qss = self.origins.contains_key("qss.url");
         let mut rooms = Vec::new();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        for RoomDraft { name, id, sip_uri, create, number, place } in drafts {
+        for RoomDraft { name, id, sip_uri, create, meeting, password, quick_conference, number, place } in drafts {
             let label = format!("[[room]] {number}");
-            let targets =
-                [id.map(RoomTarget::Id), sip_uri.map(RoomTarget::SipUri), create.then_some(RoomTarget::Create)];
+            if meeting.is_none() && !password.0.is_empty() {
+                let what = "password: only a meeting has one";
+                self.push(place.as_ref(), &label, Fault::Conflict(what.into()));
+            }
+            let targets = [
+                id.map(RoomTarget::Id),
+                sip_uri.map(RoomTarget::SipUri),
+                create.then_some(RoomTarget::Create),
+                meeting.map(|id| RoomTarget::Meeting { id, password }),
+                quick_conference.map(RoomTarget::QuickConference),
+            ];
             let mut targets = targets.into_iter().flatten();
             let target = match (targets.next(), targets.next()) {
                 (Some(target), None) => target,
                 (None, _) => {
-                    let what = "says no room; needed: one of id, sip_uri or create = true";
+                    let what = "says no room; needed: one of id, sip_uri, meeting, quick_conference or create = true";
                     self.push(place.as_ref(), &label, Fault::Missing(what.into()));
                     continue;
                 }
                 (Some(_), Some(_)) => {
-                    let what = "says more than one room; allowed: only one of id, sip_uri or create = true";
+                    let what = "says more than one room; allowed: only one of id, sip_uri, meeting, quick_conference or create = true";
                     self.push(place.as_ref(), &label, Fault::Conflict(what.into()));
                     continue;
                 }
@@ -171,6 +180,8 @@ impl<'a> Check<'a> {
                 RoomTarget::Id(id) => (id.clone(), true),
                 RoomTarget::SipUri(uri) => (uri.clone(), false),
                 RoomTarget::Create => ("new".to_owned(), true),
+                RoomTarget::Meeting { id, .. } => (id.clone(), true),
+                RoomTarget::QuickConference(uri) => (uri.clone(), true),
             };
             if needs_qss && !have_qss {
                 let what = "only a QSS can give this room: set qss.url, or dial a sip_uri";

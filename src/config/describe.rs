@@ -83,6 +83,13 @@ fn rooms(config: &Config, text: &mut String) {
             RoomTarget::Id(id) => format!("id = {}", super::value::quoted(id)),
             RoomTarget::SipUri(uri) => format!("sip_uri = {}", super::value::quoted(uri)),
             RoomTarget::Create => "create = true".to_owned(),
+            RoomTarget::Meeting { id, password } if password.0.is_empty() => {
+                format!("meeting = {}", super::value::quoted(id))
+            }
+            RoomTarget::Meeting { id, password } => {
+                format!("meeting = {}\npassword = \"{password:?}\"", super::value::quoted(id))
+            }
+            RoomTarget::QuickConference(uri) => format!("quick_conference = {}", super::value::quoted(uri)),
         };
         let _ = writeln!(text, "[[room]]\nname = {}\n{target}\n", super::value::quoted(&room.name));
     }

@@ -15,7 +15,7 @@
 use super::error::{Errors, Fault, MAX_PROBLEMS, Problem, nearest};
 use super::keys::{Key, ROOM, SECTIONS, Section, TOP};
 use super::value::found;
-use super::{Config, board, check};
+use super::{Config, Secret, board, check};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -105,6 +105,9 @@ pub(super) struct RoomDraft {
     pub(super) id: Option<String>,
     pub(super) sip_uri: Option<String>,
     pub(super) create: bool,
+    pub(super) meeting: Option<String>,
+    pub(super) password: Secret,
+    pub(super) quick_conference: Option<String>,
     /// Its place among the rooms, from 1, and in the file.
     pub(super) number: usize,
     pub(super) place: Option<Place>,

@@ -151,6 +151,12 @@ pub(super) static SECTIONS: &[Section] = &[
                 "A longer message of the QSS ends the connection.",
             ),
             key(
+                "meeting_retry_ms",
+                |d| &mut d.config.qss.meeting_retry,
+                Rule::Range(1_000, 86_400_000),
+                "A meeting that has not begun is asked for when it begins, and at least this often.",
+            ),
+            key(
                 "refuse_unknown",
                 |d| &mut d.config.qss.refuse_unknown,
                 Rule::Any,
@@ -536,6 +542,14 @@ pub(super) static ROOM: &[Key<RoomDraft>] = &[
         |r| &mut r.sip_uri,
         Rule::Text("sip:user@host[:port]", shape::sip_uri),
         "Dial this address directly, with or without a QSS.",
+    ),
+    key("meeting", |r| &mut r.meeting, WORD, "Join the meeting with this id; before it begins, wait for it."),
+    key("password", |r| &mut r.password, Rule::Any, "Password of the meeting."),
+    key(
+        "quick_conference",
+        |r| &mut r.quick_conference,
+        Rule::Text("wac-conf and 20 digits", shape::quick_conference),
+        "Join the quick conference with this URI; it need not exist before.",
     ),
     key("create", |r| &mut r.create, Rule::Any, "Ask the QSS for a new room at each start, and join that one."),
 ];

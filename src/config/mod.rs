@@ -73,6 +73,8 @@ pub struct Qss {
     pub max_message: usize,
     /// How long a call outlives the QSS session that led to it.
     pub call_grace: Span,
+    /// Most time until a meeting that has not begun is asked for again.
+    pub meeting_retry: Span,
     /// An unknown request of the server is refused with 501, or ignored.
     pub refuse_unknown: bool,
     pub names: QssNames,
@@ -94,6 +96,10 @@ pub enum RoomTarget {
     SipUri(String),
     /// Ask QSS for a new room at each start and join that one.
     Create,
+    /// Joined through QSS by the meeting's id; an empty password is none.
+    Meeting { id: String, password: Secret },
+    /// Joined through QSS by its URI, `wac-conf` and 20 digits; whoever comes first opens it.
+    QuickConference(String),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -270,6 +276,7 @@ impl Default for Config {
                 spread: Span::from_secs(10),
                 max_message: 262_144,
                 call_grace: Span::from_secs(30),
+                meeting_retry: Span::from_secs(600),
                 refuse_unknown: true,
                 names: QssNames::default(),
                 codes: QssCodes::default(),

@@ -82,7 +82,7 @@ impl Default for QssCodes {
             forbidden: words(&["403"]),
             not_found: words(&["404"]),
             too_early: words(&["425", "AccessBeforeTimeError"]),
-            wrong_password: words(&["401", "WrongPasswordError"]),
+            wrong_password: words(&["WrongPasswordError", "wrong password"]),
             room_full: words(&["486", "participantsLimit"]),
             unknown_request: words(&["501", "unknown request"]),
         }

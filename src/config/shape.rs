@@ -100,6 +100,16 @@ pub(super) fn device_id(text: &str) -> Result<(), &'static str> {
     if good { Ok(()) } else { Err("must be 1 to 64 letters, digits or . - _ :") }
 }
 
+/// `qss_quickconference`: what a QSS accepts as the URI of a quick conference.
+pub(super) fn quick_conference(text: &str) -> Result<(), &'static str> {
+    let digits = text.strip_prefix("wac-conf").unwrap_or_default();
+    if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(())
+    } else {
+        Err("must be wac-conf and 20 digits")
+    }
+}
+
 /// A word of the QSS wire that must not be empty.
 pub(super) fn word(text: &str) -> Result<(), &'static str> {
     if text.is_empty() { Err("must not be empty") } else { Ok(()) }

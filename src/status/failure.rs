@@ -163,6 +163,18 @@ failures! {
             "the QSS does not know the room",
             "`cancel` 404 of the QSS",
             "check the room id; the room may have been destroyed";
+        RoomTooEarly => "room_too_early",
+            "the meeting has not begun",
+            "`cancel` of the QSS, by qss.codes.too_early",
+            "nothing: the device enters when the meeting begins";
+        RoomWrongPassword => "room_wrong_password",
+            "the meeting's password is wrong",
+            "`cancel` of the QSS, by qss.codes.wrong_password",
+            "correct the room's password; `join` on the device lets it try again";
+        RoomFull => "room_full",
+            "the room has as many participants as it may",
+            "`cancel` of the QSS, by qss.codes.room_full",
+            "raise the room's limit of participants; the device tries again by itself";
         RoomRefused(status) => "room_refused",
             "the QSS refused the room",
             "its `cancel`; the code in `status`",

@@ -128,7 +128,8 @@ impl World {
         world
     }
 
-    fn start(&mut self) {
+    /// The process runs, in a world that a test has furnished first.
+    pub fn start(&mut self) {
         self.input(Input::Start { sip_port: 5070 });
         self.input(Input::Media(command::Event::Bound { rtp_port: 4000, rtcp_port: 4001 }));
     }

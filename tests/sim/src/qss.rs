@@ -16,6 +16,12 @@ pub enum Door {
     Revolving(u64),
 }
 
+pub struct Meeting {
+    pub password: String,
+    /// By the wall clock, milliseconds since the Unix epoch.
+    pub begins_ms: u64,
+}
+
 pub struct Qss {
     pub up: bool,
     /// Accepts the link, reads everything, says nothing.
@@ -27,6 +33,8 @@ pub struct Qss {
     pub rooms: BTreeMap<String, Value>,
     /// Put the room's fields beside `answer` instead of under `payload`.
     pub flat: bool,
+    /// Rooms that are meetings.
+    pub meetings: BTreeMap<String, Meeting>,
     /// Whom the device may invite: after how many milliseconds they decide, and how (200: they accept; 0: never).
     pub people: BTreeMap<String, (u64, u16)>,
     /// Invitations that are still pending for the device, as `getCurrentInvitations` tells them.
@@ -46,6 +54,7 @@ impl Default for Qss {
             refuse: BTreeMap::new(),
             rooms: BTreeMap::from([(ROOM.to_owned(), room(ROOM, SIP_URI))]),
             flat: false,
+            meetings: BTreeMap::new(),
             people: BTreeMap::new(),
             pending: Vec::new(),
             log: Vec::new(),
@@ -110,9 +119,26 @@ impl Qss {
         let reply = match (refusal, name) {
             (Some((code, message)), _) => cancel(name, id, code, message),
             (None, "invite") => return self.on_invite(link, id, payload),
+            (None, "joinRoom") if self.meetings.contains_key(payload["room"].as_str().unwrap_or_default()) => {
+                self.on_meeting(id, payload, now)
+            }
             (None, _) => self.reply(name, id, payload),
         };
         vec![(5, Delivery::Frame(link, reply.to_string()))]
+    }
+
+    fn on_meeting(&mut self, id: &Value, payload: &Value, now: Time) -> Value {
+        let name = "joinRoom";
+        let meeting = &self.meetings[payload["room"].as_str().unwrap_or_default()];
+        if meeting.begins_ms > crate::wall(now, 0).0 {
+            let mut refusal = cancel(name, id, 403, "AccessBeforeTimeError");
+            refusal["payload"] = json!({"validSince": meeting.begins_ms});
+            return refusal;
+        }
+        if !meeting.password.is_empty() && payload["password"] != meeting.password {
+            return cancel(name, id, 403, "WrongPasswordError");
+        }
+        self.reply(name, id, payload)
     }
 
     /// Somebody is invited and decides in their own time; whom nobody knows is not found.
@@ -146,6 +172,10 @@ impl Qss {
                     flat
                 }
                 Some(room) => answer(name, id, room.clone()),
+                None if wanted.starts_with("wac-conf") => {
+                    self.rooms.insert(wanted.to_owned(), room(wanted, SIP_URI));
+                    answer(name, id, self.rooms[wanted].clone())
+                }
                 None if wanted.starts_with("created") => cancel(name, id, 404, "no such room"),
                 None => cancel(name, id, 403, "user not included into ACL"),
             },

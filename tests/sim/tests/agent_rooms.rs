@@ -1,0 +1,128 @@
+//! Rooms of every kind, and what becomes of each refusal: its own cause, and its own way to be tried again.
+
+use qss_endpoint::config::{Config, RoomTarget, Secret};
+use sim::qss::Meeting;
+use sim::{ROOM, SIP_URI, World, config};
+
+const QUICK: &str = "wac-conf01234567890123456789";
+
+fn into(target: RoomTarget) -> Config {
+    let mut config = config();
+    config.rooms[0].target = target;
+    config
+}
+
+fn meeting(password: &str) -> Config {
+    into(RoomTarget::Meeting { id: "standup".into(), password: Secret(password.into()) })
+}
+
+/// A world with a meeting that begins in so many milliseconds.
+fn with_meeting(seed: u64, config: Config, begins_in_ms: u64) -> World {
+    let mut w = World::new(seed, config);
+    let begins_ms = 1_700_000_000_000 + w.now.as_millis() + begins_in_ms;
+    w.qss.rooms.insert("standup".into(), sim::qss::room(ROOM, SIP_URI));
+    w.qss.meetings.insert("standup".into(), Meeting { password: "open sesame".into(), begins_ms });
+    w.start();
+    w
+}
+
+#[test]
+fn a_meeting_is_joined_with_its_password_and_left_by_the_rooms_id() {
+    let mut w = with_meeting(1, meeting("open sesame"), 0);
+    w.run_until(5_000, |w| w.rung() == "playing");
+    let join = &w.qss.requests("joinRoom")[0]["payload"];
+    assert_eq!((&join["room"], &join["password"]), (&"standup".into(), &"open sesame".into()));
+    w.local("leave");
+    w.run(100);
+    assert_eq!(w.qss.requests("leaveRoom")[0]["payload"]["room"], ROOM);
+}
+
+#[test]
+fn a_meeting_is_asked_for_again_by_its_own_id_after_a_lost_session() {
+    let mut w = with_meeting(2, meeting("open sesame"), 0);
+    w.run_until(5_000, |w| w.rung() == "playing");
+    w.kill_qss(Some(qss_endpoint::agent::LinkErrorKind::Closed(1006)));
+    w.qss.up = true;
+    w.run(15_000);
+    assert_eq!((w.rung(), w.mixer.invites()), ("playing", 1));
+    let joins = w.qss.requests("joinRoom");
+    assert_eq!((joins.len(), &joins[1]["payload"]["password"]), (2, &"open sesame".into()));
+}
+
+#[test]
+fn a_meeting_that_has_not_begun_is_waited_for() {
+    let mut w = with_meeting(3, meeting("open sesame"), 300_000);
+    w.run(299_000);
+    assert_eq!(w.causes()[0], "room_too_early");
+    assert_eq!(w.qss.requests("joinRoom").len(), 1, "it said when it begins");
+    w.run_until(5_000, |w| w.rung() == "playing");
+}
+
+#[test]
+fn a_wrong_clock_delays_a_meeting_only_so_long() {
+    let mut config = meeting("open sesame");
+    config.qss.meeting_retry = qss_endpoint::time::Span::from_secs(60);
+    let mut w = World::new(4, config);
+    w.wall_error = -86_400_000;
+    let begins_ms = 1_700_000_000_000 + w.now.as_millis() + 30_000;
+    w.qss.rooms.insert("standup".into(), sim::qss::room(ROOM, SIP_URI));
+    w.qss.meetings.insert("standup".into(), Meeting { password: String::new(), begins_ms });
+    w.start();
+    w.run_until(70_000, |w| w.rung() == "playing");
+}
+
+#[test]
+fn a_wrong_password_is_not_said_twice_until_somebody_says_join() {
+    let mut w = with_meeting(5, meeting("guess"), 0);
+    w.run(3_600_000);
+    assert_eq!((w.qss.requests("joinRoom").len(), w.causes()[0]), (1, "room_wrong_password"));
+    w.local("join lobby");
+    w.run(1_000);
+    assert_eq!(w.qss.requests("joinRoom").len(), 2);
+}
+
+#[test]
+fn who_gave_no_password_is_not_barred_by_a_word_about_passwords() {
+    let mut w = World::new(6, config());
+    w.qss.refuse.insert("joinRoom".into(), (403, "WrongPasswordError"));
+    w.start();
+    w.run(60_000);
+    assert!(w.qss.requests("joinRoom").len() > 1);
+    w.qss.refuse.clear();
+    w.run_until(31_000, |w| w.rung() == "playing");
+}
+
+#[test]
+fn a_full_room_is_tried_again_more_and_more_slowly() {
+    let mut w = World::new(7, config());
+    w.qss.refuse.insert("joinRoom".into(), (486, "participantsLimit reached"));
+    w.start();
+    w.run(5_000);
+    let early = w.qss.requests("joinRoom").len();
+    w.run(295_000);
+    let all = w.qss.requests("joinRoom").len();
+    assert!(early >= 2 && all < 60 * early / 2, "{early} in 5 s, {all} in 5 min");
+    assert!(w.causes().iter().all(|cause| *cause == "room_full"));
+    w.qss.refuse.clear();
+    w.run_until(31_000, |w| w.rung() == "playing");
+}
+
+#[test]
+fn a_quick_conference_need_not_exist() {
+    let mut w = World::started(8, into(RoomTarget::QuickConference(QUICK.into())));
+    w.run_until(5_000, |w| w.rung() == "playing");
+    assert_eq!(w.qss.requests("joinRoom")[0]["payload"]["room"], QUICK);
+}
+
+#[test]
+fn the_words_and_codes_are_the_configured_ones() {
+    let mut config = meeting("open sesame");
+    config.qss.names.join_meeting = "getMeeting".into();
+    config.qss.names.meeting_key = "meetingId".into();
+    config.qss.codes.not_found = vec!["501".into()];
+    config.qss.codes.unknown_request = Vec::new();
+    let mut w = World::started(9, config);
+    w.run(1_000);
+    assert_eq!(w.qss.requests("getMeeting")[0]["payload"]["meetingId"], "standup");
+    assert_eq!(w.causes()[0], "room_not_found", "the simulated QSS says 501 to what it does not know");
+}
