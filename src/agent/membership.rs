@@ -194,7 +194,7 @@ impl Agent {
     fn refusal(&self, code: Option<u16>, message: &str, body: &Body) -> Refusal {
         let meeting = self.visit.as_ref().is_some_and(|visit| match visit.origin {
             Origin::Configured(i) => self.rooms.is_meeting(i),
-            Origin::Invited { .. } | Origin::Asked => false,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called => false,
         });
         let refusal = Refusal::of(&self.config.qss.codes, code, message, body);
         if refusal == Refusal::WrongPassword && !meeting { Refusal::Other } else { refusal }

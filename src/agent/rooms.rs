@@ -281,7 +281,7 @@ impl Agent {
         let names = &self.config.qss.names;
         let target = match origin {
             Origin::Configured(i) => self.rooms.entries.get(*i).map(|entry| &entry.config.target),
-            Origin::Invited { .. } | Origin::Asked => None,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called => None,
         };
         let request = match target {
             Some(RoomTarget::Meeting { id, password }) => message::join_meeting(names, id, password),
