@@ -44,10 +44,10 @@ impl Agent {
         if !self.config.status.room_events {
             return;
         }
+        let elsewhere = self.visit.as_ref().is_some_and(|visit| !self.reporter.told.is_about(visit));
         if let (None, Some(cause)) = (&self.visit, cause) {
             self.reporter.told.cause = Some(cause.clone());
         }
-        let elsewhere = self.visit.as_ref().is_some_and(|visit| !self.reporter.told.is_about(visit));
         if elsewhere {
             self.tell_streams_ended(cx, true, true);
             self.tell_status(cx, self.after_the_end());

@@ -52,15 +52,21 @@ impl Agent {
     pub(super) fn on_request(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, body: &Body) {
         match Meaning::of(&self.config.qss.names, name) {
             Meaning::Invite => self.on_invite(cx, name, id, body),
-            meaning @ (Meaning::Expelled | Meaning::Destroyed | Meaning::MuteRequest) => {
+            // As a request it asks us, as an event it tells what somebody did.
+            Meaning::MuteChange => {
+                self.with_session(cx, |session, _, out| session.answer(name, id, json!({}), out));
+                self.on_meaning(cx, Meaning::MuteRequest, body);
+            }
+            meaning @ (Meaning::Expelled
+            | Meaning::Destroyed
+            | Meaning::MuteRequest
+            | Meaning::Participant(_)
+            | Meaning::Participants
+            | Meaning::ActiveSpeaker) => {
                 self.with_session(cx, |session, _, out| session.answer(name, id, json!({}), out));
                 self.on_meaning(cx, meaning, body);
             }
             Meaning::InviteRequest
-            | Meaning::MuteChange
-            | Meaning::Participant(_)
-            | Meaning::Participants
-            | Meaning::ActiveSpeaker
             | Meaning::CallTransfer
             | Meaning::AttendedTransfer
             | Meaning::TransferError

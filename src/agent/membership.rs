@@ -32,7 +32,7 @@ impl Agent {
     }
 
     /// Proves an unproven membership.
-    fn ask_again(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn ask_again(&mut self, cx: &mut Cx<'_>) {
         let Some(Visit { membership: Membership::Unproven { until, .. }, room, origin, .. }) = &self.visit else {
             return;
         };
@@ -58,6 +58,7 @@ impl Agent {
         self.rooms.session_decided();
         let grace_ends = cx.now + self.config.qss.call_grace;
         if let Some(visit) = &mut self.visit {
+            visit.believed_muted = visit.believed_muted.filter(|muted| !muted);
             match visit.membership {
                 Membership::Direct => {}
                 Membership::Admitted => {
@@ -137,7 +138,9 @@ impl Agent {
 
     fn on_admitted(&mut self, cx: &mut Cx<'_>, described: Option<message::Room>) {
         let Some(visit) = &mut self.visit else { return };
-        if let Some(described) = described {
+        let mut users = Vec::new();
+        if let Some(mut described) = described {
+            users = std::mem::take(&mut described.participants);
             let known = std::mem::take(&mut visit.room);
             visit.room = message::Room {
                 id: described.id.clone().or(known.id),
@@ -162,6 +165,8 @@ impl Agent {
         if visit.room.sip_uri.is_none() {
             return self.fail_visit(cx, &Failure::RoomWithoutSipUri.into());
         }
+        self.on_described(cx, &users);
+        self.report_mute(cx);
         self.follow_room(cx);
     }
 
@@ -230,6 +235,7 @@ impl Agent {
         }
         self.end_leg(cx, cause);
         self.release_card(cx);
+        self.forget_participants(cx);
         let Some(visit) = self.visit.take() else { return };
         let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
         if let (Membership::Admitted, Some(id), false) = (visit.membership, &visit.room.id, out_already)

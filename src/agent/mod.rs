@@ -20,9 +20,9 @@
 //!
 //! * [`visit`]: what a visit is. * [`rooms`]: which room; [`pace`]: how soon again. * [`membership`]: join, leave, rejoin.
 //! * [`call`]: dial and hang up; [`offer`]: what is offered. * [`sound`]: what the media thread says.
-//! * [`invites`]: policy and races. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms.
-//! * [`local`]: the local socket. * [`hold`]: hold and resume. * [`report`]: facts to events; [`conference`]: the vendor's
-//!   room events out of them.
+//! * [`invites`]: policy and races. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
+//!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket.
+//! * [`hold`]: hold and resume. * [`report`]: facts to events; [`conference`]: the vendor's room events out of them.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
@@ -34,9 +34,11 @@ mod incoming;
 mod invites;
 mod local;
 mod membership;
+mod mute;
 mod notices;
 mod offer;
 mod pace;
+mod participants;
 mod report;
 mod rooms;
 mod sound;
@@ -51,6 +53,7 @@ use crate::sip::transport::{Flow, Route, Target};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, WallTime, soonest};
 use incoming::Ringing;
+use participants::Participants;
 use report::Reporter;
 use rooms::Rooms;
 use std::collections::VecDeque;
@@ -165,6 +168,7 @@ pub struct Agent {
     ringing: Option<Ringing>,
     /// Calls we have hung up and whose end the peer has not confirmed; the oldest is forgotten first.
     ending: VecDeque<CallId>,
+    participants: Participants,
     reporter: Reporter,
 }
 
@@ -232,6 +236,7 @@ impl Agent {
             },
             ringing: None,
             ending: VecDeque::new(),
+            participants: Participants::new(&config),
             reporter: Reporter::new(&config),
             phase: Phase::Asleep,
             rng,
@@ -277,7 +282,7 @@ impl Agent {
             }
         };
         let visit = self.visit.as_ref().and_then(|v| v.poll_timeout(self.config.rtp.dead_timeout));
-        let visit = soonest(visit, self.ringing_wakeup());
+        let visit = soonest(soonest(visit, self.ringing_wakeup()), self.participants.poll_timeout());
         soonest(soonest(own, visit), soonest(self.session.poll_timeout(), self.sip.poll_timeout()))
     }
 
@@ -288,6 +293,7 @@ impl Agent {
         self.rooms.handle_timeout(now);
         self.on_visit_timeout(cx);
         self.on_ringing_timeout(cx);
+        self.on_participants_timeout(cx);
         self.on_report_timeout(cx);
         if let Phase::Stopping { until, .. } = self.phase
             && until <= now

@@ -1,11 +1,9 @@
-//! What the QSS tells about rooms: expelled, destroyed, a wish that we mute.
+//! What the QSS tells about rooms: expelled, destroyed, who else is there, wishes of others.
 
 use super::{Agent, Cx, Phase};
-use crate::media::tone::Tone;
-use crate::qss::message::{Body, MuteRequest};
+use crate::qss::message::Body;
 use crate::qss::names::Meaning;
 use crate::status::conference::RoomEvent;
-use crate::status::event::{Kind, MutedBy};
 use crate::status::failure::Failure;
 
 impl Agent {
@@ -24,14 +22,14 @@ impl Agent {
             Meaning::MuteRequest => self.on_mute_request(cx, body),
             // An event invites nobody: it could not be answered.
             Meaning::Invite | Meaning::InviteRequest => {}
-            Meaning::MuteChange
-            | Meaning::Participant(_)
-            | Meaning::Participants
-            | Meaning::ActiveSpeaker
-            | Meaning::CallTransfer
-            | Meaning::AttendedTransfer
-            | Meaning::TransferError
-            | Meaning::Unknown => self.problem(cx, "qss_unknown_event"),
+            Meaning::MuteChange => self.on_mute_change(cx, body),
+            Meaning::Participant(implied) => self.on_participant(cx, body, implied),
+            Meaning::Participants => self.on_participants(cx, body),
+            // A device without a screen has no use for it.
+            Meaning::ActiveSpeaker => {}
+            Meaning::CallTransfer | Meaning::AttendedTransfer | Meaning::TransferError | Meaning::Unknown => {
+                self.problem(cx, "qss_unknown_event")
+            }
         }
     }
 
@@ -49,24 +47,5 @@ impl Agent {
             self.emit_room(cx, event, Some(failure.into()));
             self.fail_visit(cx, &failure.into());
         }
-    }
-
-    /// A remote mute is obeyed; a remote *unmute* is not: nobody opens a microphone from afar.
-    fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) {
-        let request = MuteRequest::read(body.fields());
-        let to_us = request.to.is_none_or(|to| to == self.config.qss.username);
-        if to_us && request.audio && request.muted {
-            self.set_muted(cx, true, MutedBy::Remote);
-        }
-    }
-
-    pub(super) fn set_muted(&mut self, cx: &mut Cx<'_>, muted: bool, by: MutedBy) {
-        if self.voice.muted == muted {
-            return;
-        }
-        self.voice.muted = muted;
-        self.media(cx, crate::media::command::Command::Mute(muted));
-        self.tone(cx, if muted { Tone::Muted } else { Tone::Unmuted });
-        self.emit(cx, Kind::Mute { muted, by }, None);
     }
 }

@@ -316,12 +316,15 @@ impl Agent {
             CardUse::Streaming(call) => self.voice.stats.as_ref().filter(|s| s.call == call.0),
             CardUse::Closed | CardUse::Opened => None,
         };
+        let (participants, participants_more) = self.participants.list();
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             since_ms: reporter.ladder.since().as_millis(),
             facts: fact_states(&reporter.ladder),
             muted: self.voice.muted,
             held: self.visit.as_ref().is_some_and(|visit| visit.hold == Hold::On),
+            participants,
+            participants_more,
             counters: Counters {
                 events_lost: reporter.backlog.lost_ever(),
                 problems: reporter.problems.counts().clone(),

@@ -264,8 +264,18 @@ impl Agent {
                 (Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max), Hold::Off)
             }
         };
-        let visit =
-            Visit { name, origin, room, membership: Membership::Direct, leg: Leg::Due, redial, hold, inquiry: None };
+        let visit = Visit {
+            name,
+            origin,
+            room,
+            membership: Membership::Direct,
+            leg: Leg::Due,
+            redial,
+            hold,
+            believed_muted: Some(false),
+            doubted: None,
+            inquiry: None,
+        };
         match membership {
             Some(membership) => self.visit = Some(Visit { membership, ..visit }),
             // No session, no join message configured, or too many requests: this room is not to be had now.

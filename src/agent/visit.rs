@@ -22,6 +22,10 @@ pub(super) struct Visit {
     pub(super) leg: Leg,
     pub(super) redial: Backoff,
     pub(super) hold: Hold,
+    /// What the QSS was told of our microphone in this room; `None`: it may have forgotten.
+    pub(super) believed_muted: Option<bool>,
+    /// When the QSS last said that we are not in the room, and was asked.
+    pub(super) doubted: Option<Time>,
     /// joinRoom is out once more, because the room may have moved to another mixer.
     pub(super) inquiry: Option<Ticket>,
 }

@@ -204,6 +204,20 @@ pub(super) static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "control",
+        doc: "What others in a room may do with the device.",
+        board: false,
+        keys: &[
+            key("remote_mute", |d| &mut d.config.control.remote_mute, Rule::Any, "They may mute it."),
+            key(
+                "remote_unmute",
+                |d| &mut d.config.control.remote_unmute,
+                Rule::Any,
+                "They may unmute it: whoever is in the room opens the microphone.",
+            ),
+        ],
+    },
+    Section {
         name: "sip",
         doc: "The call to the audiomixer.",
         board: false,
@@ -521,6 +535,18 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.status.room_events,
                 Rule::Any,
                 "Tell the room events of the vendor's SDK too (`participantAdded` and the like), besides the device's own.",
+            ),
+            key(
+                "participants",
+                |d| &mut d.config.status.participants,
+                Rule::Range(0, 1_000),
+                "So many participants of a room are kept by name; the others are counted.",
+            ),
+            key(
+                "participants_interval_ms",
+                |d| &mut d.config.status.participants_interval,
+                Rule::Range(10, 3_600_000),
+                "The list of participants is told at most this often, and at most 16 of its changes one by one.",
             ),
             key(
                 "page_spelling",

@@ -30,6 +30,7 @@ pub struct Config {
     /// Rooms to join by themselves, most wanted first. One at a time is in audio: there is one sound card.
     pub rooms: Vec<Room>,
     pub invites: Invites,
+    pub control: Control,
     pub sip: Sip,
     pub rtp: Rtp,
     pub codec: Codec,
@@ -110,6 +111,13 @@ pub struct Invites {
     pub busy_code: u16,
     /// An accepted invite ends the present call (true) or is refused with `busy_code` (false).
     pub replaces_call: bool,
+}
+
+/// What others in a room may do with the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Control {
+    pub remote_mute: bool,
+    pub remote_unmute: bool,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -239,6 +247,10 @@ pub struct Status {
     pub room_events: bool,
     /// `remoteStreamRemove`, as the vendor's page spells it; else `remoteStreamRemoved`, as its SDK does.
     pub page_spelling: bool,
+    /// Participants of a room kept by name.
+    pub participants: usize,
+    /// How often the list of participants is told at most.
+    pub participants_interval: Span,
 }
 
 /// A value that is never printed: its `Debug` is a mask.
@@ -283,6 +295,7 @@ impl Default for Config {
             },
             rooms: Vec::new(),
             invites: Invites { accept: Vec::new(), decline_code: 603, busy_code: 486, replaces_call: false },
+            control: Control { remote_mute: true, remote_unmute: false },
             sip: Sip {
                 bind: SocketAddr::new(unspecified, 0),
                 user: "endpoint".into(),
@@ -345,6 +358,8 @@ impl Default for Config {
                 heartbeat: Span::from_secs(300),
                 backlog: 256,
                 room_events: true,
+                participants: 64,
+                participants_interval: Span::from_secs(1),
                 page_spelling: true,
             },
         }

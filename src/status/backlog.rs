@@ -259,6 +259,8 @@ mod tests {
             facts: Vec::new(),
             muted: false,
             held: false,
+            participants: Vec::new(),
+            participants_more: 0,
             counters: Counters::default(),
             media: None,
         };

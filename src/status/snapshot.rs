@@ -2,6 +2,7 @@
 //! time.
 
 use crate::media::command::Stats;
+use crate::status::conference::Participant;
 use crate::status::failure::Cause;
 use crate::status::ladder::{Ladder, Rung};
 use serde::Serialize;
@@ -17,6 +18,9 @@ pub struct Snapshot {
     pub muted: bool,
     /// The call of the present room is on hold here.
     pub held: bool,
+    /// Who else is in the room, and how many more than are kept.
+    pub participants: Vec<Participant>,
+    pub participants_more: u64,
     pub counters: Counters,
     /// Of the running call.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -132,6 +132,11 @@ impl Watch {
         }
     }
 
+    /// By configuration the microphone may be opened from afar.
+    pub fn unmuted_from_afar(&mut self, allowed: bool) {
+        self.may_unmute |= allowed;
+    }
+
     /// The wish of a person to open the microphone has been fulfilled.
     pub fn unmuted(&mut self) {
         self.may_unmute = false;

@@ -30,15 +30,23 @@ fn media(w: &World) -> (bool, bool) {
 #[test]
 fn a_call_tells_the_vendors_events_from_beginning_to_end() {
     let mut w = World::playing(1, config());
-    let begun = ["status", "status", "localStreamAdded", "remoteStreamAdded", "remoteStreams"];
+    let begun = [
+        "status",
+        "participantAdded",
+        "remoteParticipants",
+        "status",
+        "localStreamAdded",
+        "remoteStreamAdded",
+        "remoteStreams",
+    ];
     let mut told = room_events(&w, 0);
     // Which packet is the first is chance.
-    told[2..].sort_unstable();
+    told[4..].sort_unstable();
     assert_eq!(told, begun);
     assert_eq!(statuses(&w), [(0, 1), (1, 2)]);
     let from = w.events.len();
     w.local("hangup");
-    let ended = ["localStreamRemoved", "remoteStreamRemove", "remoteStreams", "status", "status"];
+    let ended = ["remoteParticipants", "localStreamRemoved", "remoteStreamRemove", "remoteStreams", "status", "status"];
     assert_eq!(room_events(&w, from), ended);
     assert_eq!(statuses(&w)[2..], [(2, 3), (3, 0)]);
     let end = *w.events_of("status").last().expect("an end");
@@ -170,4 +178,125 @@ fn there_is_nothing_to_hold_without_a_room() {
     let mut w = World::playing(10, config());
     w.local("hangup");
     assert_eq!(w.local("hold on")["error"]["code"], "no_call");
+}
+
+// --- participants ------------------------------------------------------------------------------------------------------
+
+fn participant(w: &mut World, user: &str, status: &str) {
+    w.qss_says(&says("participant", &json!({"roomId": ROOM, "userId": user, "status": status})));
+}
+
+#[test]
+fn who_comes_goes_and_holds_is_told_one_by_one_and_as_a_map() {
+    let mut w = World::playing(11, config());
+    w.run(2_000);
+    let from = w.events.len();
+    participant(&mut w, "bob", "IN_CALL");
+    participant(&mut w, "bob", "HOLD");
+    participant(&mut w, "bob", "IN_CALL");
+    participant(&mut w, "lobby", "IN_CALL");
+    w.qss_says(&says("participant", &json!({"roomId": "another", "userId": "eve", "status": "IN_CALL"})));
+    w.qss_says(&says("mute", &json!({"roomId": ROOM, "userId": "bob", "muted": true})));
+    w.run(2_000);
+    participant(&mut w, "bob", "HOLD");
+    let told = [
+        "participantAdded",
+        "remoteParticipants",
+        "participantHold",
+        "participantUnhold",
+        "muteChange",
+        "participantHold",
+    ];
+    assert_eq!(room_events(&w, from)[..6], told, "the map is as it was told, so it is not told again");
+    let snapshot = w.local("status");
+    let here = json!([{"userId": "5da6", "state": "IN_CALL", "muted": false}, {"userId": "bob", "state": "HOLD", "muted": true}]);
+    assert_eq!(snapshot["participants"], here);
+    w.run(2_000);
+    let map = *w.events_of("remoteParticipants").last().expect("a map");
+    assert_eq!((&map["participants"]["bob"], &map["old"]["bob"]), (&json!("HOLD"), &json!("IN_CALL")));
+    participant(&mut w, "bob", "GONE");
+    assert_eq!(w.events_of("participantRemoved")[0]["userId"], "bob");
+    w.qss_says(&says("expelled", &json!({ "room": ROOM })));
+    assert_eq!(w.local("status")["participants"], json!([]), "and with the room everybody is gone");
+    assert_eq!(w.events_of("remoteParticipants").last().expect("a map")["participants"], json!({}));
+}
+
+#[test]
+fn ten_thousand_participants_are_a_number_and_a_handful_of_events() {
+    let mut w = World::playing(12, config());
+    w.run(2_000);
+    let from = w.events.len();
+    let users: Vec<_> = (0..10_000).map(|n| format!("user{n:05}")).collect();
+    w.qss_says(&says("participants", &json!({ "participants": users })));
+    for user in users.iter().take(2_000) {
+        w.qss_says(&says("participant", &json!({"userId": user, "status": "HOLD"})));
+    }
+    w.run(2_000);
+    let told = room_events(&w, from);
+    // 20 s of news.
+    assert!(told.len() < 22 * 17, "{} events", told.len());
+    let snapshot = w.local("status");
+    assert_eq!(snapshot["participants"].as_array().map(Vec::len), Some(64));
+    assert!(
+        snapshot["participants_more"].as_u64().is_some_and(|more| more >= 9_936),
+        "{}",
+        snapshot["participants_more"]
+    );
+    let folded: u64 = w.events_of("remoteParticipants").iter().filter_map(|e| e["folded"].as_u64()).sum();
+    assert!(folded >= 48, "what was not told one by one is counted: {folded}");
+}
+
+#[test]
+fn a_qss_that_says_we_are_gone_is_asked_and_its_refusal_counts() {
+    let mut w = World::playing(13, config());
+    participant(&mut w, "lobby", "GONE");
+    w.run(1_000);
+    assert_eq!((w.rung(), w.qss.requests("joinRoom").len()), ("playing", 2), "a late word about an earlier session");
+    w.run(20_000);
+    w.qss.refuse.insert("joinRoom".into(), (403, "user not included into ACL"));
+    for _ in 0..20 {
+        participant(&mut w, "lobby", "GONE");
+    }
+    w.run(1_000);
+    assert_eq!(w.qss.requests("joinRoom").len(), 3, "and not asked for each repetition");
+    assert!(w.causes().contains(&"room_forbidden"), "{:?}", w.causes());
+}
+
+// --- mute --------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn mute_is_reported_and_outlives_calls_and_sessions() {
+    let mut w = World::playing(14, config());
+    w.local("mute on");
+    let report = json!({"roomId": ROOM, "to": "lobby", "requestedBy": "lobby", "media": "audio", "muted": true});
+    assert_eq!(w.qss.requests("mute").iter().map(|r| &r["payload"]).collect::<Vec<_>>(), [&report]);
+    w.mixer_hangs_up();
+    w.run_until(10_000, |w| w.rung() == "playing" && w.mixer.invites() == 2);
+    assert!(w.voice.muted && w.qss.requests("mute").len() == 1);
+    w.kill_qss(Some(qss_endpoint::agent::LinkErrorKind::Closed(1012)));
+    w.qss.up = true;
+    w.run(60_000);
+    assert_eq!(w.qss.requests("mute").len(), 2, "the QSS may have forgotten");
+    w.local("mute off");
+    assert_eq!(w.qss.requests("mute")[2]["payload"]["muted"], false);
+}
+
+#[test]
+fn others_may_mute_us_but_unmute_us_only_by_configuration() {
+    for (remote_mute, remote_unmute) in [(true, false), (false, false), (true, true)] {
+        let mut config = config();
+        (config.control.remote_mute, config.control.remote_unmute) = (remote_mute, remote_unmute);
+        let mut w = World::playing(15, config);
+        let ask = |muted: bool| {
+            says("mute-request", &json!({"roomId": ROOM, "to": "lobby", "media": "audio", "muted": muted}))
+        };
+        w.qss_says(&ask(true));
+        assert_eq!(w.voice.muted, remote_mute);
+        w.watch.unmuted_from_afar(remote_unmute);
+        w.qss_says(&ask(false));
+        assert_eq!(w.voice.muted, remote_mute && !remote_unmute);
+        assert_eq!(w.qss.requests("mute").len(), usize::from(remote_mute) + usize::from(remote_unmute));
+        w.qss_says(&says("mute-request", &json!({"roomId": "another", "to": "lobby", "muted": true})));
+        assert_eq!(w.voice.muted, remote_mute && !remote_unmute, "not our room");
+    }
 }

@@ -1,0 +1,51 @@
+//! The microphone: muted here or from afar, and the QSS told of it. Mute belongs to the device, not to a call: it
+//! outlives every room.
+
+use super::visit::{Membership, Visit};
+use super::{Agent, Cx};
+use crate::media::command::Command;
+use crate::media::tone::Tone;
+use crate::qss::message::{self, Body, MuteRequest};
+use crate::status::event::{Kind, MutedBy};
+
+impl Agent {
+    /// A wish from afar. A mute is obeyed (`control.remote_mute`); an *unmute* is not, unless the configuration opens
+    /// the microphone to everyone in the room (`control.remote_unmute`).
+    pub(super) fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) {
+        let request = MuteRequest::read(body.fields());
+        let to_us = request.to.is_none_or(|to| to == self.config.qss.username);
+        let here = request.room.is_none() || self.is_ours(request.room.as_deref());
+        let control = &self.config.control;
+        let allowed = if request.muted { control.remote_mute } else { control.remote_unmute };
+        if to_us && here && request.audio && allowed {
+            self.set_muted(cx, request.muted, MutedBy::Remote);
+        }
+    }
+
+    pub(super) fn set_muted(&mut self, cx: &mut Cx<'_>, muted: bool, by: MutedBy) {
+        if self.voice.muted == muted {
+            return;
+        }
+        self.voice.muted = muted;
+        self.media(cx, Command::Mute(muted));
+        self.tone(cx, if muted { Tone::Muted } else { Tone::Unmuted });
+        self.emit(cx, Kind::Mute { muted, by }, None);
+        self.report_mute(cx);
+    }
+
+    /// Tells the QSS, and by it the others in the room, if they believe something else.
+    pub(super) fn report_mute(&mut self, cx: &mut Cx<'_>) {
+        let muted = self.voice.muted;
+        let Some(Visit { membership: Membership::Admitted, believed_muted, room, .. }) = &self.visit else { return };
+        let (Some(id), false) = (&room.id, *believed_muted == Some(muted)) else { return };
+        let request = message::report_mute(&self.config.qss.names, id, &self.config.qss.username, muted);
+        if let Some(request) = request
+            && self
+                .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
+                .is_some()
+            && let Some(visit) = &mut self.visit
+        {
+            visit.believed_muted = Some(muted);
+        }
+    }
+}
