@@ -18,6 +18,7 @@ use qss_endpoint::rtp::rtcp;
 use qss_endpoint::sdp::{Local, Negotiation};
 use qss_endpoint::sip::endpoint::{Endpoint, Outbox, Output};
 use qss_endpoint::sip::message;
+use qss_endpoint::sip::transport::stream::{Framer, MAX_BODY, MAX_HEAD, Piece};
 use qss_endpoint::sip::transport::{Flow, Route, Target};
 use qss_endpoint::srtp::{Entropy, Inbound, MAX_OVERHEAD, Outbound, Suite};
 use qss_endpoint::time::{Span, Time, WallTime};
@@ -31,6 +32,7 @@ pub(crate) type Body = fn(&[u8]);
 pub(crate) const ALL: &[(&str, Body)] = &[
     ("sip_message", sip_message),
     ("sip_dialog", sip_dialog),
+    ("sip_stream", sip_stream),
     ("sdp", sdp),
     ("rtp", rtp),
     ("rtcp", rtcp_packet),
@@ -42,6 +44,7 @@ pub(crate) const ALL: &[(&str, Body)] = &[
 ];
 
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5060);
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3));
 const US: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
 /// What was read is written so that it is read again, and nothing changes any more.
@@ -53,13 +56,47 @@ pub(crate) fn sip_message(data: &[u8]) {
     }
 }
 
+/// However a stream is cut on its way, the same comes out of it, and nothing of it is lost or made up. The first byte
+/// says into pieces of what length it is cut.
+pub(crate) fn sip_stream(data: &[u8]) {
+    let Some((step, stream)) = data.split_first() else { return };
+    let whole = cut(stream, stream.len().max(1));
+    assert_eq!(cut(stream, usize::from(*step).max(1)), whole, "pieces of {step}");
+    let messages: usize = whole.0.iter().map(Vec::len).sum();
+    assert!(messages <= stream.len(), "{messages} bytes of {}", stream.len());
+    for message in whole.0 {
+        assert!(message.len() <= MAX_HEAD + MAX_BODY && !message.starts_with(b"\r") && !message.starts_with(b"\n"));
+        let _ = message::parse(&message);
+    }
+}
+
+/// The messages of a stream that arrives in pieces, the number of line ends between them, and whether it broke.
+fn cut(stream: &[u8], step: usize) -> (Vec<Vec<u8>>, usize, bool) {
+    let (mut framer, mut messages, mut ends) = (Framer::default(), Vec::new(), 0);
+    for piece in stream.chunks(step) {
+        framer.push(piece);
+        loop {
+            match framer.cut() {
+                Ok(Some(Piece::Message(message))) => messages.push(message),
+                Ok(Some(Piece::Ping | Piece::Pong)) => ends += 1,
+                Ok(None) => break,
+                Err(_) => return (messages, ends, true),
+            }
+        }
+    }
+    (messages, ends, false)
+}
+
 /// A call against a peer that says anything at any time. The input is a script of steps, a line `---` between two; the
 /// first letter is the step:
 ///
 /// ```text
 /// c                 place a call            h   hang up             m   modify (hold, resume)
+/// C                 place a call over TCP   u   the connection asked for last stands    x   it is lost
+/// n                 the device has another address
 /// r                 answer what was asked to be resolved
 /// t500              500 ms pass, and the timers that are due fire
+/// sSIP/2.0 ...      bytes come by that connection, as they stand
 /// dSIP/2.0 ...      a datagram comes; line ends may be bare; $v $f $c $n stand for the Via value, From value, Call-ID
 ///                   and CSeq number of the last request that we sent, $t for the To value of our last response
 /// ```
@@ -68,7 +105,12 @@ pub(crate) fn sip_dialog(data: &[u8]) {
     for step in steps(data).take(64) {
         let (Some(letter), rest) = (step.first(), step.get(1..).unwrap_or_default()) else { continue };
         match letter {
-            b'c' => play.call(),
+            b'c' => play.call("sip:88826777033@192.0.2.1"),
+            b'C' => play.call("sip:88826777033@192.0.2.1;transport=tcp"),
+            b'u' => play.connected(),
+            b'x' => play.disconnected(),
+            b'n' => play.moved(),
+            b's' => play.stream(rest),
             b'h' => play.hang_up(),
             b'm' => play.modify(),
             b'r' => play.resolve(),
@@ -86,6 +128,9 @@ struct Play {
     out: Outbox,
     calls: Vec<qss_endpoint::sip::endpoint::CallId>,
     asked: Vec<Target>,
+    /// The one asked for last.
+    connection: Option<Flow>,
+    local: IpAddr,
     said: Said,
     held: bool,
 }
@@ -100,15 +145,40 @@ impl Play {
             out: Outbox::new(),
             calls: Vec::new(),
             asked: Vec::new(),
+            connection: None,
+            local: US,
             said: Said::default(),
             held: false,
         }
     }
 
-    fn call(&mut self) {
+    fn call(&mut self, uri: &str) {
         if self.calls.len() < 4 {
-            let uri = "sip:88826777033@192.0.2.1";
             self.calls.extend(self.endpoint.call(self.now, uri, local(true), &mut self.out));
+        }
+    }
+
+    fn connected(&mut self) {
+        if let Some(flow) = self.connection {
+            self.endpoint.handle_connected(self.now, flow, SocketAddr::new(self.local, 49_152), &mut self.out);
+        }
+    }
+
+    fn disconnected(&mut self) {
+        if let Some(flow) = self.connection {
+            self.endpoint.handle_disconnected(self.now, flow, "gone", &mut self.out);
+        }
+    }
+
+    fn moved(&mut self) {
+        self.local = if self.local == US { ELSEWHERE } else { US };
+        self.endpoint.handle_addresses_changed(self.now, &mut self.out);
+    }
+
+    fn stream(&mut self, template: &[u8]) {
+        if let Some(flow) = self.connection {
+            let bytes = self.said.fill(template);
+            self.endpoint.handle_received(self.now, flow, &bytes, &mut self.out);
         }
     }
 
@@ -127,7 +197,7 @@ impl Play {
 
     fn resolve(&mut self) {
         for target in std::mem::take(&mut self.asked) {
-            let route = Route { flow: Flow { transport: target.transport, remote: PEER }, local: US };
+            let route = Route { flow: Flow { transport: target.transport, remote: PEER }, local: self.local };
             self.endpoint.handle_route(self.now, &target, Ok(vec![route]), &mut self.out);
         }
     }
@@ -147,7 +217,7 @@ impl Play {
 
     fn datagram(&mut self, template: &[u8]) {
         let bytes = self.said.fill(template);
-        self.endpoint.handle_datagram(self.now, Flow::udp(PEER), &bytes, &mut self.out);
+        self.endpoint.handle_received(self.now, Flow::udp(PEER), &bytes, &mut self.out);
     }
 
     fn drain(&mut self) {
@@ -155,7 +225,8 @@ impl Play {
             match output {
                 Output::Send { bytes, .. } => self.said.sip(&bytes),
                 Output::Resolve(target) => self.asked.push(target),
-                Output::Event(_) => {}
+                Output::Connect { flow, .. } => self.connection = Some(flow),
+                Output::Disconnect { .. } | Output::Event(_) => {}
             }
         }
     }
@@ -173,6 +244,10 @@ struct Said {
 impl Said {
     fn sip(&mut self, bytes: &[u8]) {
         let head = String::from_utf8_lossy(bytes).into_owned();
+        // A keep-alive is all line ends.
+        if head.trim().is_empty() {
+            return;
+        }
         // A refusal of nonsense repeats the nonsense (RFC 3261 8.2.6.2).
         let refusal = ["SIP/2.0 400", "SIP/2.0 505"].iter().any(|start| head.starts_with(start));
         assert!(refusal || message::parse(bytes).is_ok(), "we sent {head}");
@@ -519,6 +594,8 @@ impl Device {
                 agent::Output::QssOpen
                 | agent::Output::QssPing
                 | agent::Output::QssClose
+                | agent::Output::SipConnect { .. }
+                | agent::Output::SipDisconnect { .. }
                 | agent::Output::Media(_)
                 | agent::Output::Exit => {}
             }

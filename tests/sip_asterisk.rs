@@ -78,7 +78,7 @@ impl Caller {
                         self.sent.push(String::from_utf8(bytes).unwrap());
                     }
                     Output::Event(event) => self.events.push(event),
-                    Output::Resolve(_) => {}
+                    Output::Resolve(_) | Output::Connect { .. } | Output::Disconnect { .. } => {}
                 }
             }
             if done(self) {
@@ -87,7 +87,7 @@ impl Caller {
             assert!(Instant::now() < end, "no {what}: {:?}\n{}", self.events, self.received.join("\n"));
             if let Ok((length, from)) = self.socket.recv_from(&mut datagram) {
                 self.received.push(String::from_utf8_lossy(&datagram[..length]).into_owned());
-                self.endpoint.handle_datagram(self.now(), Flow::udp(from), &datagram[..length], &mut self.out);
+                self.endpoint.handle_received(self.now(), Flow::udp(from), &datagram[..length], &mut self.out);
             }
             if self.endpoint.poll_timeout().is_some_and(|wakeup| wakeup.at <= self.now()) {
                 self.endpoint.handle_timeout(self.now(), &mut self.out);

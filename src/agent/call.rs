@@ -16,7 +16,7 @@ use crate::media::command::{Command, StreamParams};
 use crate::media::plan::{self, Plan};
 use crate::media::tone::Tone;
 use crate::sdp::Negotiated;
-use crate::sip::endpoint::{self, CallId, EndCause, Event as SipEvent};
+use crate::sip::endpoint::{self, CallId, EndCause, Event as SipEvent, RouteError};
 use crate::status::event::Attempt;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time};
@@ -323,6 +323,8 @@ impl Agent {
         for output in outputs {
             match output {
                 endpoint::Output::Send { flow, bytes } => cx.out.push_back(Output::SipSend { flow, bytes }),
+                endpoint::Output::Connect { flow, host } => cx.out.push_back(Output::SipConnect { flow, host }),
+                endpoint::Output::Disconnect { flow } => cx.out.push_back(Output::SipDisconnect { flow }),
                 endpoint::Output::Resolve(target) => cx.out.push_back(Output::Resolve(target)),
                 endpoint::Output::Event(event) => self.on_sip(cx, event),
             }
@@ -359,10 +361,11 @@ fn words_of(end: &EndCause) -> String {
     match end {
         EndCause::Remote { reason } => reason.clone().unwrap_or_default(),
         EndCause::Refused { status, reason } => format!("{status} {reason}"),
+        EndCause::Unroutable(RouteError::NoConnection(why)) => why.clone(),
         EndCause::Local
         | EndCause::Timeout
         | EndCause::NoAnswer
-        | EndCause::Unroutable(_)
+        | EndCause::Unroutable(RouteError::UnknownHost | RouteError::Unreachable)
         | EndCause::AuthenticationFailed
         | EndCause::NoCommonMedia => String::new(),
     }

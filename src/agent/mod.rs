@@ -57,6 +57,7 @@ use participants::Participants;
 use report::Reporter;
 use rooms::Rooms;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use visit::Visit;
 
 /// How long a stop waits for BYE, leaveRoom and unregister to be answered.
@@ -78,10 +79,23 @@ pub enum Input<'a> {
     QssAlive,
     /// The WebSocket is closed, or could not be opened.
     QssClosed(LinkError),
+    /// A datagram, a WebSocket message or bytes of a stream.
     Sip {
         flow: Flow,
         bytes: &'a [u8],
     },
+    /// The connection asked for stands; `local` is our end.
+    SipConnected {
+        flow: Flow,
+        local: SocketAddr,
+    },
+    /// A connection is lost, or could not be made; why, for people.
+    SipDisconnected {
+        flow: Flow,
+        why: &'a str,
+    },
+    /// The device may have other addresses than before.
+    AddressesChanged,
     Routed {
         target: &'a Target,
         routes: Result<Vec<Route>, RouteError>,
@@ -140,6 +154,15 @@ pub enum Output {
     SipSend {
         flow: Flow,
         bytes: Vec<u8>,
+    },
+    /// Connect to a SIP peer whose certificate has to bear `host`; answered by [`Input::SipConnected`] or
+    /// [`Input::SipDisconnected`].
+    SipConnect {
+        flow: Flow,
+        host: String,
+    },
+    SipDisconnect {
+        flow: Flow,
     },
     Resolve(Target),
     Media(command::Command),
@@ -262,7 +285,14 @@ impl Agent {
             // A server that pings proves nothing about what we have sent.
             Input::QssAlive => self.session.handle_alive(),
             Input::QssClosed(error) => self.with_session(cx, |session, now, out| session.closed(now, error, out)),
-            Input::Sip { flow, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_datagram(now, flow, bytes, out)),
+            Input::Sip { flow, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_received(now, flow, bytes, out)),
+            Input::SipConnected { flow, local } => {
+                self.with_sip(cx, |sip, now, out| sip.handle_connected(now, flow, local, out));
+            }
+            Input::SipDisconnected { flow, why } => {
+                self.with_sip(cx, |sip, now, out| sip.handle_disconnected(now, flow, why, out));
+            }
+            Input::AddressesChanged => self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out)),
             Input::Routed { target, routes } => {
                 self.with_sip(cx, |sip, now, out| sip.handle_route(now, target, routes, out));
             }

@@ -46,6 +46,9 @@ impl<'a> Check<'a> {
         let rooms = std::mem::take(&mut draft.rooms);
         draft.config.rooms = self.rooms(rooms);
         self.qss(&mut draft.config);
+        if let Some(ca_file) = draft.config.sip.ca_file.take() {
+            draft.config.sip.ca_file = self.ca_file("sip.ca_file", &ca_file);
+        }
         self.order(&draft.config);
         self.rtp_ports(draft.config.rtp.ports);
         self.purpose(&draft.config);
@@ -219,7 +222,7 @@ impl<'a> Check<'a> {
     fn qss(&mut self, config: &mut Config) {
         let qss = &mut config.qss;
         if let Some(ca_file) = qss.ca_file.take() {
-            qss.ca_file = self.ca_file(&ca_file);
+            qss.ca_file = self.ca_file("qss.ca_file", &ca_file);
         }
         self.names(&qss.names);
         let Some(url) = qss.url.as_deref() else { return };
@@ -246,16 +249,16 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn ca_file(&mut self, given: &Path) -> Option<PathBuf> {
-        let path = self.path("qss.ca_file", given)?;
+    fn ca_file(&mut self, key: &str, given: &Path) -> Option<PathBuf> {
+        let path = self.path(key, given)?;
         match self.source.read(&path) {
             Ok(read) if read.text.contains("-----BEGIN CERTIFICATE-----") => Some(path),
             Ok(_) => {
-                self.at("qss.ca_file", Fault::BadContent { path, why: "holds no PEM certificate" });
+                self.at(key, Fault::BadContent { path, why: "holds no PEM certificate" });
                 None
             }
             Err(why) => {
-                self.at("qss.ca_file", Fault::Unreadable { path, why });
+                self.at(key, Fault::Unreadable { path, why });
                 None
             }
         }

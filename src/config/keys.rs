@@ -30,7 +30,6 @@ const fn key<T>(name: &'static str, field: fn(&mut T) -> &mut dyn Field, rule: R
 }
 
 const URL: Rule = Rule::Text("ws://host[:port][/path] or wss://…", shape::qss_url);
-const HOST: Rule = Rule::Text("host or host:port", shape::host_port);
 const HOSTS: Rule = Rule::Pairs("host or host:port on both sides", shape::host_port, shape::host_port);
 const HEADERS: Rule = Rule::Pairs("header names and their values", shape::header_name, shape::header_value);
 const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
@@ -245,7 +244,61 @@ pub(super) static SECTIONS: &[Section] = &[
                 "Where requests for a host of a `sipUri` really go, since that name is often internal to a cluster. \
                  The request itself keeps the name.",
             ),
-            key("outbound_proxy", |d| &mut d.config.sip.outbound_proxy, HOST, "Send every request here instead."),
+            key(
+                "outbound_proxy",
+                |d| &mut d.config.sip.outbound_proxy,
+                Rule::Text("host or host:port, or a sip: URI", shape::proxy),
+                "Send every request here instead. A URI, such as `sip:proxy.example;transport=tls;lr`, also stands in \
+                 the Route header of new calls.",
+            ),
+            key(
+                "transport",
+                |d| &mut d.config.sip.transport,
+                Rule::Any,
+                "What carries requests to a URI without `;transport=`.",
+            ),
+            key(
+                "ca_file",
+                |d| &mut d.config.sip.ca_file,
+                Rule::Any,
+                "PEM file with the CA to trust for `tls` and `wss`, instead of the system's roots.",
+            ),
+            key(
+                "ws_path",
+                |d| &mut d.config.sip.ws_path,
+                Rule::Text("a path", shape::path),
+                "Path of the WebSocket, for `ws` and `wss`.",
+            ),
+            key(
+                "connect_timeout_ms",
+                |d| &mut d.config.sip.connect_timeout,
+                Rule::Range(100, 120_000),
+                "Longest time for a connection to come about, TLS and upgrade included. Then the next address is tried.",
+            ),
+            key(
+                "keepalive_ms",
+                |d| &mut d.config.sip.keepalive_interval,
+                Rule::ZeroOr(1_000, 3_600_000),
+                "Between two keep-alives while a call or a registration needs the way to the mixer; 0: none.",
+            ),
+            key(
+                "keepalive",
+                |d| &mut d.config.sip.keepalive,
+                Rule::Any,
+                "What a keep-alive is: empty lines, or an OPTIONS that has to be answered.",
+            ),
+            key(
+                "udp_limit_bytes",
+                |d| &mut d.config.sip.udp_limit,
+                Rule::ZeroOr(500, 65_000),
+                "A longer request goes over TCP instead of UDP, if the peer takes TCP (RFC 3261 18.1.1); 0: never.",
+            ),
+            key(
+                "rewrite_contact",
+                |d| &mut d.config.sip.rewrite_contact,
+                Rule::Any,
+                "Behind a NAT: give the address the mixer sees in Contact, once it has told.",
+            ),
             key(
                 "incoming",
                 |d| &mut d.config.sip.incoming,

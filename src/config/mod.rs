@@ -19,6 +19,7 @@ mod value;
 
 pub use names::{QssCodes, QssNames};
 
+use crate::sip::transport::Transport;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -130,7 +131,7 @@ pub struct Sip {
     pub password: Secret,
     /// `host` or `host:port` of a `sipUri` -> `host` or `host:port` to send to; the Request-URI stays as it was.
     pub host_map: Vec<(String, String)>,
-    /// Send every request here instead (`host[:port]`).
+    /// Send every request here instead: `host[:port]`, or a `sip:` URI, which then stands in Route as well.
     pub outbound_proxy: Option<String>,
     /// What becomes of calls to the device.
     pub incoming: Incoming,
@@ -140,6 +141,21 @@ pub struct Sip {
     pub peers: Vec<String>,
     /// How long a call that is accepted rings before it is answered.
     pub ring: Span,
+    /// What carries requests when a URI does not say.
+    pub transport: Transport,
+    /// PEM file of the CA to trust for TLS *instead of* the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// Path of the WebSocket (RFC 7118 names none).
+    pub ws_path: String,
+    /// Longest time for a connection to come about, TLS and upgrade included.
+    pub connect_timeout: Span,
+    /// Between keep-alives on each flow a call or a registration lives by; zero: none.
+    pub keepalive_interval: Span,
+    pub keepalive: Keepalive,
+    /// A longer request goes over TCP instead of UDP (RFC 3261 18.1.1); zero: never.
+    pub udp_limit: usize,
+    /// Give the address the peer sees us by in Contact, once it has told.
+    pub rewrite_contact: bool,
     /// RFC 3261 T1, T2 and T4.
     pub t1: Span,
     pub t2: Span,
@@ -154,6 +170,13 @@ pub struct Sip {
     pub retry_min: Span,
     pub retry_max: Span,
     pub user_agent: String,
+}
+
+/// What keeps a flow alive (RFC 5626 4.4.1, RFC 3261 11).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keepalive {
+    Crlf,
+    Options,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -308,6 +331,14 @@ impl Default for Config {
                 callers: Vec::new(),
                 peers: Vec::new(),
                 ring: Span::ZERO,
+                transport: Transport::Udp,
+                ca_file: None,
+                ws_path: "/ws".into(),
+                connect_timeout: Span::from_secs(5),
+                keepalive_interval: Span::from_secs(25),
+                keepalive: Keepalive::Crlf,
+                udp_limit: 1_300,
+                rewrite_contact: true,
                 t1: Span::from_millis(500),
                 t2: Span::from_secs(4),
                 t4: Span::from_secs(5),

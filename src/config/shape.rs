@@ -21,7 +21,7 @@ pub(super) fn qss_url(text: &str) -> Result<(), &'static str> {
 /// `sip:[user@]host[:port][;parameters]` (RFC 3261 19.1.1).
 pub(super) fn sip_uri(text: &str) -> Result<(), &'static str> {
     let Some(rest) = text.strip_prefix("sip:") else {
-        return Err("must begin with sip: (sips: would need TLS, which is not supported)");
+        return Err("must begin with sip: (for TLS add ;transport=tls)");
     };
     let rest = rest.split([';', '?']).next().unwrap_or_default();
     if !text.chars().all(|c| c.is_ascii_graphic() && !"<>\"".contains(c)) {
@@ -73,6 +73,17 @@ pub(super) fn host_port(text: &str) -> Result<(), &'static str> {
         Some(Ok(port)) if port > 0 => Ok(()),
         Some(_) => Err("after : a port from 1 to 65535 must follow"),
     }
+}
+
+/// `host`, `host:port`, or a `sip:` URI.
+pub(super) fn proxy(text: &str) -> Result<(), &'static str> {
+    if text.starts_with("sip:") { sip_uri(text) } else { host_port(text) }
+}
+
+/// The path of a URL (RFC 3986 3.3).
+pub(super) fn path(text: &str) -> Result<(), &'static str> {
+    let good = text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic() && !"#\"<>".contains(c));
+    if good { Ok(()) } else { Err("must begin with / and hold no spaces, quotes, < > or #") }
 }
 
 /// An ALSA PCM name that means the same card after the next boot.

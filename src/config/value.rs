@@ -4,7 +4,8 @@
 //! its [`Rule`]. Durations are whole milliseconds everywhere.
 
 use super::error::{Fault, excerpt, nearest};
-use super::{FecMode, Incoming, Secret};
+use super::{FecMode, Incoming, Keepalive, Secret};
+use crate::sip::transport::Transport;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -263,6 +264,16 @@ macro_rules! word_field {
 }
 
 word_field!(FecMode, "\"off\", \"on\" or \"auto\"", Off = "off", On = "on", Auto = "auto");
+word_field!(Keepalive, "\"crlf\" or \"options\"", Crlf = "crlf", Options = "options");
+word_field!(
+    Transport,
+    "\"udp\", \"tcp\", \"tls\", \"ws\" or \"wss\"",
+    Udp = "udp",
+    Tcp = "tcp",
+    Tls = "tls",
+    Ws = "ws",
+    Wss = "wss"
+);
 word_field!(Incoming, "\"refuse\" or \"accept\"", Refuse = "refuse", Accept = "accept");
 
 macro_rules! address_field {

@@ -10,6 +10,7 @@ pub mod queue;
 mod rtp_sockets;
 pub mod run;
 pub mod sip_socket;
+pub mod sip_transport;
 pub mod status_socket;
 #[allow(unsafe_code)]
 mod sys;

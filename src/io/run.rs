@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   WebSocket ──┐                       ┌── QssOpen/Send/Ping/Close → websocket::Link
-//!   SIP socket ─┤                       ├── SipSend → SipSocket     Resolve → routes()
+//!   SIP socket ─┤                       ├── SipSend → SipSocket, SipConnections     Resolve → routes()
 //!   media ──────┼→ Input → Agent → Output ── Media → MediaHandle (heapless queue + eventfd)
 //!   status ─────┤                       ├── Status, Reply → StatusSocket, standard output
 //!   signals ────┘                       └── Exit
@@ -13,6 +13,7 @@ use crate::agent::{Agent, Input, Outbox, Output};
 use crate::config::Config;
 use crate::io::media_thread::{Grant, MediaHandle, MediaThread, Privileges};
 use crate::io::sip_socket::{DATAGRAM, SipSocket, routes};
+use crate::io::sip_transport::{SipConnections, SipEvent};
 use crate::io::status_socket::StatusSocket;
 use crate::io::watchdog::Watchdog;
 use crate::io::websocket::{Link, LinkEvent};
@@ -20,7 +21,7 @@ use crate::io::{clock, sys};
 use crate::media::command::Command;
 use crate::random::Rng;
 use crate::sip::endpoint::RouteError;
-use crate::sip::transport::{Flow, Route, Target};
+use crate::sip::transport::{Flow, Route, Target, Transport};
 use std::fmt;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -64,6 +65,7 @@ struct Control {
     link: Link,
     sip: SipSocket,
     sip_address: std::net::SocketAddr,
+    connections: SipConnections,
     media: MediaHandle,
     media_ready: AsyncFd<OwnedFd>,
     routes: (mpsc::Sender<Routed>, mpsc::Receiver<Routed>),
@@ -84,6 +86,7 @@ impl Control {
         let bind = config.sip.bind;
         let sip = SipSocket::bind(bind).await.map_err(|error| RunError::SipSocket { bind, error })?;
         let sip_address = sip.local_address().map_err(RunError::System)?;
+        let connections = SipConnections::new(&config.sip);
         let status = match &config.status.socket {
             Some(path) => {
                 Some(StatusSocket::bind(path).map_err(|error| RunError::StatusSocket { path: path.clone(), error })?)
@@ -100,6 +103,7 @@ impl Control {
             link: Link::default(),
             sip,
             sip_address,
+            connections,
             media,
             media_ready,
             routes: mpsc::channel(8),
@@ -132,6 +136,11 @@ impl Control {
                 (length, from) = self.sip.receive(&mut datagram) => {
                     self.feed(Input::Sip { flow: Flow::udp(from), bytes: &datagram[..length] });
                 }
+                event = self.connections.next() => match event {
+                    SipEvent::Connected { flow, local } => self.feed(Input::SipConnected { flow, local }),
+                    SipEvent::Received { flow, bytes } => self.feed(Input::Sip { flow, bytes: &bytes }),
+                    SipEvent::Closed { flow, why } => self.feed(Input::SipDisconnected { flow, why: &why }),
+                },
                 event = self.link.next() => match event {
                     LinkEvent::Opened => self.feed(Input::QssOpened),
                     LinkEvent::Frame(text) => self.feed(Input::QssFrame(&text)),
@@ -193,7 +202,15 @@ impl Control {
                     Ok(())
                 }
                 Output::SipSend { flow, bytes } => {
-                    self.sip.send(flow.remote, &bytes);
+                    self.send_sip(flow, bytes);
+                    Ok(())
+                }
+                Output::SipConnect { flow, host } => {
+                    self.connections.open(flow, host);
+                    Ok(())
+                }
+                Output::SipDisconnect { flow } => {
+                    self.connections.close(flow);
                     Ok(())
                 }
                 Output::Resolve(target) => {
@@ -225,6 +242,20 @@ impl Control {
                 let (now, wall) = (clock::now(), clock::wall());
                 self.agent.handle(now, wall, Input::QssClosed(error), &mut self.outbox);
             }
+        }
+    }
+
+    fn send_sip(&mut self, flow: Flow, bytes: Vec<u8>) {
+        let sent = match flow.transport {
+            Transport::Udp => {
+                self.sip.send(flow.remote, &bytes);
+                Ok(())
+            }
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => self.connections.send(flow, bytes),
+        };
+        if sent.is_err() {
+            let why = "the peer takes nothing any more";
+            self.agent.handle(clock::now(), clock::wall(), Input::SipDisconnected { flow, why }, &mut self.outbox);
         }
     }
 

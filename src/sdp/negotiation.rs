@@ -43,6 +43,11 @@ impl Negotiation {
         self.local = local;
     }
 
+    /// The device has another address; it takes effect with the next offer or answer.
+    pub fn set_address(&mut self, address: IpAddr) {
+        self.address = address;
+    }
+
     pub fn local(&self) -> Local {
         self.local
     }

@@ -23,6 +23,7 @@ use super::endpoint::{CallId, EndCause, Event, Outbox, Output, RouteError};
 use super::incoming::{Acceptance, Invitation};
 use super::message::{Identity, Method, Name};
 use super::modify::Exchange;
+use super::moving::Reach;
 use super::prack::Early;
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
@@ -30,6 +31,7 @@ use super::transaction::{Answer, Notice, Purpose};
 use super::transport::{Route, Target};
 use crate::sdp::{self, Local, Negotiated, Negotiation};
 use crate::time::{Time, Wakeup, soonest};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub(super) struct Call {
@@ -54,10 +56,14 @@ pub(super) struct Plan {
 }
 
 pub(super) enum State {
-    /// The shell looks for a way to the host.
+    /// The shell looks for ways to the host, and connects.
     Routing {
         local: Local,
         give_up_at: Time,
+        /// Not tried yet, best first (RFC 3263 4.2).
+        ways: VecDeque<Route>,
+        /// The one that is being connected.
+        way: Option<Route>,
     },
     /// INVITE sent, nothing heard.
     Calling(Attempt),
@@ -109,6 +115,8 @@ pub(super) struct Attempt {
     pub(super) early: Vec<Early>,
     /// Media asked for while the offer was on its way.
     pub(super) next: Option<Local>,
+    /// Where else this target can be reached.
+    pub(super) ways: VecDeque<Route>,
 }
 
 /// A dialog that is being ended.
@@ -127,6 +135,7 @@ pub(super) struct Session {
     pub(super) media: Negotiated,
     pub(super) exchange: Exchange,
     pub(super) timer: SessionTimer,
+    pub(super) reach: Reach,
 }
 
 impl Call {
@@ -183,13 +192,23 @@ impl Call {
                 Purpose::Refresh => self.on_refresh_response(core, now, &answer, out),
                 Purpose::Bye => self.on_bye_response(core, now, &answer.response, out),
                 // A PRACK that is refused changes nothing: the INVITE's own final response decides (RFC 3262 4).
-                Purpose::Prack | Purpose::Cancel | Purpose::DropFork => {}
+                Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
             },
             Notice::TimedOut { user } => match user.purpose {
-                Purpose::Invite => self.on_invite_timeout(core, out),
+                Purpose::Invite => self.on_invite_lost(core, now, EndCause::Timeout, out),
                 Purpose::Reinvite | Purpose::Refresh => self.on_reinvite_timeout(core, now, out),
                 Purpose::Bye => self.on_bye_timeout(out),
-                Purpose::Prack | Purpose::Cancel | Purpose::DropFork => {}
+                Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
+            },
+            Notice::Failed { user } => match user.purpose {
+                Purpose::Invite => {
+                    let cause = EndCause::Unroutable(RouteError::NoConnection(core.last_loss.clone()));
+                    self.on_invite_lost(core, now, cause, out);
+                }
+                Purpose::Reinvite => self.on_reinvite_lost(now),
+                Purpose::Refresh => self.on_refresh_lost(now),
+                Purpose::Bye => self.on_bye_timeout(out),
+                Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
             },
             Notice::Unacknowledged { .. } => self.on_unacknowledged(core, now, out),
         }
@@ -239,19 +258,23 @@ impl Call {
         core: &mut Core,
         now: Time,
         target: &Target,
-        route: &Result<Route, RouteError>,
+        routes: &Result<Vec<Route>, RouteError>,
         out: &mut Outbox,
     ) {
         let leg = match &mut self.state {
             State::Routing { .. } => {
-                if self.plan.hop.target() == target {
-                    self.on_first_route(core, now, route, out);
+                if self.plan.hop.target() == target && !self.is_connecting() {
+                    self.on_first_routes(core, now, routes, out);
                 }
                 return;
             }
             State::Arriving(_) => {
                 if self.plan.hop.target() == target {
-                    self.on_way_back(core, now, route, out);
+                    let route = routes
+                        .as_ref()
+                        .map_err(Clone::clone)
+                        .and_then(|routes| routes.first().copied().ok_or(RouteError::Unreachable));
+                    self.on_way_back(core, now, &route, out);
                 }
                 return;
             }
@@ -264,8 +287,12 @@ impl Call {
             | State::Ringing(..)
             | State::Over => return,
         };
-        if let (Some(_), Ok(route)) = (leg.moving.take_if(|moving| moving == target), route) {
+        let Some(route) = routes.iter().flatten().next() else { return };
+        if leg.moving.take_if(|moving| moving == target).is_some() {
+            core.flows.open(now, route.flow, &target.host, out);
             leg.route.flow = route.flow;
+        } else if route.flow == leg.route.flow {
+            self.on_local_address(core, now, route.local, out);
         }
     }
 
@@ -279,7 +306,10 @@ impl Call {
             State::Arriving(invitation) | State::Ringing(invitation, _) => {
                 Some(Wakeup::new(invitation.give_up_at, "sip: INVITE undecided"))
             }
-            State::Confirmed(session) => soonest(session.exchange.poll_timeout(), session.timer.poll_timeout()),
+            State::Confirmed(session) => {
+                let exchange = soonest(session.exchange.poll_timeout(), session.reach.poll_timeout());
+                soonest(exchange, session.timer.poll_timeout())
+            }
             State::Accepting(_) | State::Abandoning { .. } | State::Leaving(_) | State::Over => None,
         }
     }
@@ -294,6 +324,7 @@ impl Call {
             State::Cancelling { .. } => self.on_cancel_timeout(core, now, out),
             State::Confirmed(_) => {
                 self.offer_again(core, now, out);
+                self.connect_again(core, now, out);
                 self.on_session_timeout(core, now, out);
             }
             State::Arriving(_) | State::Ringing(..) => self.on_undecided(core, now, out),
@@ -338,7 +369,7 @@ pub(super) fn acknowledge(core: &mut Core, dialog: &Dialog, route: Route, answer
             ack.headers.push(name.clone(), value);
         }
     }
-    core.stamp(&mut ack, route.local);
+    core.stamp(&mut ack, route);
     let branch = answer.identity.via.branch().unwrap_or_default();
     core.transactions.acknowledge(branch, dialog.remote_tag(), ack.to_bytes(), route.flow, out);
 }

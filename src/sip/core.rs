@@ -5,22 +5,34 @@ use super::message::name_addr::{NameAddr, quote};
 use super::message::uri::{Uri, bracketed_ip, escape_user, parse_host_port};
 use super::message::via::{MAGIC_COOKIE, Via};
 use super::message::{Identity, Method, Name, Refusal, Request, Response};
-use super::transaction::{Timing, Transactions, User};
+use super::transaction::{Timing, Transactions, User, change_transport};
+use super::transport::flows::Flows;
 use super::transport::{Flow, Route, Target, Transport};
 use crate::config;
 use crate::random::Rng;
 use crate::time::{Span, Time};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 pub(super) struct Core {
     pub(super) config: config::Sip,
     pub(super) rng: Rng,
     pub(super) transactions: Transactions,
+    pub(super) flows: Flows,
+    /// Why the last connection was lost or did not come about, for people.
+    pub(super) last_loss: String,
+    /// Stands for us where no address does (RFC 7118 5: WebSocket clients have none).
+    nowhere: String,
+    /// Peers that took no TCP, and until when that is believed.
+    udp_only: BTreeMap<SocketAddr, Time>,
     /// Port of our socket.
     pub(super) port: u16,
     pub(super) refreshes: Refreshes,
 }
 
+/// How long a peer that refused TCP is not asked again, and of how many that is remembered.
+const UDP_ONLY: Span = Span::from_secs(600);
+const MAX_UDP_ONLY: usize = 16;
 /// Methods we answer with more than 405.
 pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
 /// Extensions we know: RFC 3262 and RFC 4028.
@@ -64,21 +76,42 @@ pub(super) enum NextHop {
 }
 
 impl Core {
-    pub(super) fn new(config: &config::Sip, rng: Rng) -> Core {
+    pub(super) fn new(config: &config::Sip, mut rng: Rng) -> Core {
         let some = |span: Span| if span == Span::ZERO { Span::from_millis(1) } else { span };
         let timing = Timing { t1: some(config.t1), t2: some(config.t2), t4: config.t4 };
         let transactions = Transactions::new(timing);
         let refreshes = Refreshes::default();
-        Core { config: config.clone(), rng, transactions, port: config.bind.port(), refreshes }
+        Core {
+            config: config.clone(),
+            nowhere: format!("{}.invalid", rng.hex(6)),
+            rng,
+            transactions,
+            flows: Flows::new(config),
+            last_loss: String::new(),
+            udp_only: BTreeMap::new(),
+            port: config.bind.port(),
+            refreshes,
+        }
     }
 
     /// Proxy first, then the host map by `host:port` and by `host`, then the host itself. The Request-URI is not changed.
     pub(super) fn hop(&self, uri: &Uri) -> Hop {
-        let transport = Transport::Udp;
-        let target = |host, port| Target { host, port, transport };
-        if let Some((host, port)) = self.config.outbound_proxy.as_deref().and_then(host_port) {
-            return Hop::Proxy(target(host, port));
+        self.hop_by(uri, self.config.transport)
+    }
+
+    /// [`hop`](Core::hop), by `transport` when the URI names none.
+    fn hop_by(&self, uri: &Uri, transport: Transport) -> Hop {
+        let named = |uri: &Uri| uri.params.value("transport").and_then(Transport::of);
+        if let Some(proxy) = self.config.outbound_proxy.as_deref() {
+            let uri = Uri::parse(proxy).ok();
+            let transport = uri.as_ref().and_then(named).unwrap_or(self.config.transport);
+            let place = uri.map(|uri| (uri.host, uri.port)).or_else(|| host_port(proxy));
+            if let Some((host, port)) = place {
+                return Hop::Proxy(Target { host, port, transport });
+            }
         }
+        let transport = named(uri).unwrap_or(transport);
+        let target = |host, port| Target { host, port, transport };
         let entry = |wanted: Option<u16>| {
             self.config.host_map.iter().find_map(|(from, to)| {
                 let (host, from_port) = host_port(from)?;
@@ -94,12 +127,16 @@ impl Core {
     /// Follows the Contact or Route `uri` of a dialog whose INVITE went to `first` (RFC 3261 12.2.1.1).
     pub(super) fn next_hop(&self, first: &Hop, uri: &str) -> NextHop {
         let Ok(uri) = Uri::parse(uri) else { return NextHop::Same };
-        match (first, self.hop(&uri)) {
+        // Deviation from RFC 3263 4.1: a URI without a transport means the one the dialog already has.
+        let transport = first.target().transport;
+        match (first, self.hop_by(&uri, transport)) {
             (_, Hop::Proxy(..)) => NextHop::Same,
+            // A WebSocket leads to one server, whatever addresses that server has (RFC 7118 5.5).
+            _ if matches!(transport, Transport::Ws | Transport::Wss) => NextHop::Same,
             // Deviation from 12.2.1.1: a host map stands for a network we are not in, and addresses of that network
             // which the map does not name cannot be reached. The element that answered can.
             (Hop::Mapped(..), Hop::Direct(..)) => NextHop::Same,
-            (first, hop) if *first == hop => NextHop::Same,
+            (first, hop) if first.target().is_same(hop.target()) => NextHop::Same,
             (_, Hop::Mapped(target) | Hop::Direct(target)) => match target.flow() {
                 Some(flow) => NextHop::At(flow),
                 None => NextHop::Named(target),
@@ -116,17 +153,42 @@ impl Core {
         }
     }
 
-    pub(super) fn contact(&self, local: IpAddr) -> String {
-        format!("<sip:{}@{}:{}>", escape_user(&self.config.user), bracketed_ip(local), self.port)
+    /// The Route of requests outside dialogs: the proxy, if it was given as a URI (RFC 3261 8.1.2).
+    pub(super) fn preloaded_route(&self) -> Option<String> {
+        let proxy = self.config.outbound_proxy.as_deref().filter(|proxy| Uri::is_sip(proxy))?;
+        Some(format!("<{proxy}>"))
+    }
+
+    /// Under which address the peer of `route` can send us requests.
+    pub(super) fn contact(&self, route: Route) -> String {
+        let transport = match route.flow.transport {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+            Transport::Ws | Transport::Wss => ";transport=ws",
+        };
+        let public = self.flows.public(route.flow).filter(|_| self.config.rewrite_contact);
+        let place = public.map_or_else(|| self.sent_by(route), |seen| seen.to_string());
+        format!("<sip:{}@{place}{transport}>", escape_user(&self.config.user))
+    }
+
+    /// Who we are to the peer of `route`, as host and port of Via.
+    fn sent_by(&self, route: Route) -> String {
+        let port = match route.flow.transport {
+            Transport::Udp => self.port,
+            Transport::Tcp | Transport::Tls => self.flows.local(route.flow).map_or(self.port, |local| local.port()),
+            Transport::Ws | Transport::Wss => return self.nowhere.clone(),
+        };
+        SocketAddr::new(route.local, port).to_string()
     }
 
     /// Completes a request of ours: Via with a new branch, which is returned, and who we are.
-    pub(super) fn stamp(&mut self, request: &mut Request, local: IpAddr) -> String {
+    pub(super) fn stamp(&mut self, request: &mut Request, route: Route) -> String {
         let branch = format!("{MAGIC_COOKIE}{}", self.rng.hex(12));
-        let via = format!("SIP/2.0/UDP {}:{};branch={branch};rport", bracketed_ip(local), self.port);
-        request.headers.push_front(Name::Via, via);
+        let (transport, sent_by) = (route.flow.transport.token(), self.sent_by(route));
+        request.headers.push_front(Name::Via, format!("SIP/2.0/{transport} {sent_by};branch={branch};rport"));
         if matches!(request.method, Method::Invite | Method::Update) {
-            request.headers.push(Name::Contact, self.contact(local));
+            request.headers.push(Name::Contact, self.contact(route));
             request.headers.push(Name::Allow, ALLOW);
             request.headers.push(Name::Supported, SUPPORTED);
         }
@@ -143,9 +205,40 @@ impl Core {
         user: User,
         out: &mut Outbox,
     ) -> String {
-        let branch = self.stamp(&mut request, route.local);
-        self.transactions.start(now, request, &branch, route, user, out);
+        let branch = self.stamp(&mut request, route);
+        let way = self.way(now, &mut request, route);
+        self.transactions.start(now, request, &branch, way, user, out);
         branch
+    }
+
+    /// RFC 3261 18.1.1: what is too long for a datagram goes over TCP, and by UDP all the same if there is no TCP.
+    fn way(&mut self, now: Time, request: &mut Request, route: Route) -> (Route, Option<Route>) {
+        let remote = route.flow.remote;
+        self.udp_only.retain(|_, until| *until > now);
+        let short = || self.config.udp_limit == 0 || request.to_bytes().len() <= self.config.udp_limit;
+        if route.flow.transport != Transport::Udp || self.udp_only.contains_key(&remote) || short() {
+            return (route, None);
+        }
+        change_transport(request, Transport::Tcp);
+        (Route { flow: Flow { transport: Transport::Tcp, remote }, ..route }, Some(route))
+    }
+
+    /// Nobody takes connections there: long requests go by UDP for a while.
+    pub(super) fn note_refusal(&mut self, now: Time, flow: Flow) {
+        if flow.transport == Transport::Tcp && self.udp_only.len() < MAX_UDP_ONLY {
+            self.udp_only.insert(flow.remote, now + UDP_ONLY);
+        }
+    }
+
+    /// How the peer sees us, from the topmost Via of an answer (RFC 3261 18.2.1, RFC 3581 4).
+    pub(super) fn learn_public(&mut self, route: Route, via: &Via) {
+        let received = via.params.value("received").and_then(|ip| ip.parse().ok());
+        let port = via.params.value("rport").and_then(|port| port.parse().ok());
+        let (Some(ip), Some(port)) = (received.or_else(|| via.host.parse().ok()), port) else { return };
+        let seen = SocketAddr::new(ip, port);
+        if !matches!(route.flow.transport, Transport::Ws | Transport::Wss) && seen.to_string() != self.sent_by(route) {
+            self.flows.learn_public(route.flow, seen);
+        }
     }
 
     /// A response to `incoming` with what RFC 3261 8.2.6.2 wants copied.

@@ -1,9 +1,11 @@
 //! The way into the SIP core: place a call, hang it up, feed datagrams and time.
 //!
 //! ```text
-//!   datagram -> message::parse -> Transactions --Notice--> Call (invite, cancel, bye, modify) -> Outbox
-//!                                     '-- new request --> its call, or an answer at once
+//!   bytes -> Flows -> message::parse -> Transactions --Notice--> Call (invite, cancel, bye, modify) -> Flows -> Outbox
+//!                                           '-- new request --> its call, or an answer at once
 //! ```
+//!
+//! Whatever is sent passes the flows last: what has no connection yet waits there until it stands.
 
 use super::bye;
 use super::call::{Call, acknowledge};
@@ -14,13 +16,14 @@ use super::invite::{self, media_type_is};
 use super::message::uri::Uri;
 use super::message::{self, Headers, Message, Method, Name, Request};
 use super::transaction::{Answer, Notice, Purpose, User};
+use super::transport::flows::Due;
 use super::transport::{Flow, Route, Target};
 use super::{cancel, options};
 use crate::config;
 use crate::random::Rng;
 use crate::sdp::{Local, Negotiated};
 use crate::time::{Time, Wakeup, soonest};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 /// Number of a call; never reused within a process.
@@ -31,6 +34,8 @@ pub struct CallId(pub u32);
 pub enum RouteError {
     UnknownHost,
     Unreachable,
+    /// No connection came about, or it was lost; why, for people.
+    NoConnection(String),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +43,16 @@ pub enum Output {
     Send {
         flow: Flow,
         bytes: Vec<u8>,
+    },
+    /// Connect; `host` is the name the peer's certificate has to bear. Answered by [`Endpoint::handle_connected`] or
+    /// [`Endpoint::handle_disconnected`].
+    Connect {
+        flow: Flow,
+        host: String,
+    },
+    /// Close the connection, or stop making it. Not answered.
+    Disconnect {
+        flow: Flow,
     },
     /// Find ways to a host (name or address literal); answered by [`Endpoint::handle_route`].
     Resolve(Target),
@@ -158,50 +173,95 @@ impl Endpoint {
     /// # Errors
     /// [`CallError::BadUri`]: nothing was started.
     pub fn call(&mut self, now: Time, target: &str, local: Local, out: &mut Outbox) -> Result<CallId, CallError> {
-        let id = CallId(self.next_call);
-        let call = Call::place(&mut self.core, now, id, target, local, out)?;
-        self.next_call += 1;
-        self.calls.insert(id, call);
-        Ok(id)
+        self.step(now, out, |endpoint, out| {
+            let id = CallId(endpoint.next_call);
+            let call = Call::place(&mut endpoint.core, now, id, target, local, out)?;
+            endpoint.next_call += 1;
+            endpoint.calls.insert(id, call);
+            Ok(id)
+        })
     }
 
     /// Ends a call in whatever state it is: nothing, CANCEL or BYE. [`Event::Ended`] follows, at once or later: at the
     /// latest 64 T1 after the last request went out (Timers B and F).
     pub fn hang_up(&mut self, now: Time, call: CallId, reason: Option<&str>, out: &mut Outbox) {
-        self.with_call(call, |call, core| call.hang_up(core, now, reason, out));
+        self.with_call(now, call, out, |call, core, out| call.hang_up(core, now, reason, out));
     }
 
     /// Lets an incoming call ring at its caller.
     pub fn ring(&mut self, now: Time, call: CallId, out: &mut Outbox) {
-        self.with_call(call, |call, core| call.ring(core, now, out));
+        self.with_call(now, call, out, |call, core, out| call.ring(core, now, out));
     }
 
     /// Accepts an incoming call: 200, and [`Event::Confirmed`] with its ACK. An offer without Opus is refused with 488.
     pub fn answer(&mut self, now: Time, call: CallId, local: Local, out: &mut Outbox) {
-        self.with_call(call, |call, core| call.accept_invite(core, now, local, out));
+        self.with_call(now, call, out, |call, core, out| call.accept_invite(core, now, local, out));
     }
 
     /// Turns an incoming call down with a final `status` of 400 to 699. [`Event::Ended`] follows at once.
     pub fn refuse(&mut self, now: Time, call: CallId, status: u16, out: &mut Outbox) {
         let status = status.clamp(400, 699);
-        self.with_call(call, |call, core| call.decline(core, now, status, EndCause::Local, out));
+        self.with_call(now, call, out, |call, core, out| call.decline(core, now, status, EndCause::Local, out));
     }
 
     /// Offers other media by re-INVITE (hold, unhold). [`Event::Modified`] follows if the peer accepts; if it refuses,
     /// nothing changes and nothing is said (RFC 3261 14.1).
     pub fn modify(&mut self, now: Time, call: CallId, local: Local, out: &mut Outbox) {
-        self.with_call(call, |call, core| call.modify(core, now, local, out));
+        self.with_call(now, call, out, |call, core, out| call.modify(core, now, local, out));
     }
 
-    pub fn handle_datagram(&mut self, now: Time, flow: Flow, bytes: &[u8], out: &mut Outbox) {
-        // Keep-alives: line ends (RFC 5626 4.4.1), or zeros, as some NAT helpers send.
-        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            return;
-        }
+    /// A datagram, a WebSocket message, or bytes of a stream, cut anywhere.
+    pub fn handle_received(&mut self, now: Time, flow: Flow, bytes: &[u8], out: &mut Outbox) {
+        self.step(now, out, |endpoint, out| match endpoint.core.flows.receive(now, flow, bytes, out) {
+            Ok(messages) => messages.iter().for_each(|message| endpoint.handle_message(now, flow, message, out)),
+            Err(_) => {
+                out.push_back(Output::Event(Event::Malformed { from: flow.remote, what: "stream_broken" }));
+                endpoint.lose(now, flow, "what arrived is no SIP", out);
+            }
+        });
+    }
+
+    /// The connection asked for stands; `local` is our end of it.
+    pub fn handle_connected(&mut self, now: Time, flow: Flow, local: SocketAddr, out: &mut Outbox) {
+        self.step(now, out, |endpoint, out| {
+            if endpoint.core.flows.on_connected(now, flow, local, out) {
+                let Endpoint { calls, core, .. } = endpoint;
+                calls.values_mut().for_each(|call| call.on_flow_up(core, now, flow, out));
+            }
+        });
+    }
+
+    /// A connection is lost, or could not be made: what waits for an answer by it has failed (RFC 3261 18.4).
+    pub fn handle_disconnected(&mut self, now: Time, flow: Flow, why: &str, out: &mut Outbox) {
+        self.step(now, out, |endpoint, out| {
+            why.clone_into(&mut endpoint.core.last_loss);
+            let made = endpoint.core.flows.local(flow).is_some();
+            if endpoint.core.flows.on_disconnected(flow) {
+                if !made {
+                    endpoint.core.note_refusal(now, flow);
+                }
+                endpoint.on_lost(now, flow, out);
+            }
+        });
+    }
+
+    /// The device may have other addresses than before. Calls whose way begins at another one now move there.
+    pub fn handle_addresses_changed(&mut self, now: Time, out: &mut Outbox) {
+        self.step(now, out, |endpoint, out| {
+            let mut flows = BTreeSet::new();
+            endpoint.calls.values().for_each(|call| call.flows_to_check(&mut flows));
+            out.extend(flows.into_iter().map(|flow| Output::Resolve(flow.target())));
+        });
+    }
+
+    fn handle_message(&mut self, now: Time, flow: Flow, bytes: &[u8], out: &mut Outbox) {
         match message::parse(bytes) {
             Ok(Message::Response { response, identity }) => {
                 let notice = self.core.transactions.handle_response(now, response, identity, out);
                 if let Some(notice) = notice {
+                    if let Notice::Answered { answer, .. } = &notice {
+                        self.core.learn_public(answer.route, &answer.identity.via);
+                    }
                     self.deliver(now, notice, out);
                 }
             }
@@ -216,7 +276,6 @@ impl Endpoint {
                 }
             }
         }
-        self.sweep();
     }
 
     /// The answer to [`Output::Resolve`], good for every call that waits for it: the ways, best first.
@@ -227,25 +286,43 @@ impl Endpoint {
         routes: Result<Vec<Route>, RouteError>,
         out: &mut Outbox,
     ) {
-        let route = routes.and_then(|routes| routes.first().copied().ok_or(RouteError::UnknownHost));
-        for call in self.calls.values_mut() {
-            call.on_route(&mut self.core, now, target, &route, out);
-        }
-        self.sweep();
+        self.step(now, out, |endpoint, out| {
+            // A connection from an address that is not ours any more leads nowhere, though nobody says so.
+            for Route { flow, local } in routes.iter().flatten() {
+                if endpoint.core.flows.local(*flow).is_some_and(|ours| ours.ip() != *local) {
+                    endpoint.lose(now, *flow, "the device has another address", out);
+                }
+            }
+            let Endpoint { calls, core, .. } = endpoint;
+            calls.values_mut().for_each(|call| call.on_route(core, now, target, &routes, out));
+        });
     }
 
     pub fn poll_timeout(&self) -> Option<Wakeup> {
-        self.calls.values().map(Call::poll_timeout).fold(self.core.transactions.poll_timeout(), soonest)
+        let core = soonest(self.core.transactions.poll_timeout(), self.core.flows.poll_timeout());
+        self.calls.values().map(Call::poll_timeout).fold(core, soonest)
     }
 
     pub fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
-        for notice in self.core.transactions.handle_timeout(now, out) {
-            self.deliver(now, notice, out);
-        }
-        for call in self.calls.values_mut() {
-            call.handle_timeout(&mut self.core, now, out);
-        }
-        self.sweep();
+        self.step(now, out, |endpoint, out| {
+            for due in endpoint.core.flows.handle_timeout(now, out) {
+                match due {
+                    Due::Lost(flow) => endpoint.lose(now, flow, "nobody answers", out),
+                    Due::Probe(flow) => {
+                        let Endpoint { calls, core, .. } = &mut *endpoint;
+                        let route = calls.values().filter_map(Call::lives_by).find(|route| route.flow == flow);
+                        route.iter().for_each(|route| options::probe(core, now, *route, out));
+                        out.push_back(Output::Resolve(flow.target()));
+                    }
+                    Due::Pinged(flow) => out.push_back(Output::Resolve(flow.target())),
+                }
+            }
+            for notice in endpoint.core.transactions.handle_timeout(now, out) {
+                endpoint.deliver(now, notice, out);
+            }
+            let Endpoint { calls, core, .. } = endpoint;
+            calls.values_mut().for_each(|call| call.handle_timeout(core, now, out));
+        });
         debug_assert!(self.poll_timeout().is_none_or(|next| next.at > now), "a fired timer is still set");
     }
 
@@ -260,11 +337,57 @@ impl Endpoint {
         self.calls.is_empty() && self.core.transactions.is_idle()
     }
 
-    fn with_call(&mut self, id: CallId, act: impl FnOnce(&mut Call, &mut Core)) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            act(call, &mut self.core);
-        }
+    fn with_call(
+        &mut self,
+        now: Time,
+        id: CallId,
+        out: &mut Outbox,
+        act: impl FnOnce(&mut Call, &mut Core, &mut Outbox),
+    ) {
+        self.step(now, out, |endpoint, out| {
+            if let Some(call) = endpoint.calls.get_mut(&id) {
+                act(call, &mut endpoint.core, out);
+            }
+        });
+    }
+
+    /// Does something, and then what follows from it: calls that are over go, flows carry what is to be sent.
+    fn step<R>(&mut self, now: Time, out: &mut Outbox, act: impl FnOnce(&mut Endpoint, &mut Outbox) -> R) -> R {
+        let mut outputs = Outbox::new();
+        let result = act(self, &mut outputs);
         self.sweep();
+        for output in outputs {
+            match output {
+                Output::Send { flow, bytes } => self.core.flows.send(now, flow, bytes, out),
+                output @ (Output::Connect { .. }
+                | Output::Disconnect { .. }
+                | Output::Resolve(_)
+                | Output::Event(_)) => {
+                    out.push_back(output);
+                }
+            }
+        }
+        let wanted = self.calls.values().filter_map(Call::lives_by).map(|route| route.flow).collect();
+        self.core.flows.settle(now, &wanted);
+        result
+    }
+
+    /// Gives a connection up, or the making of one.
+    fn lose(&mut self, now: Time, flow: Flow, why: &str, out: &mut Outbox) {
+        why.clone_into(&mut self.core.last_loss);
+        if self.core.flows.local(flow).is_none() {
+            self.core.note_refusal(now, flow);
+        }
+        self.core.flows.close(flow, out);
+        self.on_lost(now, flow, out);
+    }
+
+    fn on_lost(&mut self, now: Time, flow: Flow, out: &mut Outbox) {
+        for notice in self.core.transactions.handle_failure(now, flow, out) {
+            self.deliver(now, notice, out);
+        }
+        let Endpoint { calls, core, .. } = self;
+        calls.values_mut().for_each(|call| call.on_flow_lost(core, now, flow, out));
     }
 
     fn sweep(&mut self) {
@@ -277,7 +400,7 @@ impl Endpoint {
 
     fn deliver(&mut self, now: Time, notice: Notice, out: &mut Outbox) {
         let id = match &notice {
-            Notice::Answered { user, .. } | Notice::TimedOut { user } => user.call,
+            Notice::Answered { user, .. } | Notice::TimedOut { user } | Notice::Failed { user } => user.call,
             Notice::Unacknowledged { call } => *call,
         };
         match (self.calls.get_mut(&id), notice) {
@@ -285,7 +408,13 @@ impl Endpoint {
             (None, Notice::Answered { user, answer }) if answer.response.status / 100 == 2 => {
                 self.acknowledge_late(now, user, &answer, out);
             }
-            (None, Notice::Answered { .. } | Notice::TimedOut { .. } | Notice::Unacknowledged { .. }) => {}
+            (
+                None,
+                Notice::Answered { .. }
+                | Notice::TimedOut { .. }
+                | Notice::Failed { .. }
+                | Notice::Unacknowledged { .. },
+            ) => {}
         }
     }
 
@@ -297,7 +426,8 @@ impl Endpoint {
                 let dialog = Dialog::of_answer(answer);
                 acknowledge(&mut self.core, &dialog, answer.route, answer, out);
             }
-            Purpose::Bye | Purpose::Cancel | Purpose::DropFork | Purpose::Prack | Purpose::Refresh => {}
+            Purpose::Bye | Purpose::Cancel | Purpose::DropFork | Purpose::Prack | Purpose::Probe | Purpose::Refresh => {
+            }
         }
     }
 

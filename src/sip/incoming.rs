@@ -19,6 +19,7 @@ use super::invite::media_type_is;
 use super::message::name_addr::{NameAddr, unquote};
 use super::message::{Identity, Method, Name, Request, Response};
 use super::modify::{Exchange, refuse_interval};
+use super::moving::Reach;
 use super::prack;
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
@@ -137,7 +138,7 @@ impl Call {
             return;
         }
         let mut response = invitation.response(core, now, 180);
-        response.headers.push(Name::Contact, core.contact(route.local));
+        response.headers.push(Name::Contact, core.contact(*route));
         response.headers.push(Name::Allow, ALLOW);
         if prack::is_required(&invitation.request.headers) {
             let rseq = prack::first_rseq(&mut core.rng);
@@ -164,7 +165,7 @@ impl Call {
             },
         };
         let mut response = invitation.response(core, now, 200);
-        response.headers.push(Name::Contact, core.contact(route.local));
+        response.headers.push(Name::Contact, core.contact(route));
         response.headers.push(Name::Allow, ALLOW);
         let headers = &invitation.request.headers;
         let mut timer = SessionTimer::of_request(headers);
@@ -250,7 +251,14 @@ impl Call {
         match media.map_or_else(|| leg.media.accept_answer(&ack.body), Ok) {
             Ok(media) => {
                 out.push_back(Output::Event(Event::Confirmed { call: self.id, media }));
-                self.state = State::Confirmed(Session { leg, dialog, media, exchange: Exchange::Settled, timer });
+                self.state = State::Confirmed(Session {
+                    leg,
+                    dialog,
+                    media,
+                    exchange: Exchange::Settled,
+                    timer,
+                    reach: Reach::Here,
+                });
             }
             Err(error) => {
                 complain(error, leg.route.flow.remote, out);
@@ -296,7 +304,7 @@ impl Call {
                 }
                 invitation.dialog.refresh_target(&incoming.request.headers);
                 let mut response = core.response(incoming, 200);
-                response.headers.push(Name::Contact, core.contact(route.local));
+                response.headers.push(Name::Contact, core.contact(*route));
                 response.headers.push(Name::Allow, ALLOW);
                 core.respond(incoming, &response, None, out);
             }

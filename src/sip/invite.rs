@@ -10,13 +10,16 @@ use super::incoming::accepts_sdp;
 use super::message::uri::{Scheme, Uri};
 use super::message::{Method, Name, Request};
 use super::modify::Exchange;
+use super::moving::Reach;
 use super::prack::Early;
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Purpose, User};
 use super::transport::Route;
+use super::transport::flows::Access;
 use crate::sdp::{Local, Negotiation};
 use crate::time::Time;
+use std::collections::VecDeque;
 use std::mem;
 
 impl Call {
@@ -45,29 +48,76 @@ impl Call {
             tag: core.rng.hex(8),
             cseq: 0,
         };
-        Ok(Call { id, plan, state: State::Routing { local, give_up_at: now + core.config.invite_timeout } })
+        let give_up_at = now + core.config.invite_timeout;
+        Ok(Call { id, plan, state: State::Routing { local, give_up_at, ways: VecDeque::new(), way: None } })
     }
 
-    pub(super) fn on_first_route(
+    pub(super) fn on_first_routes(
         &mut self,
         core: &mut Core,
         now: Time,
-        route: &Result<Route, RouteError>,
+        routes: &Result<Vec<Route>, RouteError>,
         out: &mut Outbox,
     ) {
-        match (mem::replace(&mut self.state, State::Over), route) {
-            (State::Routing { local, give_up_at }, Ok(route)) => {
+        match (&mut self.state, routes) {
+            (State::Routing { ways, .. }, Ok(routes)) => {
+                *ways = routes.iter().copied().collect();
+                self.take_way(core, now, out);
+            }
+            (State::Routing { local, give_up_at, .. }, Err(error)) => {
+                let (local, give_up_at) = (*local, *give_up_at);
+                if !self.try_next(core, local, give_up_at, out) {
+                    self.end(EndCause::Unroutable(error.clone()), out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends the INVITE by the first way, at once or when its connection stands; no way left: the next target, or none.
+    /// `true`, so that a caller can say that something has happened.
+    pub(super) fn take_way(&mut self, core: &mut Core, now: Time, out: &mut Outbox) -> bool {
+        let State::Routing { ways, way, local, give_up_at } = &mut self.state else { return true };
+        let (local, give_up_at) = (*local, *give_up_at);
+        *way = ways.pop_front();
+        let Some(route) = *way else {
+            if !self.try_next(core, local, give_up_at, out) {
+                let why = core.last_loss.clone();
+                self.end(EndCause::Unroutable(RouteError::NoConnection(why)), out);
+            }
+            return true;
+        };
+        match core.flows.open(now, route.flow, &self.plan.hop.target().host, out) {
+            Access::Ready => self.on_way(core, now, out),
+            Access::Connecting => {}
+        }
+        true
+    }
+
+    /// The way stands: the INVITE goes out.
+    pub(super) fn on_way(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Routing { local, give_up_at, ways, way: Some(mut route) } => {
+                route.local = core.flows.local(route.flow).map_or(route.local, |local| local.ip());
                 let media = Negotiation::new(core.rng.next_u64(), route.local, local);
                 let credentials = Credentials::new(&core.config);
                 let terms = Terms::new(&core.config);
-                let leg = Leg { route: *route, moving: None, media, credentials, terms };
-                let attempt =
-                    Attempt { leg, branch: String::new(), refusals: 0, give_up_at, early: Vec::new(), next: None };
+                let leg = Leg { route, moving: None, media, credentials, terms };
+                let (branch, early) = (String::new(), Vec::new());
+                let attempt = Attempt { leg, branch, refusals: 0, give_up_at, early, next: None, ways };
                 self.send_invite(core, now, attempt, out);
             }
-            (State::Routing { local, give_up_at }, Err(_)) if self.try_next(core, local, give_up_at, out) => {}
-            (State::Routing { .. }, Err(error)) => self.end(EndCause::Unroutable(error.clone()), out),
-            (state, _) => self.state = state,
+            state @ (State::Routing { way: None, .. }
+            | State::Calling(_)
+            | State::Proceeding(_)
+            | State::Abandoning { .. }
+            | State::Cancelling { .. }
+            | State::Arriving(_)
+            | State::Ringing(..)
+            | State::Accepting(_)
+            | State::Confirmed(_)
+            | State::Leaving(_)
+            | State::Over) => self.state = state,
         }
     }
 
@@ -77,6 +127,9 @@ impl Call {
         let mut invite = Request::new(Method::Invite, target.clone());
         let headers = &mut invite.headers;
         headers.push(Name::MaxForwards, "70");
+        if let Some(proxy) = core.preloaded_route() {
+            headers.push(Name::Route, proxy);
+        }
         headers.push(Name::From, core.identity_value(attempt.leg.route.local, tag));
         headers.push(Name::To, format!("<{dialled}>"));
         headers.push(Name::CallId, call_id.clone());
@@ -126,6 +179,10 @@ impl Call {
                 }
                 if matches!(status, 300..=302) {
                     self.plan.targets.learn(&answer.response.headers);
+                }
+                // RFC 3263 4.3: this server cannot, another of the same name may.
+                if status == 503 && self.try_next_way(core, now, &attempt, out) {
+                    return;
                 }
                 // RFC 3261 8.1.3.4: a global refusal (6xx) speaks for all targets.
                 if status < 600 && self.try_next_after(core, &attempt, out) {
@@ -184,11 +241,12 @@ impl Call {
         }
     }
 
-    pub(super) fn on_invite_timeout(&mut self, core: &Core, out: &mut Outbox) {
+    /// Nobody answered, or `cause` says why nobody can: the next address, the next target, or the end.
+    pub(super) fn on_invite_lost(&mut self, core: &mut Core, now: Time, cause: EndCause, out: &mut Outbox) {
         match mem::replace(&mut self.state, State::Over) {
             State::Calling(attempt) | State::Proceeding(attempt) => {
-                if !self.try_next_after(core, &attempt, out) {
-                    self.end(EndCause::Timeout, out);
+                if !self.try_next_way(core, now, &attempt, out) && !self.try_next_after(core, &attempt, out) {
+                    self.end(cause, out);
                 }
             }
             State::Abandoning { cause, .. } | State::Cancelling { cause, .. } => self.end(cause, out),
@@ -214,7 +272,14 @@ impl Call {
             Ok(media) => {
                 out.push_back(Output::Event(Event::Confirmed { call: self.id, media }));
                 let timer = SessionTimer::of_answer(now, &answer.response.headers);
-                self.state = State::Confirmed(Session { leg, dialog, media, exchange: Exchange::Settled, timer });
+                self.state = State::Confirmed(Session {
+                    leg,
+                    dialog,
+                    media,
+                    exchange: Exchange::Settled,
+                    timer,
+                    reach: Reach::Here,
+                });
                 if let Some(local) = next {
                     self.modify(core, now, local, out);
                 }

@@ -2,8 +2,9 @@
 //!
 //! A packet trace names the file to open: [`endpoint`] sorts what arrives, `transaction` repeats and absorbs, `call`
 //! holds the states of one call, and each verb has its file for both directions: `invite`, `cancel`, `bye`, `modify`
-//! (re-INVITE, UPDATE), `prack`, `options`. `incoming` is for who calls us. `redirect` follows 3xx, `timer` keeps a call
-//! from outliving its peer, `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and writes.
+//! (re-INVITE, UPDATE), `prack`, `options`. `incoming` is for who calls us. [`transport`] is what carries messages, and
+//! `moving` what becomes of a call when that changes. `redirect` follows 3xx, `timer` keeps a call from outliving its
+//! peer, `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and writes.
 
 mod auth;
 mod bye;
@@ -16,6 +17,7 @@ mod incoming;
 mod invite;
 pub mod message;
 mod modify;
+mod moving;
 mod options;
 mod prack;
 mod redirect;

@@ -11,6 +11,7 @@ use super::endpoint::{Outbox, Output};
 use super::message::name_addr::NameAddr;
 use super::message::uri::{Scheme, Uri};
 use super::message::{Headers, Name};
+use super::transport::Transport;
 use crate::sdp::Local;
 use crate::time::Time;
 use std::collections::VecDeque;
@@ -61,8 +62,18 @@ impl Call {
         self.plan.hop = core.hop(&uri);
         self.plan.target = target;
         out.push_back(Output::Resolve(self.plan.hop.target().clone()));
-        self.state = State::Routing { local, give_up_at };
+        self.state = State::Routing { local, give_up_at, ways: VecDeque::new(), way: None };
         true
+    }
+
+    /// Turns to the next address of the same target (RFC 3263 4.3). `false`: there is none, and nothing has changed.
+    pub(super) fn try_next_way(&mut self, core: &mut Core, now: Time, attempt: &Attempt, out: &mut Outbox) -> bool {
+        if attempt.ways.is_empty() {
+            return false;
+        }
+        let (local, give_up_at) = (attempt.next.unwrap_or(attempt.leg.media.local()), attempt.give_up_at);
+        self.state = State::Routing { local, give_up_at, ways: attempt.ways.clone(), way: None };
+        self.take_way(core, now, out)
     }
 
     /// [`try_next`](Call::try_next) after an attempt that failed; what was asked for meanwhile is offered at once.
@@ -72,13 +83,13 @@ impl Call {
     }
 }
 
-/// A Contact as a target, and its `q` in thousandths (RFC 3261 20.10: 1 when there is none). One that wants another
+/// A Contact as a target, and its `q` in thousandths (RFC 3261 20.10: 1 when there is none). One that wants an unknown
 /// transport, headers of its own or another scheme is none of ours.
 fn contact(value: &str) -> Option<(u16, String)> {
     let contact = NameAddr::parse(value).ok()?;
     let uri = Uri::parse(&contact.uri).ok()?;
-    let udp = uri.params.value("transport").is_none_or(|transport| transport.eq_ignore_ascii_case("udp"));
+    let known = uri.params.value("transport").is_none_or(|transport| Transport::of(transport).is_some());
     let q = contact.params.value("q").and_then(|q| q.parse::<f32>().ok()).filter(|q| (0.0..=1.0).contains(q));
-    let ours = uri.scheme == Scheme::Sip && uri.headers.is_none() && udp;
+    let ours = uri.scheme == Scheme::Sip && uri.headers.is_none() && known;
     ours.then(|| ((q.unwrap_or(1.0) * 1_000.0) as u16, contact.uri))
 }

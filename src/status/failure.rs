@@ -401,7 +401,7 @@ impl From<&EndCause> for Failure {
             EndCause::Timeout => Failure::SipTimeout,
             EndCause::NoAnswer => Failure::SipNoAnswer,
             EndCause::Unroutable(RouteError::UnknownHost) => Failure::SipUnknownHost,
-            EndCause::Unroutable(RouteError::Unreachable) => Failure::SipUnreachable,
+            EndCause::Unroutable(RouteError::Unreachable | RouteError::NoConnection(_)) => Failure::SipUnreachable,
             EndCause::AuthenticationFailed => Failure::SipAuthFailed,
             EndCause::NoCommonMedia => Failure::SipNoCommonMedia,
         }

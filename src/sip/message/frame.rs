@@ -49,13 +49,18 @@ pub(super) fn cut(datagram: &[u8]) -> Result<Frame<'_>, Malformed> {
 
 /// The body by its Content-Length (RFC 3261 18.3): bytes beyond it are dropped, too few of them is an error.
 pub(super) fn body<'a>(headers: &Headers, rest: &'a [u8]) -> Result<&'a [u8], &'static str> {
+    let Some(length) = length(headers)? else { return Ok(rest) };
+    rest.get(..length).ok_or("body shorter than its Content-Length")
+}
+
+/// Content-Length, if there is one.
+pub(super) fn length(headers: &Headers) -> Result<Option<usize>, &'static str> {
     let mut lengths = headers.all(&Name::ContentLength);
-    let Some(first) = lengths.next() else { return Ok(rest) };
+    let Some(first) = lengths.next() else { return Ok(None) };
     if lengths.any(|other| other != first) {
         return Err("several Content-Lengths");
     }
-    let length: usize = super::number(first).ok_or("Content-Length is no number")?;
-    rest.get(..length).ok_or("body shorter than its Content-Length")
+    super::number(first).map(Some).ok_or("Content-Length is no number")
 }
 
 /// The line without its end; `rest` becomes what follows.

@@ -109,6 +109,17 @@ pub fn parse(datagram: &[u8]) -> Result<Message, Malformed> {
     }
 }
 
+/// The Content-Length of a head, which ends with its empty line: how a stream is cut (RFC 3261 18.3).
+///
+/// # Errors
+/// It is no number, or there are several different ones.
+pub fn content_length(head: &[u8]) -> Result<Option<usize>, &'static str> {
+    let frame = frame::cut(head).map_err(|malformed| malformed.what)?;
+    let lines = frame.lines.iter().flatten().filter_map(|line| wire::header(line).ok());
+    let headers: Headers = lines.filter(|(name, _)| *name == Name::ContentLength).collect();
+    frame::length(&headers)
+}
+
 fn check_request(request: &mut Request, body: &[u8]) -> Result<Identity, &'static str> {
     wire::request_uri(&request.uri)?;
     request.body = frame::body(&request.headers, body)?.to_vec();

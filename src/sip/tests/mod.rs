@@ -15,6 +15,7 @@ mod requests;
 mod routing;
 mod timers;
 mod torture;
+mod transport;
 
 use super::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output, RouteError};
 use super::message::{self, Identity, Message, Method, Name, Request};
@@ -42,6 +43,8 @@ struct World {
     now: Time,
     sent: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<Event>,
+    connects: VecDeque<(Flow, String)>,
+    disconnects: VecDeque<Flow>,
     resolves: VecDeque<(String, u16)>,
     /// Everything that was ever looked up.
     targets: Vec<Target>,
@@ -71,6 +74,8 @@ fn held() -> Local {
 fn config() -> config::Sip {
     let mut sip = config::Config::default().sip;
     sip.user = "device7".into();
+    // Tests of keep-alives switch them on.
+    sip.keepalive_interval = Span::ZERO;
     sip.display_name = "Room \"A\"".into();
     sip
 }
@@ -93,6 +98,8 @@ impl World {
             now: Time::from_millis(1_000),
             sent: VecDeque::new(),
             events: VecDeque::new(),
+            connects: VecDeque::new(),
+            disconnects: VecDeque::new(),
             resolves: VecDeque::new(),
             targets: Vec::new(),
         }
@@ -106,6 +113,8 @@ impl World {
                     self.resolves.push_back((target.host.clone(), target.port_or_default()));
                     self.targets.push(target);
                 }
+                Output::Connect { flow, host } => self.connects.push_back((flow, host)),
+                Output::Disconnect { flow } => self.disconnects.push_back(flow),
                 Output::Event(event) => self.events.push_back(event),
             }
         }
@@ -147,7 +156,7 @@ impl World {
     }
 
     fn receive_from(&mut self, from: &str, bytes: &[u8]) {
-        self.endpoint.handle_datagram(self.now, Flow::udp(address(from)), bytes, &mut self.out);
+        self.endpoint.handle_received(self.now, Flow::udp(address(from)), bytes, &mut self.out);
         self.drain();
     }
 
@@ -195,6 +204,15 @@ impl World {
     fn expect_ended(&mut self) -> EndCause {
         match self.expect_event() {
             Event::Ended { cause, .. } => cause,
+            other => panic!("not Ended but {other:?}"),
+        }
+    }
+
+    /// The end, whatever was told before it.
+    #[track_caller]
+    fn expect_ended_at_last(&mut self) -> EndCause {
+        match self.events.pop_back() {
+            Some(Event::Ended { cause, .. }) => cause,
             other => panic!("not Ended but {other:?}"),
         }
     }

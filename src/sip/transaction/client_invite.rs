@@ -12,6 +12,8 @@
 //! A first INVITE may ring; its user gives up. A re-INVITE asks no person, and a peer that said 100 and died must not
 //! keep the exchange open for ever: timer B goes on for it, although RFC 3261 17.1.1.2 stops it at the first 1xx.
 //!
+//! Over a connection nothing is sent again and D is zero (17.1.1.2). If it is lost, the transaction fails (17.1.4).
+//!
 //! The ACK of a failure belongs to the transaction (same branch, 17.1.1.3). The ACK of a 2xx is made by the user, but
 //! kept here, because this is where repetitions of the 2xx arrive.
 
@@ -24,13 +26,15 @@ use crate::time::{Span, Time, Wakeup, soonest};
 pub(super) struct ClientInvite {
     request: Request,
     route: Route,
+    /// Where it goes if the connection it was given for its size cannot be had (RFC 3261 18.1.1).
+    fallback: Option<Route>,
     user: User,
     state: State,
 }
 
 enum State {
     Calling {
-        repeat_at: Time,
+        repeat_at: Option<Time>,
         pause: Span,
         give_up_at: Time,
     },
@@ -66,14 +70,35 @@ impl ClientInvite {
     pub(super) fn start(
         now: Time,
         request: Request,
-        route: Route,
+        (route, fallback): (Route, Option<Route>),
         user: User,
         timing: Timing,
         out: &mut Outbox,
     ) -> ClientInvite {
         out.push_back(Output::Send { flow: route.flow, bytes: request.to_bytes() });
-        let state = State::Calling { repeat_at: now + timing.t1, pause: timing.t1, give_up_at: now + timing.timeout() };
-        ClientInvite { request, route, user, state }
+        let state = State::calling(now, route, timing);
+        ClientInvite { request, route, fallback, user, state }
+    }
+
+    /// The connection the request went by is lost, or was never made. After a 2xx nothing is at stake: the ACK goes out
+    /// again by a connection of its own.
+    pub(super) fn handle_failure(&mut self, now: Time, timing: Timing, out: &mut Outbox) -> Fired {
+        match (&self.state, self.fallback.take()) {
+            (State::Accepted { .. }, _) => Fired::Nothing,
+            (State::Completed { .. } | State::Late { .. }, _) => Fired::Done,
+            (State::Calling { .. }, Some(route)) => {
+                super::change_transport(&mut self.request, route.flow.transport);
+                out.push_back(Output::Send { flow: route.flow, bytes: self.request.to_bytes() });
+                self.route = route;
+                self.state = State::calling(now, route, timing);
+                Fired::Nothing
+            }
+            (State::Calling { .. } | State::Proceeding { .. }, _) => Fired::Failed,
+        }
+    }
+
+    pub(super) fn flow(&self) -> Flow {
+        self.route.flow
     }
 
     pub(super) fn user(&self) -> User {
@@ -114,7 +139,8 @@ impl ClientInvite {
                     | Purpose::Prack
                     | Purpose::Bye
                     | Purpose::Cancel
-                    | Purpose::DropFork => None,
+                    | Purpose::DropFork
+                    | Purpose::Probe => None,
                 };
                 self.state = State::Proceeding { give_up_at };
             }
@@ -126,12 +152,12 @@ impl ClientInvite {
             (State::Calling { .. } | State::Proceeding { .. }, 300..) => {
                 let ack = self.ack_of_failure(&response).to_bytes();
                 out.push_back(Output::Send { flow: self.route.flow, bytes: ack.clone() });
-                self.state = State::Completed { ack, over_at: now + TIMER_D };
+                self.state = State::Completed { ack, over_at: timing.linger(now, TIMER_D, self.route.flow) };
             }
             (State::Late { .. }, 300..) => {
                 let ack = self.ack_of_failure(&response).to_bytes();
                 out.push_back(Output::Send { flow: self.route.flow, bytes: ack.clone() });
-                self.state = State::Completed { ack, over_at: now + TIMER_D };
+                self.state = State::Completed { ack, over_at: timing.linger(now, TIMER_D, self.route.flow) };
                 return None;
             }
             (State::Accepted { acks, .. }, 200..=299) => {
@@ -158,7 +184,7 @@ impl ClientInvite {
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
         match &self.state {
             State::Calling { repeat_at, give_up_at, .. } => soonest(
-                Some(Wakeup::new(*repeat_at, "sip timer A (INVITE again)")),
+                repeat_at.map(|at| Wakeup::new(at, "sip timer A (INVITE again)")),
                 Some(Wakeup::new(*give_up_at, "sip timer B (INVITE timed out)")),
             ),
             State::Proceeding { give_up_at } => {
@@ -179,7 +205,7 @@ impl ClientInvite {
                 self.abandon(now, timing);
                 Fired::TimedOut
             }
-            State::Calling { repeat_at, pause, .. } if due(*repeat_at, now) => {
+            State::Calling { repeat_at: Some(repeat_at), pause, .. } if due(*repeat_at, now) => {
                 // Timer A doubles without bound, unlike E (17.1.1.2).
                 *pause = pause.times(2);
                 *repeat_at = now + *pause;
@@ -233,5 +259,12 @@ impl ClientInvite {
         copy(Name::CSeq, Some(&format!("{number} {method}")));
         copy(Name::UserAgent, of_invite.first(&Name::UserAgent));
         Request { method, uri: self.request.uri.clone(), headers, body: Vec::new() }
+    }
+}
+
+impl State {
+    fn calling(now: Time, route: Route, timing: Timing) -> State {
+        let repeat_at = timing.repeat(now, timing.t1, route);
+        State::Calling { repeat_at, pause: timing.t1, give_up_at: now + timing.timeout() }
     }
 }

@@ -1,4 +1,4 @@
-//! Transactions over an unreliable transport (RFC 3261 17, RFC 6026): who repeats what until when.
+//! Transactions (RFC 3261 17, RFC 6026): who repeats what until when, and what a lost connection does to them.
 //!
 //! ```text
 //!              requests we send               requests we get
@@ -19,8 +19,9 @@ use self::client_invite::ClientInvite;
 use self::server::Server;
 use self::server_invite::ServerInvite;
 use super::endpoint::{CallId, Outbox, Output};
-use super::message::{Identity, Method, Request, Response};
-use super::transport::{Flow, Route};
+use super::message::via::Via;
+use super::message::{Identity, Method, Name, Request, Response};
+use super::transport::{Flow, Route, Transport};
 use crate::time::{Span, Time, Wakeup, soonest};
 use std::collections::BTreeMap;
 
@@ -41,6 +42,16 @@ impl Timing {
     /// The pause after one of `pause` (Timers E and G).
     fn longer(self, pause: Span) -> Span {
         pause.times(2).min(self.t2)
+    }
+
+    /// When to send again (Timers A and E): never over a connection.
+    fn repeat(self, now: Time, pause: Span, route: Route) -> Option<Time> {
+        (!route.flow.transport.is_reliable()).then(|| now + pause)
+    }
+
+    /// How long repetitions of the other side may still come (Timers D, I, J and K): they do not over a connection.
+    fn linger(self, now: Time, span: Span, flow: Flow) -> Time {
+        if flow.transport.is_reliable() { now } else { now + span }
     }
 }
 
@@ -63,6 +74,8 @@ pub(super) enum Purpose {
     Cancel,
     /// BYE in a dialog nobody wants: a further fork of an INVITE, or one whose call is gone.
     DropFork,
+    /// OPTIONS to keep a flow alive; of no call.
+    Probe,
 }
 
 /// What a transaction tells its user.
@@ -74,6 +87,10 @@ pub(super) enum Notice {
     },
     /// Timer B or F.
     TimedOut {
+        user: User,
+    },
+    /// The connection the request went by is lost, or could not be made (RFC 3261 17.1.4).
+    Failed {
         user: User,
     },
     /// Our 2xx to an INVITE was never acknowledged (RFC 3261 13.3.1.4), or our reliable 1xx not by PRACK (RFC 3262 3).
@@ -109,6 +126,8 @@ enum Fired {
     /// The transaction is over, nothing to tell.
     Done,
     TimedOut,
+    /// Nothing can be sent (any more) the way it was to go.
+    Failed,
 }
 
 /// Beyond this many answers, or for a longer one, a request is answered but not remembered.
@@ -138,22 +157,23 @@ impl Transactions {
         self.timing
     }
 
-    /// Sends `request`, whose topmost Via has `branch`, and repeats it until it is answered.
+    /// Sends `request`, whose topmost Via has `branch`, and repeats it until it is answered. The second route of `way`
+    /// serves when the connection of the first cannot be had.
     pub(super) fn start(
         &mut self,
         now: Time,
         request: Request,
         branch: &str,
-        route: Route,
+        way: (Route, Option<Route>),
         user: User,
         out: &mut Outbox,
     ) {
         if request.method == Method::Invite {
-            let transaction = ClientInvite::start(now, request, route, user, self.timing, out);
+            let transaction = ClientInvite::start(now, request, way, user, self.timing, out);
             self.client_invites.insert(branch.into(), transaction);
         } else {
             let key = (branch.to_string(), request.method.clone());
-            self.clients.insert(key, Client::start(now, request, route, user, self.timing, out));
+            self.clients.insert(key, Client::start(now, request, way, user, self.timing, out));
         }
     }
 
@@ -170,7 +190,7 @@ impl Transactions {
         let Some(invite) = self.client_invites.get(branch) else { return };
         let (request, route, user) = invite.cancel(reason);
         let user = User { purpose: Purpose::Cancel, ..user };
-        self.start(now, request, branch, route, user, out);
+        self.start(now, request, branch, (route, None), user, out);
     }
 
     /// Nobody waits for the outcome of an INVITE any more: its CANCEL led to nothing (RFC 3261 9.1), or its dialog ended.
@@ -304,7 +324,7 @@ impl Transactions {
         let mut notices = Vec::new();
         self.client_invites.retain(|_, t| match t.handle_timeout(now, timing, out) {
             Fired::Nothing => true,
-            Fired::Done => false,
+            Fired::Done | Fired::Failed => false,
             Fired::TimedOut => {
                 notices.push(Notice::TimedOut { user: t.user() });
                 true
@@ -324,21 +344,44 @@ impl Transactions {
         notices
     }
 
+    /// A connection is lost, or was not made: what waits for an answer by it has failed, unless it has another way.
+    pub(super) fn handle_failure(&mut self, now: Time, flow: Flow, out: &mut Outbox) -> Vec<Notice> {
+        let timing = self.timing;
+        let mut notices = Vec::new();
+        self.client_invites.retain(|_, t| {
+            let user = t.user();
+            t.flow() != flow || keep(t.handle_failure(now, timing, out), || notices.push(Notice::Failed { user }))
+        });
+        self.clients.retain(|_, t| {
+            let user = t.user();
+            t.flow() != flow || keep(t.handle_failure(now, timing, out), || notices.push(Notice::Failed { user }))
+        });
+        notices
+    }
+
     /// Nothing is left that outlives its call and wants an answer.
     pub(super) fn is_idle(&self) -> bool {
         !self.clients.values().any(|client| client.is_waiting() && client.user().purpose == Purpose::DropFork)
     }
 }
 
-fn keep(fired: Fired, timed_out: impl FnOnce()) -> bool {
+fn keep(fired: Fired, lost: impl FnOnce()) -> bool {
     match fired {
         Fired::Nothing => true,
         Fired::Done => false,
-        Fired::TimedOut => {
-            timed_out();
+        Fired::TimedOut | Fired::Failed => {
+            lost();
             false
         }
     }
+}
+
+/// The topmost Via of a request that goes out by another transport; its branch stays.
+pub(super) fn change_transport(request: &mut Request, transport: Transport) {
+    let Some(Ok((mut via, None))) = request.headers.first(&Name::Via).map(Via::first_of) else { return };
+    via.transport = transport.token().into();
+    request.headers.remove(&Name::Via);
+    request.headers.push_front(Name::Via, via.to_string());
 }
 
 /// RFC 3261 17.2.3: branch, sent-by and method; for RFC 2543 peers what that RFC compared, less the To tag, which an

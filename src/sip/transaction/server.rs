@@ -1,4 +1,5 @@
-//! Server transaction of every other method (RFC 3261 17.2.2), from its final response on: repeat it until Timer J.
+//! Server transaction of every other method (RFC 3261 17.2.2), from its final response on: repeat it until Timer J
+//! (zero over a connection).
 
 use super::Timing;
 use crate::sip::endpoint::{Outbox, Output};
@@ -13,7 +14,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn answered(now: Time, response: Vec<u8>, flow: Flow, timing: Timing) -> Server {
-        Server { response, flow, over_at: now + timing.timeout() }
+        Server { response, flow, over_at: timing.linger(now, timing.timeout(), flow) }
     }
 
     /// The request came again.

@@ -7,6 +7,8 @@
 //!                       '--ACK--> Confirmed   I: over
 //! ```
 //!
+//! Over a connection a failure is not repeated and I is zero (17.2.1); a 2xx is repeated all the same (13.3.1.4).
+//!
 //! RFC 3261 13.3.1.4 gives the repetition of a 2xx to the user of the transaction; it stands here beside the other one.
 
 use super::{Fired, Timing, due};
@@ -38,7 +40,7 @@ enum State {
         over_at: Time,
     },
     Completed {
-        repeat_at: Time,
+        repeat_at: Option<Time>,
         pause: Span,
         over_at: Time,
     },
@@ -73,7 +75,10 @@ impl ServerInvite {
         let (repeat_at, pause, over_at) = (now + timing.t1, timing.t1, now + timing.timeout());
         let state = match success {
             true => State::Accepted { repeat_at, pause, over_at },
-            false => State::Completed { repeat_at, pause, over_at },
+            false => {
+                let repeat_at = (!flow.transport.is_reliable()).then_some(repeat_at);
+                State::Completed { repeat_at, pause, over_at }
+            }
         };
         ServerInvite { response, flow, cseq, call, state }
     }
@@ -136,7 +141,7 @@ impl ServerInvite {
     pub(super) fn handle_ack(&mut self, now: Time, timing: Timing) -> bool {
         match self.state {
             State::Completed { .. } => {
-                self.state = State::Confirmed { over_at: now + timing.t4 };
+                self.state = State::Confirmed { over_at: timing.linger(now, timing.t4, self.flow) };
                 true
             }
             State::Confirmed { .. } => true,
@@ -167,7 +172,7 @@ impl ServerInvite {
             ),
             State::Acknowledged { over_at } => Some(Wakeup::new(*over_at, "sip timer L")),
             State::Completed { repeat_at, over_at, .. } => soonest(
-                Some(Wakeup::new(*repeat_at, "sip timer G (failure again)")),
+                repeat_at.map(|at| Wakeup::new(at, "sip timer G (failure again)")),
                 Some(Wakeup::new(*over_at, "sip timer H (no ACK)")),
             ),
             State::Confirmed { over_at } => Some(Wakeup::new(*over_at, "sip timer I")),
@@ -189,7 +194,7 @@ impl ServerInvite {
             {
                 Fired::Done
             }
-            State::Accepted { repeat_at, pause, .. } | State::Completed { repeat_at, pause, .. }
+            State::Accepted { repeat_at, pause, .. } | State::Completed { repeat_at: Some(repeat_at), pause, .. }
                 if due(*repeat_at, now) =>
             {
                 *pause = timing.longer(*pause);

@@ -4,6 +4,9 @@
 //!   URI --host map, proxy--> Target --Resolve--> Routes, best first --> Flow --Send-->
 //! ```
 
+pub(in crate::sip) mod flows;
+pub mod stream;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -81,6 +84,11 @@ impl Transport {
 }
 
 impl Flow {
+    /// To look up again how this peer is reached.
+    pub fn target(self) -> Target {
+        Target { host: self.remote.ip().to_string(), port: Some(self.remote.port()), transport: self.transport }
+    }
+
     pub fn udp(remote: SocketAddr) -> Flow {
         Flow { transport: Transport::Udp, remote }
     }
@@ -89,6 +97,13 @@ impl Flow {
 impl Target {
     pub fn port_or_default(&self) -> u16 {
         self.port.unwrap_or(self.transport.default_port())
+    }
+
+    /// Whether both mean one place.
+    pub fn is_same(&self, other: &Target) -> bool {
+        self.transport == other.transport
+            && self.host.eq_ignore_ascii_case(&other.host)
+            && self.port_or_default() == other.port_or_default()
     }
 
     /// The flow to a target that needs no lookup, because its host is an address.

@@ -126,6 +126,9 @@ impl Watch {
             | Input::QssAlive
             | Input::QssPong
             | Input::QssClosed(_)
+            | Input::SipConnected { .. }
+            | Input::SipDisconnected { .. }
+            | Input::AddressesChanged
             | Input::Routed { .. }
             | Input::Media(_)
             | Input::Stop => {}
@@ -172,6 +175,8 @@ impl Watch {
                 Output::Media(_)
                 | Output::QssPing
                 | Output::QssClose
+                | Output::SipConnect { .. }
+                | Output::SipDisconnect { .. }
                 | Output::Resolve(_)
                 | Output::Status(_)
                 | Output::Reply { .. }

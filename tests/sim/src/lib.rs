@@ -319,6 +319,9 @@ impl World {
                         self.post_all(vec![(2, Delivery::ToMixer(bytes))]);
                     }
                 }
+                Output::SipConnect { flow, .. } | Output::SipDisconnect { flow } => {
+                    panic!("seed {}: this network has no connections, asked for {flow}", self.seed)
+                }
                 Output::Resolve(target) => self.post(1, Delivery::Routed(target)),
                 Output::Media(command) => {
                     let out = self.voice.obey(self.now, command, &self.seed);

@@ -123,7 +123,8 @@ impl Mixer {
 
     pub fn handle(&mut self, bytes: &[u8]) -> Vec<(u64, Delivery)> {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        if !self.up {
+        // A keep-alive is all line ends.
+        if !self.up || text.trim().is_empty() {
             return Vec::new();
         }
         if text.starts_with("SIP/2.0") {
