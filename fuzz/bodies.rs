@@ -483,6 +483,7 @@ pub(crate) fn stream(data: &[u8]) {
 /// b   the RTP sockets are bound      p   sound is sent, received and played
 /// l{...}                             a line of the status socket
 /// s   SIGTERM
+/// k{...}  as first step: what an earlier life has kept
 /// D   as first step: the room is dialled directly, without the QSS
 /// ```
 pub(crate) fn agent(data: &[u8]) {
@@ -506,6 +507,10 @@ pub(crate) fn agent(data: &[u8]) {
         said: Said::default(),
         call: 0,
     };
+    if let Some(kept) = data.strip_prefix(b"k") {
+        let kept = steps(kept).next().unwrap_or_default();
+        device.hear(Input::Kept(&String::from_utf8_lossy(kept)));
+    }
     device.hear(Input::Start { sip_port: 5060 });
     for step in steps(data).take(64) {
         let (Some(letter), rest) = (step.first(), step.get(1..).unwrap_or_default()) else { continue };
@@ -538,6 +543,7 @@ pub(crate) fn agent(data: &[u8]) {
                 device.hear(Input::Media(Event::Receiving { call }));
                 device.hear(Input::Media(Event::Playing { call }));
             }
+
             b'l' => device.hear(Input::Local { client: 1, line: &String::from_utf8_lossy(rest) }),
             b's' => device.hear(Input::Stop),
             _ => {}

@@ -130,6 +130,8 @@ impl Agent {
         let Some(visit) = &self.visit else { return Engagement::Free };
         let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
         match visit.leg {
+            // A call of our own begins with the making of its room.
+            Leg::Due | Leg::Pausing { .. } if visit.origin == Origin::Made => Engagement::InCall,
             Leg::Due | Leg::Pausing { .. } => Engagement::Free,
             Leg::Dialling { .. } | Leg::Up(_)
                 if same(&visit.room.id, &invite.room.id) || same(&visit.room.sip_uri, &invite.room.sip_uri) =>
@@ -146,7 +148,7 @@ impl Agent {
         let fresh = self.config.qss.request_timeout;
         let ours = self.visit.as_ref().is_some_and(|visit| match &visit.origin {
             Origin::Invited { id: accepted, accepted_at } => accepted == id && cx.now.since(*accepted_at) < fresh,
-            Origin::Configured(_) | Origin::Asked | Origin::Called => false,
+            Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made => false,
         });
         if replied && !ours {
             return;

@@ -1,139 +1,204 @@
-//! The local socket: one command per line, as words (`mute on`) or as JSON (`{"command":"mute","on":true}`); one line
-//! of JSON back, `{"ok":true, ..}` or `{"ok":false,"error":{"code":..,"detail":..}}`.
+//! What the commands of the local socket do, and what they answer (docs/local-socket.md).
 //!
-//! | command         | effect                                                        | errors             |
-//! |-----------------|---------------------------------------------------------------|--------------------|
-//! | `status`        | the snapshot (`snapshot` is the same)                         |                    |
-//! | `mute on\|off`  | the microphone                                                |                    |
-//! | `hold on\|off`  | nothing is sent and nothing played, but the device stays      | `no_call`          |
-//! | `hangup`        | leaves the room; it is not visited again until `join`         | `no_call`          |
-//! | `join NAME`     | a configured room by name, any room by id or `sip:` URI       | `no_session`       |
+//! A command is answered at once: a call, which takes its time, with a number that its events carry.
 
+use super::commands::{Command, Malformed};
 use super::hold::HoldError;
+use super::hunt::Plan;
+use super::outgoing::{NoCall, Order};
 use super::visit::{Hold, Origin, Visit};
 use super::{Agent, Cx, Output, Phase};
-use crate::qss::message::{MAX_ID, Room};
+use crate::qss::message::Room;
 use crate::status::event::MutedBy;
-use crate::status::failure::Failure;
+use crate::status::failure::{Cause, Failure};
 use serde::Serialize;
-use serde_json::{Value, json};
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Command {
-    Status,
-    Mute(bool),
-    Hold(Hold),
-    HangUp,
-    Join(String),
+/// The reply to a command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+enum Reply {
+    Done {
+        ok: bool,
+        #[serde(flatten)]
+        done: Done,
+    },
+    Refused {
+        ok: bool,
+        error: Error,
+    },
 }
 
-/// Why a command is refused: stable code, words for people.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Refusal {
-    UnknownCommand,
-    BadArgument,
-    NoCall,
-    NoSession,
-    Stopping,
+/// What was done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+enum Done {
+    Nothing {},
+    Muted {
+        muted: bool,
+    },
+    Held {
+        held: bool,
+    },
+    Joining {
+        room: String,
+        /// The device was in it before.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        already: bool,
+    },
+    /// The call has this number in events; its outcome is told by them.
+    Calling {
+        call: u32,
+    },
 }
 
-impl Refusal {
-    const fn code(self) -> &'static str {
-        match self {
-            Refusal::UnknownCommand => "unknown_command",
-            Refusal::BadArgument => "bad_argument",
-            Refusal::NoCall => "no_call",
-            Refusal::NoSession => "no_session",
-            Refusal::Stopping => "stopping",
-        }
-    }
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Error {
+    code: &'static str,
+    detail: &'static str,
+}
 
-    const fn detail(self) -> &'static str {
-        match self {
-            Refusal::UnknownCommand => "known are: status, mute on|off, hold on|off, hangup, join NAME",
-            Refusal::BadArgument => "usage: mute on|off, hold on|off, join NAME",
-            Refusal::NoCall => "the device is in no room",
-            Refusal::NoSession => "this room is reached through the QSS, and there is no session",
-            Refusal::Stopping => "the process is stopping",
+/// Makes the enum and its readings from one table: stable code, words for people.
+macro_rules! refusals {
+    ($($variant:ident => $code:literal, $detail:literal;)*) => {
+        /// Why a command is refused.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        enum Refusal {
+            $($variant,)*
+        }
+
+        impl Refusal {
+            /// One of each.
+            #[cfg(test)]
+            const ALL: &'static [Refusal] = &[$(Refusal::$variant,)*];
+
+            const fn error(self) -> Error {
+                match self {
+                    $(Refusal::$variant => Error { code: $code, detail: $detail },)*
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    UnknownCommand => "unknown_command", "there is no such command; docs/local-socket.md has them all";
+    BadArgument => "bad_argument", "the command's arguments are missing, too many or not of the right kind";
+    NoCall => "no_call", "the device is in no room";
+    NoSession => "no_session", "this needs the QSS, and there is no session";
+    Busy => "busy", "the device is in a call; hang up first";
+    NoRoom => "no_room", "the QSS gives no new room, or too many of ours could not be destroyed yet";
+    NotOurs => "not_ours", "this is for rooms that this device has made, and it has not made this one";
+    Stopping => "stopping", "the process is starting or stopping";
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Refusal {
+        match malformed {
+            Malformed::UnknownCommand => Refusal::UnknownCommand,
+            Malformed::BadArgument => Refusal::BadArgument,
         }
     }
 }
 
-impl Command {
-    fn parse(line: &str) -> Result<Command, Refusal> {
-        let line = line.trim();
-        if line.starts_with('{') {
-            return Command::from_json(line);
-        }
-        let mut words = line.splitn(2, char::is_whitespace);
-        let (word, argument) = (words.next().unwrap_or_default(), words.next().map(str::trim));
-        Command::new(word, argument)
-    }
-
-    fn from_json(line: &str) -> Result<Command, Refusal> {
-        let Ok(Value::Object(object)) = serde_json::from_str(line) else { return Err(Refusal::BadArgument) };
-        let word = object.get("command").and_then(Value::as_str).ok_or(Refusal::UnknownCommand)?;
-        let argument = match (object.get("on"), object.get("room")) {
-            (Some(Value::Bool(true)), _) => Some("on"),
-            (Some(Value::Bool(false)), _) => Some("off"),
-            (_, room) => room.and_then(Value::as_str),
-        };
-        Command::new(word, argument)
-    }
-
-    fn new(word: &str, argument: Option<&str>) -> Result<Command, Refusal> {
-        match (word, argument) {
-            ("status" | "snapshot", _) => Ok(Command::Status),
-            ("mute", Some("on") | None) => Ok(Command::Mute(true)),
-            ("mute", Some("off")) | ("unmute", _) => Ok(Command::Mute(false)),
-            ("hold", Some("on") | None) => Ok(Command::Hold(Hold::On)),
-            ("hold", Some("off")) | ("unhold", _) => Ok(Command::Hold(Hold::Off)),
-            ("hangup" | "leave", _) => Ok(Command::HangUp),
-            ("join", Some(name)) if !name.is_empty() && name.len() <= MAX_ID => Ok(Command::Join(name.to_owned())),
-            ("mute" | "hold" | "join", _) => Err(Refusal::BadArgument),
-            _ => Err(Refusal::UnknownCommand),
+impl From<NoCall> for Refusal {
+    fn from(why: NoCall) -> Refusal {
+        match why {
+            NoCall::NoSession => Refusal::NoSession,
+            NoCall::Busy => Refusal::Busy,
+            NoCall::NoRoom => Refusal::NoRoom,
         }
     }
 }
 
 impl Agent {
     pub(super) fn on_local(&mut self, cx: &mut Cx<'_>, client: u32, line: &str) {
-        let done = Command::parse(line).and_then(|command| match (command, self.phase) {
-            (Command::Status, _) => {
-                self.reply_snapshot_soon(cx, client);
-                Ok(None)
-            }
-            (_, Phase::Asleep | Phase::Stopping { .. } | Phase::Gone) => Err(Refusal::Stopping),
-            (Command::Mute(muted), Phase::Running) => {
+        let reply = match Command::parse(line) {
+            Ok(Command::Status) => return self.reply_snapshot_soon(cx, client),
+            Ok(command) => self.obey(cx, command),
+            Err(malformed) => Err(malformed.into()),
+        };
+        let reply = match reply {
+            Ok(done) => Reply::Done { ok: true, done },
+            Err(refusal) => Reply::Refused { ok: false, error: refusal.error() },
+        };
+        self.reply(cx, client, &reply);
+    }
+
+    fn obey(&mut self, cx: &mut Cx<'_>, command: Command) -> Result<Done, Refusal> {
+        if self.phase != Phase::Running {
+            return Err(Refusal::Stopping);
+        }
+        match command {
+            // Answered by whoever has a client; a button wants no answer.
+            Command::Status => Ok(Done::Nothing {}),
+            Command::Mute(muted) => {
                 self.set_muted(cx, muted, MutedBy::Local);
-                Ok(Some(json!({ "ok": true, "muted": muted })))
+                Ok(Done::Muted { muted })
             }
-            (Command::Hold(wanted), Phase::Running) => match self.hold(cx, wanted) {
-                Ok(()) => Ok(Some(json!({ "ok": true, "held": wanted == Hold::On }))),
+            Command::Hold(wanted) => match self.hold(cx, wanted) {
+                Ok(()) => Ok(Done::Held { held: wanted == Hold::On }),
                 Err(HoldError::NoCall) => Err(Refusal::NoCall),
             },
-            (Command::HangUp, Phase::Running) => self.on_hang_up(cx).map(Some),
-            (Command::Join(name), Phase::Running) => self.on_join(cx, &name).map(Some),
-        });
-        match done {
-            Ok(None) => {}
-            Ok(Some(reply)) => self.reply(cx, client, &reply),
-            Err(refusal) => {
-                let error = json!({ "code": refusal.code(), "detail": refusal.detail() });
-                self.reply(cx, client, &json!({ "ok": false, "error": error }));
+            Command::HangUp => self.on_leave(cx, 200),
+            Command::Leave(cause) => self.on_leave(cx, cause),
+            Command::Join(name) => self.on_join(cx, &name),
+            Command::Create { record } => {
+                let plan = Plan::of(&self.config.calls.plain, Vec::new());
+                self.on_call(cx, Order { name: "own".to_owned(), plan, record, request_id: None })
             }
+            Command::Destroy(room) => self.on_destroy(cx, room.as_deref()),
+            Command::Call(targets) => {
+                let order = self.order(targets);
+                self.on_call(cx, order)
+            }
+            Command::Invite(users) => match self.visit {
+                Some(_) => self.invite_more(cx, users).map(|call| Done::Calling { call }).ok_or(Refusal::NotOurs),
+                None => Err(Refusal::NoCall),
+            },
         }
     }
 
-    fn on_hang_up(&mut self, cx: &mut Cx<'_>) -> Result<Value, Refusal> {
-        if self.visit.is_none() {
-            return Err(Refusal::NoCall);
+    /// Who is called by one word may have a `[[call]]` of that name.
+    fn order(&self, targets: Vec<String>) -> Order {
+        let calls = &self.config.calls;
+        let named = match &targets[..] {
+            [name] => calls.list.iter().find(|call| call.name == *name),
+            _ => None,
+        };
+        let name = targets.join(" ");
+        match named {
+            Some(call) => {
+                Order { name, plan: Plan::of(call, call.targets.clone()), record: call.record, request_id: None }
+            }
+            None => Order { name, plan: Plan::of(&calls.plain, targets), record: calls.plain.record, request_id: None },
         }
+    }
+
+    fn on_call(&mut self, cx: &mut Cx<'_>, order: Order) -> Result<Done, Refusal> {
+        Ok(Done::Calling { call: self.call_out(cx, order)? })
+    }
+
+    fn on_leave(&mut self, cx: &mut Cx<'_>, cause: u16) -> Result<Done, Refusal> {
+        let visit = self.visit.as_mut().ok_or(Refusal::NoCall)?;
+        visit.leave_cause = cause;
         self.fail_visit(cx, &Failure::HungUp.into());
-        Ok(json!({ "ok": true }))
+        Ok(Done::Nothing {})
     }
 
-    fn on_join(&mut self, cx: &mut Cx<'_>, name: &str) -> Result<Value, Refusal> {
+    fn on_destroy(&mut self, cx: &mut Cx<'_>, room: Option<&str>) -> Result<Done, Refusal> {
+        let here = self.visit.as_ref().and_then(|visit| visit.room.id.clone());
+        let room = room.map(str::to_owned).or_else(|| here.clone()).ok_or(Refusal::NoCall)?;
+        if !self.own.needs(&room) {
+            return Err(Refusal::NotOurs);
+        }
+        if here.as_ref() == Some(&room) {
+            self.fail_visit(cx, &Cause::new(Failure::HungUp, "the room is destroyed"));
+        }
+        self.forget_room(&room);
+        Ok(Done::Nothing {})
+    }
+
+    fn on_join(&mut self, cx: &mut Cx<'_>, name: &str) -> Result<Done, Refusal> {
         let configured = self.rooms.admit_again(name);
         let is_uri = name.starts_with("sip:");
         let possible = self.session.is_registered() || configured.map_or(is_uri, |i| self.rooms.is_direct(i));
@@ -144,7 +209,7 @@ impl Agent {
             self.rooms.ask_for(i);
         }
         if self.visit.as_ref().is_some_and(|visit| is_in(visit, configured, name)) {
-            return Ok(json!({ "ok": true, "room": name, "already": true }));
+            return Ok(Done::Joining { room: name.to_owned(), already: true });
         }
         self.end_visit(cx, &Failure::Replaced.into());
         match configured {
@@ -154,7 +219,7 @@ impl Agent {
                 self.begin_visit(cx, name.to_owned(), Origin::Asked, Room { id, sip_uri, ..Room::default() });
             }
         }
-        Ok(json!({ "ok": true, "room": name }))
+        Ok(Done::Joining { room: name.to_owned(), already: false })
     }
 
     pub(super) fn reply(&self, cx: &mut Cx<'_>, client: u32, reply: &impl Serialize) {
@@ -166,7 +231,7 @@ impl Agent {
 fn is_in(visit: &Visit, configured: Option<usize>, name: &str) -> bool {
     match (&visit.origin, configured) {
         (Origin::Configured(i), Some(wanted)) => *i == wanted,
-        (Origin::Configured(_), None) | (Origin::Invited { .. } | Origin::Asked | Origin::Called, _) => {
+        (Origin::Configured(_), None) | (Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made, _) => {
             visit.room.id.as_deref() == Some(name) || visit.room.sip_uri.as_deref() == Some(name)
         }
     }
@@ -177,24 +242,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_json_mean_the_same() {
-        for (line, command) in [
-            ("status", Ok(Command::Status)),
-            (r#"{"command":"snapshot"}"#, Ok(Command::Status)),
-            ("mute on\n", Ok(Command::Mute(true))),
-            (r#"{"command":"mute","on":false}"#, Ok(Command::Mute(false))),
-            ("  join  the lobby ", Ok(Command::Join("the lobby".into()))),
-            (r#"{"command":"join","room":"lobby"}"#, Ok(Command::Join("lobby".into()))),
-            ("hold on", Ok(Command::Hold(Hold::On))),
-            (r#"{"command":"hold","on":false}"#, Ok(Command::Hold(Hold::Off))),
-            ("hangup", Ok(Command::HangUp)),
-            ("join", Err(Refusal::BadArgument)),
-            ("mute maybe", Err(Refusal::BadArgument)),
-            ("{", Err(Refusal::BadArgument)),
-            ("reboot", Err(Refusal::UnknownCommand)),
-            ("", Err(Refusal::UnknownCommand)),
-        ] {
-            assert_eq!(Command::parse(line), command, "{line}");
+    fn every_code_is_documented() {
+        let page = include_str!("../../docs/local-socket.md");
+        for refusal in Refusal::ALL {
+            let Error { code, detail } = refusal.error();
+            assert!(page.contains(&format!("| `{code}` | {detail} |")), "docs/local-socket.md: {code}");
         }
+    }
+
+    #[test]
+    fn replies_are_flat_objects() {
+        let text = |reply: &Reply| serde_json::to_string(reply).expect("a reply");
+        let done = |done| text(&Reply::Done { ok: true, done });
+        assert_eq!(done(Done::Nothing {}), r#"{"ok":true}"#);
+        assert_eq!(done(Done::Calling { call: 3 }), r#"{"ok":true,"call":3}"#);
+        assert_eq!(done(Done::Joining { room: "r".into(), already: false }), r#"{"ok":true,"room":"r"}"#);
+        let refused = text(&Reply::Refused { ok: false, error: Refusal::NoCall.error() });
+        assert_eq!(refused, r#"{"ok":false,"error":{"code":"no_call","detail":"the device is in no room"}}"#);
     }
 }

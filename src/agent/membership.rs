@@ -80,6 +80,8 @@ impl Agent {
     // --- replies to join, create, leave --------------------------------------------------------------------------
 
     pub(super) fn on_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: Reply) {
+        self.on_own_reply(cx, ticket, &reply);
+        self.on_invite_reply(cx, ticket, &reply);
         let Some(visit) = &mut self.visit else { return };
         if visit.inquiry == Some(ticket) {
             visit.inquiry = None;
@@ -107,7 +109,7 @@ impl Agent {
         };
         let origin = origin.clone();
         let id = match origin {
-            Origin::Configured(_) | Origin::Asked => room.id.clone(),
+            Origin::Configured(_) | Origin::Asked | Origin::Made => room.id.clone(),
             // Invited is not admitted to join by itself.
             Origin::Invited { .. } | Origin::Called => None,
         };
@@ -199,7 +201,7 @@ impl Agent {
     fn refusal(&self, code: Option<u16>, message: &str, body: &Body) -> Refusal {
         let meeting = self.visit.as_ref().is_some_and(|visit| match visit.origin {
             Origin::Configured(i) => self.rooms.is_meeting(i),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called => false,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => false,
         });
         let refusal = Refusal::of(&self.config.qss.codes, code, message, body);
         if refusal == Refusal::WrongPassword && !meeting { Refusal::Other } else { refusal }
@@ -235,11 +237,16 @@ impl Agent {
         }
         self.end_leg(cx, cause);
         self.release_card(cx);
+        if self.visit.as_ref().is_some_and(|visit| visit.origin == Origin::Made) {
+            self.end_call(cx, cause);
+        }
         self.forget_participants(cx);
         let Some(visit) = self.visit.take() else { return };
+        self.release_room(&visit, cause);
         let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
         if let (Membership::Admitted, Some(id), false) = (visit.membership, &visit.room.id, out_already)
-            && let Some(leave) = message::leave_room(&self.config.qss.names, id, 200)
+            && !self.own.is_doomed(id)
+            && let Some(leave) = message::leave_room(&self.config.qss.names, id, visit.leave_cause)
         {
             self.with_session(cx, |session, now, out| session.request(now, &leave.name, leave.payload, out));
         }
@@ -258,7 +265,7 @@ impl Agent {
                 }
                 self.pause(cx.now, i, pace)
             }
-            Some((Origin::Invited { .. } | Origin::Asked | Origin::Called, _)) | None => None,
+            Some((Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made, _)) | None => None,
         };
         self.attempt_failed(cx, Attempt::Room, cause, retry_at);
         self.end_visit(cx, cause);

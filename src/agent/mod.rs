@@ -20,23 +20,29 @@
 //!
 //! * [`visit`]: what a visit is. * [`rooms`]: which room; [`pace`]: how soon again. * [`membership`]: join, leave, rejoin.
 //! * [`call`]: dial and hang up; [`offer`]: what is offered. * [`sound`]: what the media thread says.
+//! * [`outgoing`]: calls of our own; [`hunt`]: who rings when. * [`own_rooms`], [`making`]: no room of ours is left behind.
 //! * [`invites`]: policy and races. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
-//!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket.
+//!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket; [`commands`]: its lines.
 //! * [`hold`]: hold and resume. * [`report`]: facts to events; [`conference`]: the vendor's room events out of them.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
 
 mod call;
+mod commands;
 mod conference;
 mod hold;
+mod hunt;
 mod incoming;
 mod invites;
 mod local;
+mod making;
 mod membership;
 mod mute;
 mod notices;
 mod offer;
+mod outgoing;
+mod own_rooms;
 mod pace;
 mod participants;
 mod report;
@@ -53,6 +59,8 @@ use crate::sip::transport::{Flow, Route, Target};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, WallTime, soonest};
 use incoming::Ringing;
+use outgoing::Outgoing;
+use own_rooms::OwnRooms;
 use participants::Participants;
 use report::Reporter;
 use rooms::Rooms;
@@ -66,6 +74,8 @@ const STOP_PATIENCE: Span = Span::from_millis(1_500);
 /// What the world tells the agent.
 #[derive(Debug)]
 pub enum Input<'a> {
+    /// What an earlier life of the process has kept ([`Output::Keep`]); before [`Input::Start`].
+    Kept(&'a str),
     /// The sockets are bound; the agent begins.
     Start {
         sip_port: u16,
@@ -172,6 +182,9 @@ pub enum Output {
         client: u32,
         line: String,
     },
+    /// To be written where a crash does not reach it, instead of what was kept before, and before anything that follows
+    /// is carried out.
+    Keep(String),
     /// All is said: the process may end.
     Exit,
 }
@@ -186,6 +199,9 @@ pub struct Agent {
     sip: Endpoint,
     rooms: Rooms,
     visit: Option<Visit>,
+    /// The call of our own that the visit is for.
+    outgoing: Option<Outgoing>,
+    own: OwnRooms,
     voice: Voice,
     /// A call to the device that is about to be answered.
     ringing: Option<Ringing>,
@@ -250,6 +266,8 @@ impl Agent {
             sip: Endpoint::new(&config.sip, rng.fork()),
             rooms: Rooms::new(&config),
             visit: None,
+            outgoing: None,
+            own: OwnRooms::new(config.calls.destroy_retry),
             voice: Voice {
                 ports: None,
                 card: CardUse::Closed,
@@ -274,6 +292,11 @@ impl Agent {
         }
         let cx = &mut Cx { now, wall, out };
         match input {
+            Input::Kept(text) => {
+                if self.phase == Phase::Asleep {
+                    self.own.restore(text);
+                }
+            }
             Input::Start { sip_port } => self.start(cx, sip_port),
             Input::QssOpened => self.with_session(cx, |session, now, out| session.opened(now, out)),
             Input::QssFrame(text) => self.with_session(cx, |session, now, out| session.handle_frame(now, text, out)),
@@ -313,7 +336,11 @@ impl Agent {
         };
         let visit = self.visit.as_ref().and_then(|v| v.poll_timeout(self.config.rtp.dead_timeout));
         let visit = soonest(soonest(visit, self.ringing_wakeup()), self.participants.poll_timeout());
-        soonest(soonest(own, visit), soonest(self.session.poll_timeout(), self.sip.poll_timeout()))
+        let calls = match self.phase {
+            Phase::Running => soonest(self.call_timeout(), self.own.poll_timeout()),
+            Phase::Asleep | Phase::Stopping { .. } | Phase::Gone => None,
+        };
+        soonest(soonest(soonest(own, visit), calls), soonest(self.session.poll_timeout(), self.sip.poll_timeout()))
     }
 
     pub fn handle_timeout(&mut self, now: Time, wall: WallTime, out: &mut Outbox) {
@@ -321,9 +348,11 @@ impl Agent {
         self.with_session(cx, |session, now, out| session.handle_timeout(now, out));
         self.with_sip(cx, |sip, now, out| sip.handle_timeout(now, out));
         self.rooms.handle_timeout(now);
+        self.own.handle_timeout(now);
         self.on_visit_timeout(cx);
         self.on_ringing_timeout(cx);
         self.on_participants_timeout(cx);
+        self.on_call_timeout(cx);
         self.on_report_timeout(cx);
         if let Phase::Stopping { until, .. } = self.phase
             && until <= now
@@ -360,7 +389,9 @@ impl Agent {
         let cause = Cause::from(Failure::Stopping);
         self.reporter.backlog.last_words();
         self.refuse_ringing(cx);
+        self.own.doom_all();
         self.leave(cx, &cause);
+        self.tend_rooms(cx);
         self.phase = Phase::Stopping { until: cx.now + STOP_PATIENCE, session: Stopping::Unregistering };
         self.observe(cx, Some(&cause));
         self.with_session(cx, |session, now, out| session.stop(now, out));
@@ -380,6 +411,8 @@ impl Agent {
         match self.phase {
             Phase::Running => {
                 self.advance(cx);
+                self.advance_call(cx);
+                self.tend_rooms(cx);
                 self.observe(cx, None);
             }
             Phase::Stopping { session: Stopping::Unregistered, .. }

@@ -1,7 +1,8 @@
 //! What the QSS tells about rooms: expelled, destroyed, who else is there, wishes of others.
 
+use super::outgoing::News;
 use super::{Agent, Cx, Phase};
-use crate::qss::message::Body;
+use crate::qss::message::{Body, Roster};
 use crate::qss::names::Meaning;
 use crate::status::conference::RoomEvent;
 use crate::status::failure::Failure;
@@ -23,8 +24,14 @@ impl Agent {
             // An event invites nobody: it could not be answered.
             Meaning::Invite | Meaning::InviteRequest => {}
             Meaning::MuteChange => self.on_mute_change(cx, body),
-            Meaning::Participant(implied) => self.on_participant(cx, body, implied),
-            Meaning::Participants => self.on_participants(cx, body),
+            Meaning::Participant(implied) => {
+                self.on_participant(cx, body, implied);
+                self.on_roster(cx, &Roster::read(body.fields(), implied), News::Change);
+            }
+            Meaning::Participants => {
+                self.on_participants(cx, body);
+                self.on_roster(cx, &Roster::read(body.fields(), None), News::Everybody);
+            }
             // A device without a screen has no use for it.
             Meaning::ActiveSpeaker => {}
             Meaning::CallTransfer | Meaning::AttendedTransfer | Meaning::TransferError | Meaning::Unknown => {
@@ -36,6 +43,9 @@ impl Agent {
     /// An expulsion without a room, or from the one we are in, ends the visit; it is not tried again by itself.
     fn sent_away(&mut self, cx: &mut Cx<'_>, body: &Body, event: RoomEvent, failure: Failure) {
         let fields = body.fields();
+        if let (Failure::RoomDestroyed, Some(room)) = (failure, fields.room_id()) {
+            self.own.gone(room);
+        }
         let Some(visit) = &self.visit else { return };
         let ours = match (fields.room_id(), visit.room.id.as_deref()) {
             (Some(named), Some(id)) => named == id,

@@ -73,6 +73,10 @@ impl Pace {
             | Failure::CardUnsuitable
             | Failure::CardStalled
             | Failure::CardError(_)
+            | Failure::RoomNotDestroyed
+            | Failure::NobodyAnswered
+            | Failure::OthersGone
+            | Failure::CallTooLong
             | Failure::Replaced
             | Failure::MoreWanted
             | Failure::OnHold

@@ -128,7 +128,7 @@ impl Rooms {
     fn wanted_more(&self, visit: &Visit) -> usize {
         match visit.origin {
             Origin::Configured(i) if self.asked_for != Some(i) => i.min(self.entries.len()),
-            Origin::Configured(_) | Origin::Invited { .. } | Origin::Asked | Origin::Called => 0,
+            Origin::Configured(_) | Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => 0,
         }
     }
 
@@ -229,7 +229,7 @@ impl Agent {
     pub(super) fn has_another_room(&self) -> bool {
         let here = match self.visit.as_ref().map(|v| &v.origin) {
             Some(Origin::Configured(i)) => Some(*i),
-            Some(Origin::Invited { .. } | Origin::Asked | Origin::Called) | None => None,
+            Some(Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made) | None => None,
         };
         let (rooms, registered) = (&self.rooms, self.session.is_registered());
         let ready = |i: usize| rooms.entries[i].pause == Pause::Ready && (registered || rooms.is_direct(i));
@@ -252,7 +252,7 @@ impl Agent {
     /// Turns to a room. One that has a SIP URI needs nothing else; any other is asked for.
     pub(super) fn begin_visit(&mut self, cx: &mut Cx<'_>, name: String, origin: Origin, room: message::Room) {
         let membership = match (&origin, &room.sip_uri) {
-            (Origin::Configured(_) | Origin::Asked, Some(_)) => Some(Membership::Direct),
+            (Origin::Configured(_) | Origin::Asked | Origin::Made, Some(_)) => Some(Membership::Direct),
             (Origin::Called, _) => Some(Membership::Direct),
             (Origin::Invited { .. }, Some(_)) => Some(Membership::Admitted),
             (_, None) => self.ask_for(cx, &origin, room.id.as_deref()).map(Membership::Asked),
@@ -260,7 +260,7 @@ impl Agent {
         // A room that keeps failing is not dialled faster because another one failed in between.
         let (redial, hold) = match &origin {
             Origin::Configured(i) => (self.rooms.entries[*i].backoff.clone(), self.rooms.entries[*i].hold),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called => {
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => {
                 (Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max), Hold::Off)
             }
         };
@@ -274,6 +274,7 @@ impl Agent {
             hold,
             believed_muted: Some(false),
             doubted: None,
+            leave_cause: 200,
             inquiry: None,
         };
         match membership {
@@ -291,7 +292,7 @@ impl Agent {
         let names = &self.config.qss.names;
         let target = match origin {
             Origin::Configured(i) => self.rooms.entries.get(*i).map(|entry| &entry.config.target),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called => None,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => None,
         };
         let request = match target {
             Some(RoomTarget::Meeting { id, password }) => message::join_meeting(names, id, password),
@@ -303,11 +304,8 @@ impl Agent {
 
     /// Sends joinRoom, or createRoom for a room that has no id yet.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, id: Option<&str>) -> Option<Ticket> {
-        let names = &self.config.qss.names;
-        let request = match id {
-            Some(id) => message::join_room(names, id),
-            None => message::create_room(names, false),
-        }?;
+        let Some(id) = id else { return self.ask_for_new_room(cx, false) };
+        let request = message::join_room(&self.config.qss.names, id)?;
         self.with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Visit {
     pub(super) believed_muted: Option<bool>,
     /// When the QSS last said that we are not in the room, and was asked.
     pub(super) doubted: Option<Time>,
+    /// What leaveRoom says: a code as in SIP.
+    pub(super) leave_cause: u16,
     /// joinRoom is out once more, because the room may have moved to another mixer.
     pub(super) inquiry: Option<Ticket>,
 }
@@ -37,6 +39,8 @@ pub(super) enum Origin {
     Configured(usize),
     /// Invited by request `id`, accepted at `accepted_at`: over when the call is.
     Invited { id: String, accepted_at: Time },
+    /// We made the room, for a call of our own: over when the call is.
+    Made,
     /// Somebody said `join` with a room that is not configured: over when the call is.
     Asked,
     /// Somebody called the device: over when the call is, and nobody to dial again.

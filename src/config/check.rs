@@ -1,7 +1,9 @@
 //! From a draft to a [`Config`]: secrets read, what was left out filled in, keys compared with each other.
 
+mod calls;
+
 use super::error::{Fault, Problem};
-use super::file::{Draft, Origins, Place, Problems, Purpose, RoomDraft, Source};
+use super::file::{Draft, Listed, Origins, Place, Problems, Purpose, RoomDraft, Source};
 use super::{Config, QssNames, Room, RoomTarget, Secret};
 use md5::{Digest, Md5};
 use std::collections::BTreeMap;
@@ -45,6 +47,9 @@ impl<'a> Check<'a> {
         self.device_id(&mut draft.config);
         let rooms = std::mem::take(&mut draft.rooms);
         draft.config.rooms = self.rooms(rooms);
+        let calls = std::mem::take(&mut draft.calls);
+        draft.config.calls.list = self.calls(calls);
+        self.state_dir(&mut draft.config);
         self.qss(&mut draft.config);
         if let Some(ca_file) = draft.config.sip.ca_file.take() {
             draft.config.sip.ca_file = self.ca_file("sip.ca_file", &ca_file);
@@ -148,11 +153,12 @@ impl<'a> Check<'a> {
         (!common && super::shape::device_id(name).is_ok()).then(|| name.to_owned())
     }
 
-    fn rooms(&mut self, drafts: Vec<RoomDraft>) -> Vec<Room> {
+    fn rooms(&mut self, drafts: Vec<Listed<RoomDraft>>) -> Vec<Room> {
         let have_qss = self.origins.contains_key("qss.url");
         let mut rooms = Vec::new();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        for RoomDraft { name, id, sip_uri, create, meeting, password, quick_conference, number, place } in drafts {
+        for Listed { number, place, item } in drafts {
+            let RoomDraft { name, id, sip_uri, create, meeting, password, quick_conference } = item;
             let label = format!("[[room]] {number}");
             if meeting.is_none() && !password.0.is_empty() {
                 let what = "password: only a meeting has one";
@@ -266,9 +272,11 @@ impl<'a> Check<'a> {
 
     /// Pairs of keys of which the first must not exceed the second.
     fn order(&mut self, config: &Config) {
-        let Config { qss, sip, rtp, audio, jitter, .. } = config;
+        let Config { qss, calls, sip, rtp, audio, jitter, .. } = config;
         let pairs = [
             ("qss.reconnect_min_ms", qss.reconnect_min, "qss.reconnect_max_ms", qss.reconnect_max),
+            ("calls.ring_ms", calls.plain.ring, "calls.total_ms", calls.plain.total),
+            ("calls.destroy_retry_min_ms", calls.destroy_retry.0, "calls.destroy_retry_max_ms", calls.destroy_retry.1),
             ("sip.retry_min_ms", sip.retry_min, "sip.retry_max_ms", sip.retry_max),
             ("sip.t1_ms", sip.t1, "sip.t2_ms", sip.t2),
             ("rtp.silence_timeout_ms", rtp.silence_timeout, "rtp.dead_timeout_ms", rtp.dead_timeout),
@@ -304,9 +312,13 @@ impl<'a> Check<'a> {
     }
 
     fn purpose(&mut self, config: &Config) {
-        if config.rooms.is_empty() && (config.qss.url.is_none() || config.invites.accept.is_empty()) {
+        if config.rooms.is_empty()
+            && config.calls.list.is_empty()
+            && (config.qss.url.is_none() || config.invites.accept.is_empty())
+        {
             let file = self.file.display();
-            let hint = "neither a [[room]] to join nor invites.accept: this device will never be in a call";
+            let hint =
+                "neither a [[room]] to join nor a [[call]] nor invites.accept: this device will never be in a call";
             self.warnings.push(format!("{file}: {hint}"));
         }
         if config.invites.accept.iter().any(|who| who == "*") && config.invites.accept.len() > 1 {

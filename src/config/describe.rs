@@ -1,6 +1,7 @@
 //! The configuration explained: as reference, as example, and as it is in effect. All from the one table of keys.
 
-use super::file::{Draft, Loaded, Origins, RoomDraft};
+use super::file::{Draft, Loaded, Origins};
+use super::keys::calls::CALL;
 use super::keys::{Key, ROOM, SECTIONS, TOP};
 use super::{Config, RoomTarget};
 use std::fmt::Write;
@@ -20,14 +21,22 @@ pub fn reference() -> String {
             page.push_str(&row(key, &mut draft));
         }
         if section.name == "qss.codes" {
-            let _ = writeln!(page, "\n## [[room]]\n\n{ROOM_DOC}\n\n{TABLE_HEAD}");
-            let mut room = RoomDraft::default();
-            for key in ROOM {
-                page.push_str(&row(key, &mut room));
-            }
+            list("room", ROOM_DOC, ROOM, &mut page);
+        }
+        if section.name == "calls" {
+            list("call", CALL_DOC, CALL, &mut page);
         }
     }
     page
+}
+
+/// The part of the reference about a `[[name]]`.
+fn list<T: Default>(name: &str, doc: &str, keys: &[Key<T>], page: &mut String) {
+    let _ = writeln!(page, "\n## [[{name}]]\n\n{doc}\n\n{TABLE_HEAD}");
+    let mut item = T::default();
+    for key in keys {
+        page.push_str(&row(key, &mut item));
+    }
 }
 
 /// `docs/endpoint.toml`: what most devices need, and every other key, commented out, at its default.
@@ -49,8 +58,10 @@ pub fn example() -> String {
                 }
             };
         }
-        if section.name == "qss.codes" {
-            page.push_str(EXAMPLE_ROOM);
+        match section.name {
+            "qss.codes" => page.push_str(EXAMPLE_ROOM),
+            "calls" => page.push_str(EXAMPLE_CALL),
+            _ => {}
         }
     }
     page
@@ -74,7 +85,20 @@ pub fn effective(loaded: &Loaded) -> String {
         text.push('\n');
     }
     rooms(&loaded.config, &mut text);
+    for call in &mut draft.config.calls.list {
+        table("call", CALL, call, &mut text);
+    }
     text
+}
+
+fn table<T>(name: &str, keys: &[Key<T>], item: &mut T, text: &mut String) {
+    let _ = writeln!(text, "[[{name}]]");
+    for key in keys {
+        if let Some(shown) = (key.field)(item).show() {
+            let _ = writeln!(text, "{} = {shown}", key.name);
+        }
+    }
+    text.push('\n');
 }
 
 fn rooms(config: &Config, text: &mut String) {
@@ -133,6 +157,9 @@ const TABLE_HEAD: &str = "| key | value | default | meaning |\n|---|---|---|---|
 const ROOM_DOC: &str = "Rooms to join without being asked, most wanted first; one at a time is in audio. Each has \
 exactly one of `id`, `sip_uri` and `create`.";
 
+const CALL_DOC: &str =
+    "Somebody to call by a short name: `call NAME` on the local socket. Several targets make a hunt.";
+
 const REFERENCE_HEAD: &str = "\
 # Configuration
 
@@ -178,4 +205,15 @@ id = \"b7f0c1de-reception\"
 #sip_uri = \"sip:b7f0c1de@audiomixer-0.audiomixer\"
 # Ask the QSS for a new room at each start, and join that one.
 #create = true
+";
+
+const EXAMPLE_CALL: &str = "
+
+# Somebody to call by a short name, one after the other until one answers; more may follow:
+#   [[call]]
+#   name = \"front-desk\"
+#   targets = [\"alice\", \"bob\"]
+#   mode = \"in_turn\"
+#   ring_ms = 20000
+#   total_ms = 60000
 ";

@@ -13,9 +13,10 @@
 //! seen through [`Source`] only.
 
 use super::error::{Errors, Fault, MAX_PROBLEMS, Problem, nearest};
-use super::keys::{Key, ROOM, SECTIONS, Section, TOP};
+use super::keys::calls::CALL;
+use super::keys::{Key, LISTS, ROOM, SECTIONS, Section, TOP};
 use super::value::found;
-use super::{Config, Secret, board, check};
+use super::{Call, Config, Secret, board, check};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -96,7 +97,16 @@ pub(super) struct Draft {
     pub(super) config: Config,
     pub(super) token_file: Option<PathBuf>,
     pub(super) password_file: Option<PathBuf>,
-    pub(super) rooms: Vec<RoomDraft>,
+    pub(super) rooms: Vec<Listed<RoomDraft>>,
+    pub(super) calls: Vec<Listed<Call>>,
+}
+
+/// A table of a list, such as a `[[room]]`.
+pub(super) struct Listed<T> {
+    /// Its place among its like, from 1, and in the file.
+    pub(super) number: usize,
+    pub(super) place: Option<Place>,
+    pub(super) item: T,
 }
 
 #[derive(Default)]
@@ -108,9 +118,6 @@ pub(super) struct RoomDraft {
     pub(super) meeting: Option<String>,
     pub(super) password: Secret,
     pub(super) quick_conference: Option<String>,
-    /// Its place among the rooms, from 1, and in the file.
-    pub(super) number: usize,
-    pub(super) place: Option<Place>,
 }
 
 /// Where a value stands.
@@ -222,8 +229,11 @@ impl Reading<'_> {
             match name.get_ref().as_ref() {
                 "board" if !self.layer.is_board => self.seen("board".into(), name.span()),
                 "inherit" if self.layer.is_board => {}
-                "room" if self.layer.is_board => self.wrong(name.span(), "[[room]]", Fault::NotInBoard),
-                "room" => self.rooms(value),
+                list if self.layer.is_board && LISTS.contains(&list) => {
+                    self.wrong(name.span(), &format!("[[{list}]]"), Fault::NotInBoard);
+                }
+                "room" => self.draft.rooms = self.tables("room", ROOM, value),
+                "call" => self.draft.calls = self.tables("call", CALL, value),
                 other => match section(other) {
                     Some(section) => self.section(section, name.span(), value),
                     None => self.unknown_at_top(other, name.span(), value),
@@ -259,40 +269,44 @@ impl Reading<'_> {
         }
     }
 
-    fn rooms(&mut self, value: &Spanned<DeValue<'_>>) {
-        const EXPECTED: &str = "a list of tables, each under its own [[room]]";
+    /// The tables under `[[name]]`; one with a problem is left out.
+    fn tables<T: Default>(&mut self, name: &str, keys: &[Key<T>], value: &Spanned<DeValue<'_>>) -> Vec<Listed<T>> {
+        let expected = "a list of tables, each under its own [[heading]]";
+        let mut tables = Vec::new();
         let DeValue::Array(list) = value.get_ref() else {
-            let fault = Fault::WrongType { expected: EXPECTED, found: found(value.get_ref()) };
-            return self.wrong(value.span(), "[[room]]", fault);
+            let fault = Fault::WrongType { expected, found: found(value.get_ref()) };
+            self.wrong(value.span(), &format!("[[{name}]]"), fault);
+            return tables;
         };
         for (number, item) in (1..).zip(list.iter()) {
-            let heading = format!("[[room]] {number}");
+            let heading = format!("[[{name}]] {number}");
             let DeValue::Table(table) = item.get_ref() else {
-                let fault = Fault::WrongType { expected: EXPECTED, found: found(item.get_ref()) };
+                let fault = Fault::WrongType { expected, found: found(item.get_ref()) };
                 self.wrong(item.span(), &heading, fault);
                 continue;
             };
-            let mut room = RoomDraft { number, place: Some(self.place(item.span())), ..RoomDraft::default() };
+            let mut listed = Listed { number, place: Some(self.place(item.span())), item: T::default() };
             let problems_before = self.problems.list.len();
             for (name, value) in table {
                 let word = name.get_ref().as_ref();
                 let label = format!("{heading}, {word}");
-                if let Some(key) = ROOM.iter().find(|key| key.name == word) {
+                if let Some(key) = keys.iter().find(|key| key.name == word) {
                     let mut wrong = Vec::new();
-                    (key.field)(&mut room).set(value, &key.rule, &mut wrong);
+                    (key.field)(&mut listed.item).set(value, &key.rule, &mut wrong);
                     self.all_wrong(wrong, &label);
                 } else {
-                    self.wrong(name.span(), &label, unknown_key(word, ROOM, None));
+                    self.wrong(name.span(), &label, unknown_key(word, keys, None));
                 }
             }
             if self.problems.list.len() == problems_before {
-                self.draft.rooms.push(room);
+                tables.push(listed);
             }
         }
+        tables
     }
 
     fn unknown_at_top(&mut self, word: &str, at: Range<usize>, value: &Spanned<DeValue<'_>>) {
-        let headings = SECTIONS.iter().map(|s| s.name).filter(|name| !name.contains('.')).chain(["room"]);
+        let headings = SECTIONS.iter().map(|s| s.name).filter(|name| !name.contains('.')).chain(LISTS.iter().copied());
         let looks_like_section = match value.get_ref() {
             DeValue::Table(_) => true,
             DeValue::Array(list) => list.iter().any(|item| item.get_ref().is_table()),
@@ -303,7 +317,7 @@ impl Reading<'_> {
             | DeValue::Datetime(_) => false,
         };
         if looks_like_section {
-            let heading = |name: &str| if name == "room" { "[[room]]".to_owned() } else { format!("[{name}]") };
+            let heading = |name: &str| if LISTS.contains(&name) { format!("[[{name}]]") } else { format!("[{name}]") };
             let nearest = nearest(word, headings.clone()).map(|name| heading(&name));
             let fault = Fault::UnknownSection { nearest, allowed: headings.map(heading).collect() };
             return self.wrong(at, &format!("[{word}]"), fault);

@@ -3,6 +3,7 @@
 //! Parsing, error messages, `check`, `docs/config.md` and `docs/endpoint.toml` are all made from these rows. Defaults
 //! are those of `Config::default()`; only what is worked out at load time (a device id, a socket) says so in its text.
 
+pub(super) mod calls;
 mod names;
 
 use super::file::{Draft, RoomDraft};
@@ -42,13 +43,22 @@ pub(super) static SECTIONS: &[Section] = &[
         name: "device",
         doc: "Who this device is.",
         board: false,
-        keys: &[key(
-            "id",
-            |d| &mut d.config.device.id,
-            Rule::Text("1 to 64 letters, digits or . - _ :", shape::device_id),
-            "Stable id, given to the QSS as `deviceId` and in each status event. If not given: a hash of \
-             `/etc/machine-id` (not the machine id itself), or else the host name.",
-        )],
+        keys: &[
+            key(
+                "id",
+                |d| &mut d.config.device.id,
+                Rule::Text("1 to 64 letters, digits or . - _ :", shape::device_id),
+                "Stable id, given to the QSS as `deviceId` and in each status event. If not given: a hash of \
+                 `/etc/machine-id` (not the machine id itself), or else the host name.",
+            ),
+            key(
+                "state_dir",
+                |d| &mut d.config.device.state_dir,
+                Rule::Any,
+                "Directory for what must outlive a crash: the rooms that the device made and must destroy. If not \
+                 given: systemd's `StateDirectory`, or none.",
+            ),
+        ],
     },
     Section {
         name: "qss",
@@ -202,6 +212,7 @@ pub(super) static SECTIONS: &[Section] = &[
             ),
         ],
     },
+    calls::SECTION,
     Section {
         name: "control",
         doc: "What others in a room may do with the device.",
@@ -632,6 +643,9 @@ pub(super) static ROOM: &[Key<RoomDraft>] = &[
     ),
     key("create", |r| &mut r.create, Rule::Any, "Ask the QSS for a new room at each start, and join that one."),
 ];
+
+/// Lists of tables: each may be given again and again.
+pub(super) const LISTS: &[&str] = &["room", "call"];
 
 /// Keys outside every section, with their meaning.
 pub(super) const TOP: &[(&str, &str)] = &[(

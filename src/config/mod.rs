@@ -8,6 +8,7 @@
 //! and `shape` say what each may hold, `check` compares them, [`error`] says what is wrong, [`describe`] explains.
 
 pub mod board;
+mod calls;
 mod check;
 pub mod describe;
 pub mod error;
@@ -17,6 +18,7 @@ mod names;
 mod shape;
 mod value;
 
+pub use calls::{Call, Calls, HuntMode};
 pub use names::{QssCodes, QssNames};
 
 use crate::sip::transport::Transport;
@@ -32,6 +34,7 @@ pub struct Config {
     pub rooms: Vec<Room>,
     pub invites: Invites,
     pub control: Control,
+    pub calls: Calls,
     pub sip: Sip,
     pub rtp: Rtp,
     pub codec: Codec,
@@ -44,6 +47,8 @@ pub struct Config {
 pub struct Device {
     /// Stable id of this device, given to QSS as `deviceId` and in each status event.
     pub id: String,
+    /// For what must outlive a crash; `None`: nothing does.
+    pub state_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -291,7 +296,7 @@ impl Default for Config {
     fn default() -> Config {
         let unspecified = IpAddr::from([0, 0, 0, 0]);
         Config {
-            device: Device { id: String::new() },
+            device: Device { id: String::new(), state_dir: None },
             qss: Qss {
                 url: None,
                 username: String::new(),
@@ -319,6 +324,7 @@ impl Default for Config {
             rooms: Vec::new(),
             invites: Invites { accept: Vec::new(), decline_code: 603, busy_code: 486, replaces_call: false },
             control: Control { remote_mute: true, remote_unmute: false },
+            calls: Calls::default(),
             sip: Sip {
                 bind: SocketAddr::new(unspecified, 0),
                 user: "endpoint".into(),

@@ -4,7 +4,7 @@
 //! its [`Rule`]. Durations are whole milliseconds everywhere.
 
 use super::error::{Fault, excerpt, nearest};
-use super::{FecMode, Incoming, Keepalive, Secret};
+use super::{FecMode, HuntMode, Incoming, Keepalive, Secret};
 use crate::sip::transport::Transport;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -262,7 +262,6 @@ macro_rules! word_field {
         }
     };
 }
-
 word_field!(FecMode, "\"off\", \"on\" or \"auto\"", Off = "off", On = "on", Auto = "auto");
 word_field!(Keepalive, "\"crlf\" or \"options\"", Crlf = "crlf", Options = "options");
 word_field!(
@@ -275,6 +274,7 @@ word_field!(
     Wss = "wss"
 );
 word_field!(Incoming, "\"refuse\" or \"accept\"", Refuse = "refuse", Accept = "accept");
+word_field!(HuntMode, "\"in_turn\" or \"at_once\"", InTurn = "in_turn", AtOnce = "at_once");
 
 macro_rules! address_field {
     ($type:ty, $kind:literal, $example:literal) => {

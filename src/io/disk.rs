@@ -2,7 +2,7 @@
 
 use crate::config::file::{FileText, ReadError, Source};
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -37,6 +37,28 @@ impl Source for Disk {
     }
 }
 
+/// What must outlive a crash; within `device.state_dir`.
+const KEPT: &str = "kept.json";
+
+/// What [`keep`] has written last; `None`: nothing, or nothing that can be read.
+pub fn kept(directory: &Path) -> Option<String> {
+    Disk.read(&directory.join(KEPT)).ok().map(|file| file.text)
+}
+
+/// Writes `text` so that after a crash there is either all of it or what was there before.
+///
+/// # Errors
+/// The directory is not there and cannot be made, or is full or read-only.
+pub fn keep(directory: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let (path, new) = (directory.join(KEPT), directory.join("kept.json.new"));
+    let mut file = File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, &path)?;
+    File::open(directory)?.sync_all()
+}
+
 fn why(error: &std::io::Error) -> ReadError {
     let known = [
         (ErrorKind::NotFound, ReadError::Missing),
@@ -46,4 +68,23 @@ fn why(error: &std::io::Error) -> ReadError {
     ];
     let found = known.into_iter().find(|(kind, _)| *kind == error.kind());
     found.map_or_else(|| ReadError::Other(error.to_string()), |(_, why)| why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_replaced_as_a_whole() {
+        let directory = std::env::temp_dir().join(format!("qss-endpoint-kept-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        assert_eq!(kept(&directory), None);
+        keep(&directory, "one and a long tail").unwrap();
+        keep(&directory, "two").unwrap();
+        assert_eq!(kept(&directory).as_deref(), Some("two"));
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+        std::fs::write(directory.join(KEPT), [0xff, 0xfe]).unwrap();
+        assert_eq!(kept(&directory), None, "what is no text is nothing");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }

@@ -17,7 +17,7 @@ use crate::io::sip_transport::{SipConnections, SipEvent};
 use crate::io::status_socket::StatusSocket;
 use crate::io::watchdog::Watchdog;
 use crate::io::websocket::{Link, LinkEvent};
-use crate::io::{clock, sys};
+use crate::io::{clock, disk, sys};
 use crate::media::command::Command;
 use crate::random::Rng;
 use crate::sip::endpoint::RouteError;
@@ -121,6 +121,11 @@ impl Control {
         let mut watchdog_tick = tokio::time::interval(watchdog_period.unwrap_or(Duration::from_secs(3600)));
         watchdog_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
+        if let Some(directory) = &self.config.device.state_dir
+            && let Some(kept) = disk::kept(directory)
+        {
+            self.feed(Input::Kept(&kept));
+        }
         self.feed(Input::Start { sip_port: self.sip_address.port() });
         self.watchdog.ready();
         while !self.exit {
@@ -233,6 +238,10 @@ impl Control {
                     }
                     Ok(())
                 }
+                Output::Keep(text) => {
+                    self.keep(&text);
+                    Ok(())
+                }
                 Output::Exit => {
                     self.exit = true;
                     Ok(())
@@ -277,6 +286,18 @@ impl Control {
         if event["event"] == "ladder" {
             let room = event["room"]["name"].as_str().map_or_else(String::new, |name| format!(", room {name}"));
             self.watchdog.status(&format!("{}{room}", event["rung"].as_str().unwrap_or_default()));
+        }
+    }
+
+    /// Before anything else is carried out: what is sent next may make a room.
+    fn keep(&self, text: &str) {
+        let Some(directory) = &self.config.device.state_dir else { return };
+        if let Err(error) = disk::keep(directory, text) {
+            let directory = directory.display();
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: {directory}: {error}; rooms of this device would outlive a crash: see device.state_dir"
+            );
         }
     }
 

@@ -56,12 +56,17 @@ impl Requests {
 
     /// Remembers a request that is being sent now. `None`: the table is full.
     pub fn add(&mut self, now: Time, id: String, text: String) -> Option<Ticket> {
+        self.add_patient(now, id, text, self.rhythm.timeout)
+    }
+
+    /// A request whose answer is that of a person: it is waited for as long as `patience`.
+    pub fn add_patient(&mut self, now: Time, id: String, text: String, patience: Span) -> Option<Ticket> {
         if self.pending.len() >= MAX_PENDING {
             return None;
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        let gives_up = now + self.rhythm.timeout;
+        let gives_up = now + patience;
         let resend = Resend::next(now, self.rhythm, self.rhythm.resends, gives_up);
         self.pending.push(Pending { ticket, id, text, gives_up, resend });
         Some(ticket)
@@ -71,6 +76,15 @@ impl Requests {
     pub fn take(&mut self, id: &str) -> Option<Ticket> {
         let i = self.pending.iter().position(|p| p.id == id)?;
         Some(self.pending.remove(i).ticket)
+    }
+
+    /// We take a request back: it is not repeated any more, but a reply that is on its way is still told, for as long
+    /// as one usually takes. Its id; `None`: it is over already.
+    pub fn withdraw(&mut self, now: Time, ticket: Ticket) -> Option<&str> {
+        let pending = self.pending.iter_mut().find(|p| p.ticket == ticket)?;
+        pending.resend = None;
+        pending.gives_up = now + self.rhythm.timeout;
+        Some(&pending.id)
     }
 
     /// The link is gone, and with it every reply.
@@ -138,6 +152,16 @@ mod tests {
         assert_eq!(requests.take("b"), None);
         assert_eq!(requests.take("a"), ticket);
         assert_eq!(requests.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_withdrawn_request_is_not_repeated_and_its_late_reply_is_heard() {
+        let mut requests = Requests::new(RHYTHM);
+        let ticket = requests.add_patient(Time::ZERO, "a".into(), "text".into(), Span::from_secs(60)).expect("room");
+        assert_eq!(requests.withdraw(Time::from_millis(1_000), ticket), Some("a"));
+        assert_eq!(requests.poll_timeout().map(|w| w.at.as_millis()), Some(11_000));
+        assert_eq!(requests.take("a"), Some(ticket));
+        assert_eq!(requests.withdraw(Time::from_millis(1_000), ticket), None);
     }
 
     #[test]

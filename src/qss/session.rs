@@ -203,6 +203,47 @@ impl Session {
         self.send_request(now, name, payload, out)
     }
 
+    /// Sends a request under an id of the caller's, perhaps once more: under its id it is the same request.
+    pub fn request_as(&mut self, now: Time, id: &str, name: &str, payload: Value, out: &mut Outbox) -> Option<Ticket> {
+        if !self.is_registered() {
+            return None;
+        }
+        let text = message::write_request(name, id, payload);
+        let ticket = self.requests.add(now, id.to_owned(), text.clone())?;
+        out.push_back(Output::Send(text));
+        Some(ticket)
+    }
+
+    /// Sends a request that a person answers, under an id of the caller's, and waits for its answer as long as
+    /// `patience`.
+    pub fn request_patiently(
+        &mut self,
+        now: Time,
+        id: &str,
+        name: &str,
+        payload: Value,
+        patience: Span,
+        out: &mut Outbox,
+    ) -> Option<Ticket> {
+        if !self.is_registered() {
+            return None;
+        }
+        let text = message::write_request(name, id, payload);
+        let ticket = self.requests.add_patient(now, id.to_owned(), text.clone(), patience)?;
+        out.push_back(Output::Send(text));
+        Some(ticket)
+    }
+
+    /// Takes one of our requests back. An answer that crosses it is still told.
+    pub fn withdraw(&mut self, now: Time, ticket: Ticket, name: &str, code: u16, payload: Value, out: &mut Outbox) {
+        let registered = self.is_registered();
+        if let Some(id) = self.requests.withdraw(now, ticket)
+            && registered
+        {
+            out.push_back(Output::Send(message::write_cancel(name, id, code, "withdrawn", payload)));
+        }
+    }
+
     /// Answers a request of the server positively. Nothing is sent if it was withdrawn meanwhile.
     pub fn answer(&mut self, name: &str, id: &str, payload: Value, out: &mut Outbox) {
         self.reply(id, message::write_answer(name, id, payload), out);

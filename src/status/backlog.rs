@@ -152,6 +152,8 @@ fn is_snapshot(event: &Event) -> bool {
         Kind::Ladder { .. }
         | Kind::Attempt { .. }
         | Kind::Invite { .. }
+        | Kind::Call { .. }
+        | Kind::RoomLeft { .. }
         | Kind::CallEnded { .. }
         | Kind::Card { .. }
         | Kind::Mute { .. }

@@ -60,6 +60,17 @@ pub enum Kind {
         id: String,
         from: String,
     },
+    /// A call of the device itself, by its number: how far it is.
+    Call {
+        call: u32,
+        name: String,
+        #[serde(flatten)]
+        step: CallStep,
+    },
+    /// A room that the device has made stays behind: the QSS does not let it be destroyed.
+    RoomLeft {
+        id: String,
+    },
     /// A confirmed call is over.
     CallEnded {
         duration_ms: u64,
@@ -104,6 +115,57 @@ pub enum InviteOutcome {
     Busy,
     Withdrawn,
     Unusable,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum CallStep {
+    /// Its room is being made and joined.
+    Making,
+    /// This user is invited.
+    Ringing {
+        user: String,
+    },
+    /// This user does not come.
+    Refused {
+        user: String,
+        outcome: Outcome,
+    },
+    /// `user` was invited; `who` accepted: their id, as the QSS writes it.
+    Answered {
+        user: String,
+        who: String,
+    },
+    /// Nobody comes.
+    Nobody {
+        outcome: Outcome,
+    },
+    Ended,
+}
+
+/// Why somebody does not come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Answered,
+    /// 603 and other refusals of a person.
+    Declined,
+    /// 486, 600.
+    Busy,
+    /// Their ring time is over, or 408.
+    NoAnswer,
+    /// 480: known, not connected.
+    NotConnected,
+    /// 404: no such user.
+    Unknown,
+    /// 403: the room or the user is not for us.
+    Forbidden,
+    /// 487 that we did not ask for: taken by somebody else.
+    Elsewhere,
+    /// The QSS does not know or could not carry out the request.
+    Failed,
+    /// We hung up, or somebody else answered first.
+    Withdrawn,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

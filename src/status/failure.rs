@@ -191,6 +191,10 @@ failures! {
             "somebody removed the device from the room",
             "the QSS's event",
             "ask the moderator; `join` on the device lets it try again";
+        RoomNotDestroyed => "room_not_destroyed",
+            "a room that the device has made stays behind",
+            "the QSS refuses to destroy it, or does not know the request",
+            "destroy it by hand; check qss.names.destroy_room and who owns rooms";
         RoomDestroyed => "room_destroyed",
             "the room is gone",
             "the QSS's event",
@@ -331,6 +335,18 @@ failures! {
             "another room took over",
             "an accepted invite or transfer, a `join`, or a new address of the room",
             "nothing: an accepted invite took over";
+        NobodyAnswered => "nobody_answered",
+            "nobody whom the device called has come",
+            "each invite was refused, or rang for its time",
+            "nothing: try again, or add somebody to the targets of the call";
+        OthersGone => "others_gone",
+            "the last of the others has left a room of the device's own",
+            "the QSS tells who is in the room",
+            "nothing: the call is over, and its room is destroyed";
+        CallTooLong => "call_too_long",
+            "a call of the device has lasted as long as it may",
+            "calls.longest_ms is over",
+            "raise calls.longest_ms if calls shall last longer";
         MoreWanted => "more_wanted",
             "a more wanted room can be visited",
             "its pause is over, and what it needs is there",

@@ -43,6 +43,8 @@ pub struct Counters {
     pub calls: u64,
     pub call_failures: u64,
     pub invites: u64,
+    /// Calls of the device itself.
+    pub calls_out: u32,
     pub xruns: u64,
     pub card_losses: u64,
     /// Events that could not be kept for the QSS.

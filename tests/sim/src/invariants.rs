@@ -131,6 +131,7 @@ impl Watch {
             | Input::AddressesChanged
             | Input::Routed { .. }
             | Input::Media(_)
+            | Input::Kept(_)
             | Input::Stop => {}
         }
     }
@@ -180,6 +181,7 @@ impl Watch {
                 | Output::Resolve(_)
                 | Output::Status(_)
                 | Output::Reply { .. }
+                | Output::Keep(_)
                 | Output::Exit => {}
             }
         }

@@ -68,6 +68,8 @@ pub struct World {
     pub events: Vec<Value>,
     pub replies: Vec<Value>,
     pub exited_at: Option<Time>,
+    /// The device's disk.
+    pub kept: Option<String>,
     pub net: Net,
     pub watch: Watch,
     /// What the device's wall clock is wrong by, in milliseconds.
@@ -108,6 +110,7 @@ impl World {
             events: Vec::new(),
             replies: Vec::new(),
             exited_at: None,
+            kept: None,
             net: Net::default(),
             watch: Watch::new(seed),
             wall_error: 0,
@@ -130,6 +133,9 @@ impl World {
 
     /// The process runs, in a world that a test has furnished first.
     pub fn start(&mut self) {
+        if let Some(kept) = self.kept.clone() {
+            self.input(Input::Kept(&kept));
+        }
         self.input(Input::Start { sip_port: 5070 });
         self.input(Input::Media(command::Event::Bound { rtp_port: 4000, rtcp_port: 4001 }));
     }
@@ -329,6 +335,7 @@ impl World {
                 }
                 Output::Status(line) => self.on_status(&line),
                 Output::Reply { line, .. } => self.replies.push(serde_json::from_str(&line).expect("a JSON reply")),
+                Output::Keep(text) => self.kept = Some(text),
                 Output::Exit => self.exited_at = Some(self.now),
             }
         }

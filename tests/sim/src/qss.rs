@@ -41,6 +41,8 @@ pub struct Qss {
     pub pending: Vec<Value>,
     /// Every frame that came in: (time, frame).
     pub log: Vec<(Time, Value)>,
+    /// Rooms made, by the id of their request: the same request again means the same room.
+    made: BTreeMap<String, String>,
     link: Option<u32>,
     created: u32,
 }
@@ -58,6 +60,7 @@ impl Default for Qss {
             people: BTreeMap::new(),
             pending: Vec::new(),
             log: Vec::new(),
+            made: BTreeMap::new(),
             link: None,
             created: 0,
         }
@@ -97,6 +100,7 @@ impl Qss {
     /// A restart without memory: the rooms that were made are gone, the configured one is not.
     pub fn forget_rooms(&mut self) {
         self.rooms.retain(|id, _| id == ROOM);
+        self.made.clear();
     }
 
     pub fn forget_links(&mut self) {
@@ -159,10 +163,15 @@ impl Qss {
         match name {
             "register" => answer(name, id, json!({"id": "peer1"})),
             "createRoom" => {
-                self.created += 1;
-                let made = format!("created{}", self.created);
-                self.rooms.insert(made.clone(), room(&made, SIP_URI));
-                answer(name, id, self.rooms[&made].clone())
+                let created = &mut self.created;
+                let made = self.made.entry(id.to_string()).or_insert_with(|| {
+                    *created += 1;
+                    format!("created{created}")
+                });
+                let mut room = room(made, SIP_URI);
+                room["record"] = json!(payload["record"] == true);
+                self.rooms.insert(made.clone(), room.clone());
+                answer(name, id, room)
             }
             "joinRoom" => match self.rooms.get(wanted) {
                 Some(room) if self.flat => {

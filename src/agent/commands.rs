@@ -1,0 +1,190 @@
+//! The commands of the local socket and of the buttons: a line of words, or a JSON object (docs/local-socket.md).
+
+use super::visit::Hold;
+use crate::qss::message::MAX_ID;
+use serde_json::{Map, Value};
+
+/// Longest list of users in a command.
+const MAX_USERS: usize = 16;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Command {
+    Status,
+    Mute(bool),
+    Hold(Hold),
+    HangUp,
+    /// Leaves the room with this cause, a code as in SIP.
+    Leave(u16),
+    Join(String),
+    Create {
+        record: bool,
+    },
+    /// The room named, or the present one.
+    Destroy(Option<String>),
+    /// A `[[call]]` by its name, or users.
+    Call(Vec<String>),
+    Invite(Vec<String>),
+}
+
+/// A line that is no command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Malformed {
+    UnknownCommand,
+    BadArgument,
+}
+
+impl Command {
+    pub(super) fn parse(line: &str) -> Result<Command, Malformed> {
+        let line = line.trim();
+        if line.starts_with('{') {
+            return Command::from_json(line);
+        }
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let (rest, words) = (rest.trim(), rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        match word {
+            "status" | "snapshot" => Ok(Command::Status),
+            "mute" if rest.is_empty() || rest == "on" => Ok(Command::Mute(true)),
+            "mute" if rest == "off" => Ok(Command::Mute(false)),
+            "unmute" => Ok(Command::Mute(false)),
+            "hold" if rest.is_empty() || rest == "on" => Ok(Command::Hold(Hold::On)),
+            "hold" if rest == "off" => Ok(Command::Hold(Hold::Off)),
+            "unhold" => Ok(Command::Hold(Hold::Off)),
+            "hangup" => Ok(Command::HangUp),
+            "leave" if rest.is_empty() => Ok(Command::Leave(200)),
+            "leave" => cause(rest.parse().ok()),
+            "join" => Ok(Command::Join(id(rest)?)),
+            "create" if rest.is_empty() => Ok(Command::Create { record: false }),
+            "create" if rest == "record" => Ok(Command::Create { record: true }),
+            "destroy" if rest.is_empty() => Ok(Command::Destroy(None)),
+            "destroy" => Ok(Command::Destroy(Some(id(rest)?))),
+            "call" => Ok(Command::Call(users(words)?)),
+            "invite" => Ok(Command::Invite(users(words)?)),
+            "mute" | "hold" | "create" => Err(Malformed::BadArgument),
+            _ => Err(Malformed::UnknownCommand),
+        }
+    }
+
+    fn from_json(line: &str) -> Result<Command, Malformed> {
+        let Ok(Value::Object(object)) = serde_json::from_str(line) else { return Err(Malformed::BadArgument) };
+        let word = object.get("command").and_then(Value::as_str).ok_or(Malformed::UnknownCommand)?;
+        match word {
+            "status" | "snapshot" => Ok(Command::Status),
+            "mute" => Ok(Command::Mute(flag(&object, "on", true)?)),
+            "unmute" => Ok(Command::Mute(false)),
+            "hold" => Ok(Command::Hold(if flag(&object, "on", true)? { Hold::On } else { Hold::Off })),
+            "unhold" => Ok(Command::Hold(Hold::Off)),
+            "hangup" => Ok(Command::HangUp),
+            "leave" => match object.get("cause") {
+                None => Ok(Command::Leave(200)),
+                Some(code) => cause(code.as_u64()),
+            },
+            "join" => Ok(Command::Join(id(text(&object, "room")?.unwrap_or_default())?)),
+            "create" => Ok(Command::Create { record: flag(&object, "record", false)? }),
+            "destroy" => match text(&object, "room")? {
+                None => Ok(Command::Destroy(None)),
+                Some(room) => Ok(Command::Destroy(Some(id(room)?))),
+            },
+            "call" => Ok(Command::Call(users(list(&object, "to")?)?)),
+            "invite" => Ok(Command::Invite(users(list(&object, "to")?)?)),
+            _ => Err(Malformed::UnknownCommand),
+        }
+    }
+}
+
+/// A room's id, name or URI.
+fn id(text: &str) -> Result<String, Malformed> {
+    if (1..=MAX_ID).contains(&text.len()) { Ok(text.to_owned()) } else { Err(Malformed::BadArgument) }
+}
+
+/// Codes as in SIP.
+fn cause(code: Option<u64>) -> Result<Command, Malformed> {
+    let code = code.filter(|code| (200..700).contains(code)).and_then(|code| u16::try_from(code).ok());
+    code.map(Command::Leave).ok_or(Malformed::BadArgument)
+}
+
+fn users(users: Vec<String>) -> Result<Vec<String>, Malformed> {
+    let usable = (1..=MAX_USERS).contains(&users.len()) && users.iter().all(|user| (1..=MAX_ID).contains(&user.len()));
+    if usable { Ok(users) } else { Err(Malformed::BadArgument) }
+}
+
+fn flag(object: &Map<String, Value>, key: &str, otherwise: bool) -> Result<bool, Malformed> {
+    object.get(key).map_or(Ok(otherwise), |value| value.as_bool().ok_or(Malformed::BadArgument))
+}
+
+fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, Malformed> {
+    object.get(key).map(|value| value.as_str().ok_or(Malformed::BadArgument)).transpose()
+}
+
+/// One text, or a list of them.
+fn list(object: &Map<String, Value>, key: &str) -> Result<Vec<String>, Malformed> {
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or(Malformed::BadArgument);
+    match object.get(key) {
+        Some(Value::Array(values)) => values.iter().take(MAX_USERS + 1).map(text).collect(),
+        Some(value) => text(value).map(|text| vec![text]),
+        None => Err(Malformed::BadArgument),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn words_and_json_mean_the_same() {
+        let rows = [
+            ("status", r#"{"command":"snapshot"}"#, Command::Status),
+            ("mute on\n", r#"{"command":"mute"}"#, Command::Mute(true)),
+            ("mute off", r#"{"command":"mute","on":false}"#, Command::Mute(false)),
+            ("unmute", r#"{"command":"unmute"}"#, Command::Mute(false)),
+            ("hold", r#"{"command":"hold","on":true}"#, Command::Hold(Hold::On)),
+            ("hold off", r#"{"command":"unhold"}"#, Command::Hold(Hold::Off)),
+            ("hangup", r#"{"command":"hangup"}"#, Command::HangUp),
+            ("leave", r#"{"command":"leave"}"#, Command::Leave(200)),
+            ("leave 480", r#"{"command":"leave","cause":480}"#, Command::Leave(480)),
+            ("  join  the lobby ", r#"{"command":"join","room":"the lobby"}"#, Command::Join("the lobby".into())),
+            ("create", r#"{"command":"create"}"#, Command::Create { record: false }),
+            ("create record", r#"{"command":"create","record":true}"#, Command::Create { record: true }),
+            ("destroy", r#"{"command":"destroy"}"#, Command::Destroy(None)),
+            ("destroy r1", r#"{"command":"destroy","room":"r1"}"#, Command::Destroy(Some("r1".into()))),
+            ("call alice bob", r#"{"command":"call","to":["alice","bob"]}"#, Command::Call(words(&["alice", "bob"]))),
+            ("invite bob/4", r#"{"command":"invite","to":"bob/4"}"#, Command::Invite(words(&["bob/4"]))),
+        ];
+        for (line, json, command) in rows {
+            assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{line}");
+            assert_eq!(Command::parse(json).as_ref(), Ok(&command), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_says_why() {
+        let long = "x".repeat(MAX_ID + 1);
+        let many = format!("call {}", "u ".repeat(MAX_USERS + 1));
+        let bad = [
+            "join",
+            "mute maybe",
+            "leave 7",
+            "leave x",
+            "create two",
+            "call",
+            "invite",
+            "{",
+            r#"{"command":"join"}"#,
+            r#"{"command":"mute","on":"yes"}"#,
+            r#"{"command":"call","to":[7]}"#,
+            r#"{"command":"call","to":[]}"#,
+            r#"{"command":"leave","cause":-1}"#,
+            &many,
+        ];
+        for line in bad {
+            assert_eq!(Command::parse(line), Err(Malformed::BadArgument), "{line}");
+        }
+        assert_eq!(Command::parse(&format!("join {long}")), Err(Malformed::BadArgument));
+        for line in ["reboot", "", "{}", r#"{"command":7}"#, "\u{0}"] {
+            assert_eq!(Command::parse(line), Err(Malformed::UnknownCommand), "{line}");
+        }
+    }
+}

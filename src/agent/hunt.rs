@@ -1,0 +1,380 @@
+//! The hunt: who of a list is invited when, until one comes or nobody does. It knows neither wire nor room.
+//!
+//! ```text
+//!             in turn: nobody else rings
+//!             at once: immediately                 accepted
+//!   Waiting ------------------------------> Ringing --------> the hunt is over, the others are withdrawn
+//!      ^                                     |    |
+//!      |   the session was lost              |    | refused, or `ring` is over (withdrawn with 487)
+//!      +-------------------------------------+    v
+//!                                               Over
+//! ```
+//!
+//! A withdrawal and an acceptance may cross on their way: who accepts late is in the room, and counts.
+
+use crate::config::{Call, HuntMode as Mode};
+use crate::qss::message::InviteReply;
+use crate::qss::requests::Ticket;
+use crate::qss::session::Reply;
+use crate::status::conference::{Invitation, InvitationState};
+use crate::status::event::Outcome;
+use crate::time::{Span, Time, Wakeup};
+
+/// Who is called, and how.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Plan {
+    pub(super) targets: Vec<String>,
+    pub(super) mode: Mode,
+    /// How long each rings.
+    pub(super) ring: Span,
+    /// How long the whole hunt may take.
+    pub(super) total: Span,
+}
+
+impl Plan {
+    /// As a `[[call]]` says, for these users.
+    pub(super) fn of(call: &Call, targets: Vec<String>) -> Plan {
+        Plan { targets, mode: call.mode, ring: call.ring, total: call.total }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Hunt {
+    targets: Vec<Target>,
+    mode: Mode,
+    ring: Span,
+}
+
+#[derive(Debug)]
+struct Target {
+    user: String,
+    /// When it is of no use any more to ring them.
+    ends_at: Time,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Ringing {
+        ticket: Ticket,
+        /// The invitation's id.
+        id: String,
+        until: Time,
+    },
+    Over {
+        id: Option<String>,
+        outcome: Outcome,
+        /// Of a withdrawn invite, whose acceptance may be on its way.
+        withdrawn: Option<Ticket>,
+    },
+}
+
+/// What a reply means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// Of no concern to this hunt.
+    Nothing,
+    /// The link is gone: invited again with the next session.
+    Again,
+    Answered {
+        user: String,
+        who: String,
+    },
+    Over {
+        user: String,
+        outcome: Outcome,
+    },
+}
+
+impl Hunt {
+    pub(super) fn new(now: Time, plan: Plan) -> Hunt {
+        let mut hunt = Hunt { targets: Vec::new(), mode: plan.mode, ring: plan.ring };
+        hunt.add(now, plan.targets, plan.total);
+        hunt
+    }
+
+    /// More people, within `total` from now. Who is among them already is invited again, unless they ring.
+    pub(super) fn add(&mut self, now: Time, users: Vec<String>, total: Span) {
+        for user in users {
+            let rings = |t: &Target| t.user == user && matches!(t.state, State::Waiting | State::Ringing { .. });
+            if self.targets.iter().any(rings) {
+                continue;
+            }
+            self.targets.retain(|t| t.user != user);
+            self.targets.push(Target { user, ends_at: now + total, state: State::Waiting });
+        }
+    }
+
+    /// Who is to be invited now, and how long they ring; [`Hunt::invited`] says that it was done.
+    pub(super) fn next(&self) -> Option<(&str, Span)> {
+        let rings = self.targets.iter().any(|t| matches!(t.state, State::Ringing { .. }));
+        match self.mode {
+            Mode::InTurn if rings => None,
+            Mode::InTurn | Mode::AtOnce => self.waiting().map(|t| (t.user.as_str(), self.ring)),
+        }
+    }
+
+    pub(super) fn invited(&mut self, now: Time, ticket: Ticket, id: String) {
+        let ring = self.ring;
+        if let Some(target) = self.targets.iter_mut().find(|t| matches!(t.state, State::Waiting)) {
+            let until = (now + ring).min(target.ends_at);
+            target.state = State::Ringing { ticket, id, until };
+        }
+    }
+
+    pub(super) fn replied(&mut self, ticket: Ticket, reply: &Reply) -> Turn {
+        let is_of = |t: &&mut Target| match t.state {
+            State::Ringing { ticket: asked, .. } | State::Over { withdrawn: Some(asked), .. } => asked == ticket,
+            State::Waiting | State::Over { withdrawn: None, .. } => false,
+        };
+        let Some(target) = self.targets.iter_mut().find(is_of) else { return Turn::Nothing };
+        let (user, id) = (target.user.clone(), target.state.id());
+        let over = |outcome| State::Over { id, outcome, withdrawn: None };
+        let (state, turn) = match (&target.state, reply) {
+            (_, Reply::Answer(body)) => {
+                let replies = InviteReply::read_all(body.fields());
+                match replies.iter().find(|reply| reply.code < 300).or(replies.first()) {
+                    Some(InviteReply { code, .. }) if *code >= 300 => {
+                        let outcome = outcome_of(Some(*code));
+                        (over(outcome), Turn::Over { user, outcome })
+                    }
+                    reply => {
+                        let who = reply.and_then(|reply| reply.who_accepted.clone()).unwrap_or_else(|| user.clone());
+                        (over(Outcome::Answered), Turn::Answered { user, who })
+                    }
+                }
+            }
+            (State::Over { outcome, .. }, Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost) => {
+                (over(*outcome), Turn::Nothing)
+            }
+            (State::Waiting | State::Ringing { .. }, Reply::Refused { code, .. }) => {
+                let outcome = outcome_of(*code);
+                (over(outcome), Turn::Over { user, outcome })
+            }
+            (State::Waiting | State::Ringing { .. }, Reply::TimedOut) => {
+                (over(Outcome::NoAnswer), Turn::Over { user, outcome: Outcome::NoAnswer })
+            }
+            (State::Waiting | State::Ringing { .. }, Reply::LinkLost) => (State::Waiting, Turn::Again),
+        };
+        target.state = state;
+        turn
+    }
+
+    /// Nobody rings, and nobody will.
+    pub(super) fn is_over(&self) -> bool {
+        self.targets.iter().all(|t| matches!(t.state, State::Over { .. }))
+    }
+
+    /// What to tell of a hunt that found nobody: what was said to everyone, or else that nobody answered.
+    pub(super) fn outcome(&self) -> Outcome {
+        let mut outcomes = self.targets.iter().map(|t| t.state.outcome());
+        let first = outcomes.next().unwrap_or(Outcome::Unknown);
+        if outcomes.all(|other| other == first) { first } else { Outcome::NoAnswer }
+    }
+
+    /// Everybody who was invited, and how it stands with them.
+    pub(super) fn invitations(&self) -> Vec<Invitation> {
+        let invitation = |t: &Target| {
+            let state = match &t.state {
+                State::Waiting | State::Ringing { .. } => InvitationState::Pending,
+                State::Over { outcome, .. } => match outcome {
+                    Outcome::Answered => InvitationState::Accepted,
+                    Outcome::Withdrawn | Outcome::NoAnswer => InvitationState::Canceled,
+                    Outcome::Declined
+                    | Outcome::Busy
+                    | Outcome::NotConnected
+                    | Outcome::Unknown
+                    | Outcome::Forbidden
+                    | Outcome::Elsewhere
+                    | Outcome::Failed => InvitationState::Rejected,
+                },
+            };
+            Some(Invitation { id: t.state.id()?, to: t.user.clone(), state })
+        };
+        self.targets.iter().filter_map(invitation).collect()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
+        let deadline = |t: &Target| match t.state {
+            State::Ringing { until, .. } => Some(Wakeup::new(until, "ring time")),
+            State::Waiting => Some(Wakeup::new(t.ends_at, "hunt time")),
+            State::Over { .. } => None,
+        };
+        self.targets.iter().filter_map(deadline).min_by_key(|w| w.at)
+    }
+
+    /// Who has rung long enough, and when the time of the hunt is over everybody: to be withdrawn.
+    pub(super) fn handle_timeout(&mut self, now: Time) -> Vec<(String, Option<Ticket>)> {
+        self.end(Outcome::NoAnswer, |target| match target.state {
+            State::Ringing { until, .. } => until <= now,
+            State::Waiting => target.ends_at <= now,
+            State::Over { .. } => false,
+        })
+    }
+
+    /// We hung up, or somebody answered: all who still ring, to be withdrawn.
+    pub(super) fn withdraw(&mut self) -> Vec<(String, Option<Ticket>)> {
+        self.end(Outcome::Withdrawn, |target| match target.state {
+            State::Ringing { .. } | State::Waiting => true,
+            State::Over { .. } => false,
+        })
+    }
+
+    fn end(&mut self, outcome: Outcome, which: impl Fn(&Target) -> bool) -> Vec<(String, Option<Ticket>)> {
+        let mut ended = Vec::new();
+        for target in self.targets.iter_mut().filter(|t| which(t)) {
+            let (id, withdrawn) = match &target.state {
+                State::Ringing { ticket, id, .. } => (Some(id.clone()), Some(*ticket)),
+                State::Waiting | State::Over { .. } => (None, None),
+            };
+            target.state = State::Over { id, outcome, withdrawn };
+            ended.push((target.user.clone(), withdrawn));
+        }
+        ended
+    }
+
+    fn waiting(&self) -> Option<&Target> {
+        self.targets.iter().find(|t| matches!(t.state, State::Waiting))
+    }
+}
+
+impl State {
+    fn id(&self) -> Option<String> {
+        match self {
+            State::Waiting => None,
+            State::Ringing { id, .. } => Some(id.clone()),
+            State::Over { id, .. } => id.clone(),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            State::Over { outcome, .. } => *outcome,
+            State::Waiting | State::Ringing { .. } => Outcome::NoAnswer,
+        }
+    }
+}
+
+fn outcome_of(code: Option<u16>) -> Outcome {
+    match code {
+        Some(403) => Outcome::Forbidden,
+        Some(404) => Outcome::Unknown,
+        Some(408) => Outcome::NoAnswer,
+        Some(480) => Outcome::NotConnected,
+        Some(486 | 600) => Outcome::Busy,
+        Some(487) => Outcome::Elsewhere,
+        Some(400 | 405 | 500..=599) => Outcome::Failed,
+        Some(_) | None => Outcome::Declined,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qss::message::Body;
+    use crate::qss::requests::{Requests, Rhythm};
+
+    /// Tickets are only made by the table of requests.
+    fn tickets<const N: usize>() -> [Ticket; N] {
+        let second = Span::from_secs(1);
+        let mut requests = Requests::new(Rhythm { timeout: second, resend: second, resends: 0 });
+        std::array::from_fn(|i| requests.add(Time::ZERO, i.to_string(), String::new()).expect("there is room"))
+    }
+
+    fn hunt(mode: Mode, users: &[&str]) -> Hunt {
+        let targets = users.iter().map(|u| (*u).to_owned()).collect();
+        Hunt::new(Time::ZERO, Plan { targets, mode, ring: Span::from_secs(20), total: Span::from_secs(50) })
+    }
+
+    fn refused(code: u16) -> Reply {
+        Reply::Refused { code: Some(code), message: String::new(), body: Body::default() }
+    }
+
+    fn accepted() -> Reply {
+        let text = r#"{"answer":"invite","requestID":"x","payload":{"whoAccepted":"7f"}}"#;
+        match crate::qss::message::Frame::parse(text, 4096) {
+            Ok(crate::qss::message::Frame::Answer { body, .. }) => Reply::Answer(body),
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn in_turn_the_next_is_invited_when_one_has_refused_or_rung_long_enough() {
+        let [a, b, c] = tickets();
+        let mut hunt = hunt(Mode::InTurn, &["ann", "bob", "cid"]);
+        assert_eq!(hunt.next().map(|n| n.0), Some("ann"));
+        hunt.invited(Time::ZERO, a, "id".into());
+        assert_eq!(hunt.next(), None, "one rings");
+        let over = |user: &str, outcome| Turn::Over { user: user.into(), outcome };
+        assert_eq!(hunt.replied(a, &refused(486)), over("ann", Outcome::Busy));
+        assert_eq!(hunt.next().map(|n| n.0), Some("bob"));
+        hunt.invited(Time::from_millis(1_000), b, "id".into());
+        assert_eq!(hunt.poll_timeout(), Some(Wakeup::new(Time::from_millis(21_000), "ring time")));
+        assert_eq!(hunt.handle_timeout(Time::from_millis(21_000)), [("bob".to_owned(), Some(b))]);
+        assert_eq!(hunt.next().map(|n| n.0), Some("cid"));
+        hunt.invited(Time::from_millis(21_000), c, "id".into());
+        assert_eq!(hunt.replied(c, &refused(480)), over("cid", Outcome::NotConnected));
+        assert!(hunt.is_over());
+        assert_eq!((hunt.outcome(), hunt.poll_timeout()), (Outcome::NoAnswer, None));
+    }
+
+    #[test]
+    fn at_once_the_first_who_answers_wins_and_the_others_are_withdrawn() {
+        let [a, b] = tickets();
+        let mut hunt = hunt(Mode::AtOnce, &["ann", "bob"]);
+        hunt.invited(Time::ZERO, a, "id".into());
+        assert_eq!(hunt.next().map(|n| n.0), Some("bob"));
+        hunt.invited(Time::ZERO, b, "id".into());
+        assert_eq!(hunt.next(), None);
+        assert_eq!(hunt.replied(b, &accepted()), Turn::Answered { user: "bob".into(), who: "7f".into() });
+        assert_eq!(hunt.withdraw(), [("ann".to_owned(), Some(a))]);
+        assert!(hunt.is_over());
+        let states: Vec<_> = hunt.invitations().into_iter().map(|i| i.state).collect();
+        assert_eq!(states, [InvitationState::Canceled, InvitationState::Accepted]);
+        assert_eq!(hunt.replied(a, &refused(487)), Turn::Nothing, "that was our own withdrawal");
+    }
+
+    #[test]
+    fn an_acceptance_that_crosses_its_withdrawal_counts() {
+        let [a, b] = tickets();
+        let mut hunt = hunt(Mode::InTurn, &["ann", "bob"]);
+        hunt.invited(Time::ZERO, a, "id".into());
+        hunt.handle_timeout(Time::from_millis(20_000));
+        hunt.invited(Time::from_millis(20_000), b, "id".into());
+        assert!(matches!(hunt.replied(a, &accepted()), Turn::Answered { user, .. } if user == "ann"));
+        assert_eq!(hunt.withdraw(), [("bob".to_owned(), Some(b))]);
+    }
+
+    #[test]
+    fn a_lost_link_invites_again_within_the_time_of_the_hunt() {
+        let [a] = tickets();
+        let mut hunt = hunt(Mode::InTurn, &["ann"]);
+        hunt.invited(Time::ZERO, a, "id".into());
+        assert_eq!(hunt.replied(a, &Reply::LinkLost), Turn::Again);
+        assert_eq!(hunt.next().map(|n| n.0), Some("ann"));
+        assert_eq!(hunt.poll_timeout().map(|w| w.at), Some(Time::from_millis(50_000)));
+        assert_eq!(hunt.handle_timeout(Time::from_millis(50_000)), [("ann".to_owned(), None)]);
+        assert!(hunt.is_over() && hunt.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn each_code_says_why() {
+        let rows = [
+            (Some(603), Outcome::Declined),
+            (None, Outcome::Declined),
+            (Some(486), Outcome::Busy),
+            (Some(600), Outcome::Busy),
+            (Some(408), Outcome::NoAnswer),
+            (Some(480), Outcome::NotConnected),
+            (Some(404), Outcome::Unknown),
+            (Some(403), Outcome::Forbidden),
+            (Some(487), Outcome::Elsewhere),
+            (Some(501), Outcome::Failed),
+            (Some(503), Outcome::Failed),
+        ];
+        for (code, outcome) in rows {
+            assert_eq!(outcome_of(code), outcome, "{code:?}");
+        }
+    }
+}

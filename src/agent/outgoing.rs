@@ -1,0 +1,357 @@
+//! Calls of the device itself: it makes a room, joins it, invites people into it until one comes, and destroys the room
+//! when they are gone.
+//!
+//! ```text
+//!            room made, SIP call up        somebody accepts               the others are gone, hang-up
+//!   Making -----------------------> Ringing ------------------> Talking ------------------------------> over
+//!     |                               | nobody comes                                                      ^
+//!     | no room, no SIP call          v                                                                   |
+//!     |                          Nobody (busy tone) ------------------------------------------------------+
+//!     +---------------------------------------------------------------------------------------------------+
+//! ```
+//!
+//! Nobody is rung before our own call to the mixer stands: who accepts finds somebody there. The room is destroyed
+//! without being left first: a QSS may give the room of a leaving owner to somebody else, and then refuse.
+
+use super::hunt::{Hunt, Plan, Turn};
+use super::visit::{Hold, Leg, Membership, Origin, Visit};
+use super::{Agent, Cx};
+use crate::media::command::Command;
+use crate::media::tone::Tone;
+use crate::qss::backoff::Backoff;
+use crate::qss::message::{self, InviteOffer, MediaTypes, ParticipantStatus, Roster};
+use crate::qss::requests::Ticket;
+use crate::qss::session::Reply;
+use crate::status::conference::{Invitation, RoomEvent};
+use crate::status::event::{CallStep, Kind, Outcome};
+use crate::status::failure::{Cause, Failure};
+use crate::time::{Span, Time, Wakeup, soonest};
+use std::collections::BTreeSet;
+
+/// Users remembered of a room; more is a conference that ends without us.
+const MAX_OTHERS: usize = 64;
+/// An invite is waited for a little longer than it rings: the answer must travel.
+const TRAVEL: Span = Span::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// Counts up while the process lives: names the call in replies and events.
+    pub(super) number: u32,
+    name: String,
+    /// The `inviteRequest` that this call answers.
+    request_id: Option<String>,
+    stage: Stage,
+    /// Our own ids, as the QSS writes them.
+    us: BTreeSet<String>,
+    others: BTreeSet<String>,
+    /// As it was last told.
+    invitations: Vec<Invitation>,
+    /// Latest end, whoever is in it.
+    ends_at: Option<Time>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Making { plan: Plan, until: Time },
+    Ringing(Hunt),
+    Talking(Hunt),
+    Nobody { until: Time },
+}
+
+/// What a call is to be.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Order {
+    pub(super) name: String,
+    /// Without targets: a room for whoever is invited later.
+    pub(super) plan: Plan,
+    pub(super) record: bool,
+    pub(super) request_id: Option<String>,
+}
+
+/// What a roster is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum News {
+    /// Who is not in it is as before.
+    Change,
+    /// Who is not in it is not there.
+    Everybody,
+}
+
+/// Why there is no call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoCall {
+    NoSession,
+    /// In a call that was not arranged by the configuration.
+    Busy,
+    /// Rooms that could not be destroyed have piled up, or the QSS has no word for making one.
+    NoRoom,
+}
+
+impl Agent {
+    // --- the life of a call --------------------------------------------------------------------------------------
+
+    /// Begins a call; its number.
+    pub(super) fn call_out(&mut self, cx: &mut Cx<'_>, order: Order) -> Result<u32, NoCall> {
+        if !self.session.is_registered() {
+            return Err(NoCall::NoSession);
+        }
+        if self.is_engaged() {
+            return Err(NoCall::Busy);
+        }
+        let ticket = self.ask_for_new_room(cx, order.record).ok_or(NoCall::NoRoom)?;
+        self.end_visit(cx, &Failure::Replaced.into());
+        let sip = &self.config.sip;
+        self.visit = Some(Visit {
+            name: order.name.clone(),
+            origin: Origin::Made,
+            room: message::Room::default(),
+            membership: Membership::Asked(ticket),
+            leg: Leg::Due,
+            redial: Backoff::new(sip.retry_min, sip.retry_max),
+            hold: Hold::Off,
+            believed_muted: Some(false),
+            doubted: None,
+            leave_cause: 200,
+            inquiry: None,
+        });
+        self.reporter.counters.calls_out += 1;
+        let number = self.reporter.counters.calls_out;
+        let longest = self.config.calls.longest;
+        self.outgoing = Some(Outgoing {
+            number,
+            name: order.name,
+            request_id: order.request_id,
+            stage: Stage::Making { until: cx.now + order.plan.total, plan: order.plan },
+            us: BTreeSet::from([self.config.qss.username.clone()]),
+            others: BTreeSet::new(),
+            invitations: Vec::new(),
+            ends_at: (longest > Span::ZERO).then(|| cx.now + longest),
+        });
+        self.tell_call(cx, CallStep::Making, None);
+        Ok(number)
+    }
+
+    /// In a call that somebody wanted: not one of the rooms that are visited whenever there is nothing else to do.
+    pub(super) fn is_engaged(&self) -> bool {
+        self.visit.as_ref().is_some_and(|visit| match visit.origin {
+            Origin::Configured(_) => false,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => true,
+        })
+    }
+
+    /// Invites more people into the room of our own call.
+    pub(super) fn invite_more(&mut self, cx: &mut Cx<'_>, users: Vec<String>) -> Option<u32> {
+        let now = cx.now;
+        let outgoing = self.outgoing.as_mut()?;
+        match &mut outgoing.stage {
+            Stage::Making { plan, .. } => plan.targets.extend(users),
+            Stage::Ringing(hunt) | Stage::Talking(hunt) => hunt.add(now, users, self.config.calls.plain.total),
+            Stage::Nobody { .. } => return None,
+        }
+        Some(outgoing.number)
+    }
+
+    /// The next step of our call, if there is one; after everything that happens.
+    pub(super) fn advance_call(&mut self, cx: &mut Cx<'_>) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let up = self.visit.as_ref().is_some_and(|visit| visit.up().is_some());
+        if let Stage::Making { plan, .. } = &outgoing.stage
+            && up
+        {
+            let plan = plan.clone();
+            if let [us] = self.visit.as_ref().map_or(&[][..], |visit| &visit.room.participants[..]) {
+                outgoing.us.insert(us.clone());
+            }
+            let rings = !plan.targets.is_empty();
+            let hunt = Hunt::new(cx.now, plan);
+            outgoing.stage = if rings { Stage::Ringing(hunt) } else { Stage::Talking(hunt) };
+            if rings {
+                self.tone(cx, Tone::Ringback);
+            }
+        }
+        while self.session.is_registered()
+            && let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &self.outgoing
+            && let Some((user, ring)) = hunt.next().map(|(user, ring)| (user.to_owned(), ring))
+            && let Some((ticket, id)) = self.send_invite(cx, &user, ring + TRAVEL)
+        {
+            if let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &mut self.outgoing {
+                hunt.invited(cx.now, ticket, id);
+            }
+            self.tell_call(cx, CallStep::Ringing { user }, None);
+        }
+        self.tell_invitations(cx);
+        if let Some(Outgoing { stage: Stage::Ringing(hunt), .. }) = &self.outgoing
+            && hunt.is_over()
+        {
+            let outcome = hunt.outcome();
+            self.nobody(cx, outcome);
+        }
+    }
+
+    fn nobody(&mut self, cx: &mut Cx<'_>, outcome: Outcome) {
+        self.media(cx, Command::ToneStop);
+        self.tone(cx, Tone::Busy);
+        self.tell_call(cx, CallStep::Nobody { outcome }, Some(Failure::NobodyAnswered.into()));
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.stage = Stage::Nobody { until: cx.now + self.config.calls.busy_tone };
+        }
+    }
+
+    /// The visit of our call ends: who still rings is told, and the room goes.
+    pub(super) fn end_call(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        let ringing = match self.outgoing.as_mut().map(|outgoing| &mut outgoing.stage) {
+            Some(Stage::Making { .. } | Stage::Nobody { .. }) | None => Vec::new(),
+            Some(Stage::Ringing(hunt)) => {
+                let ringing = hunt.withdraw();
+                self.media(cx, Command::ToneStop);
+                ringing
+            }
+            Some(Stage::Talking(hunt)) => hunt.withdraw(),
+        };
+        self.withdraw_invites(cx, ringing);
+        self.tell_invitations(cx);
+        let Some(outgoing) = self.outgoing.take() else { return };
+        let kind = Kind::Call { call: outgoing.number, name: outgoing.name, step: CallStep::Ended };
+        self.emit(cx, kind, Some(cause.clone()));
+    }
+
+    // --- what the QSS says -----------------------------------------------------------------------------------------
+
+    /// The reply to an invite of ours.
+    pub(super) fn on_invite_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: &Reply) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let (Stage::Ringing(hunt) | Stage::Talking(hunt)) = &mut outgoing.stage else { return };
+        match hunt.replied(ticket, reply) {
+            Turn::Nothing | Turn::Again => {}
+            Turn::Over { user, outcome } => self.tell_call(cx, CallStep::Refused { user, outcome }, None),
+            Turn::Answered { user, who } => self.on_answered(cx, user, who),
+        }
+    }
+
+    /// The first who answers gets the call; who was invited into a running one joins it.
+    fn on_answered(&mut self, cx: &mut Cx<'_>, user: String, who: String) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        if let Stage::Ringing(hunt) = &mut outgoing.stage {
+            let ringing = hunt.withdraw();
+            if let Stage::Ringing(hunt) = std::mem::replace(&mut outgoing.stage, Stage::Nobody { until: cx.now }) {
+                outgoing.stage = Stage::Talking(hunt);
+            }
+            self.media(cx, Command::ToneStop);
+            self.withdraw_invites(cx, ringing);
+        }
+        self.tell_call(cx, CallStep::Answered { user, who }, None);
+    }
+
+    /// Who is in the room. Our call is over when the last of the others has left.
+    pub(super) fn on_roster(&mut self, cx: &mut Cx<'_>, roster: &Roster, news: News) {
+        let here = self.visit.as_ref().and_then(|visit| visit.room.id.as_deref());
+        if roster.room.is_some() && roster.room.as_deref() != here {
+            return;
+        }
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let mut left = match news {
+            News::Change => false,
+            News::Everybody => !std::mem::take(&mut outgoing.others).is_empty(),
+        };
+        for presence in roster.told.iter().filter(|presence| !outgoing.us.contains(&presence.user)) {
+            match presence.status {
+                ParticipantStatus::Gone => {
+                    outgoing.others.remove(&presence.user);
+                    left = true;
+                }
+                ParticipantStatus::InCall | ParticipantStatus::Hold if outgoing.others.len() < MAX_OTHERS => {
+                    outgoing.others.insert(presence.user.clone());
+                }
+                ParticipantStatus::InCall | ParticipantStatus::Hold => {}
+            }
+        }
+        let talking = matches!(outgoing.stage, Stage::Talking(_));
+        if left && talking && outgoing.others.is_empty() {
+            self.end_visit(cx, &Failure::OthersGone.into());
+        }
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------------
+
+    pub(super) fn call_timeout(&self) -> Option<Wakeup> {
+        let outgoing = self.outgoing.as_ref()?;
+        let stage = match &outgoing.stage {
+            Stage::Making { until, .. } => Some(Wakeup::new(*until, "no room for the call")),
+            Stage::Ringing(hunt) | Stage::Talking(hunt) => hunt.poll_timeout(),
+            Stage::Nobody { until } => Some(Wakeup::new(*until, "busy tone")),
+        };
+        soonest(stage, outgoing.ends_at.map(|at| Wakeup::new(at, "longest call")))
+    }
+
+    pub(super) fn on_call_timeout(&mut self, cx: &mut Cx<'_>) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        if outgoing.ends_at.is_some_and(|at| at <= cx.now) {
+            return self.end_visit(cx, &Failure::CallTooLong.into());
+        }
+        match &mut outgoing.stage {
+            Stage::Making { until, .. } if *until <= cx.now => {
+                let cause = Cause::new(Failure::NobodyAnswered, "the room was not reached in time");
+                self.end_visit(cx, &cause);
+            }
+            Stage::Nobody { until } if *until <= cx.now => self.end_visit(cx, &Failure::NobodyAnswered.into()),
+            Stage::Making { .. } | Stage::Nobody { .. } => {}
+            Stage::Ringing(hunt) | Stage::Talking(hunt) => {
+                let ended = hunt.handle_timeout(cx.now);
+                for (user, _) in &ended {
+                    let step = CallStep::Refused { user: user.clone(), outcome: Outcome::NoAnswer };
+                    self.tell_call(cx, step, None);
+                }
+                self.withdraw_invites(cx, ended);
+            }
+        }
+    }
+
+    // --- helpers -----------------------------------------------------------------------------------------------------
+
+    fn send_invite(&mut self, cx: &mut Cx<'_>, to: &str, patience: Span) -> Option<(Ticket, String)> {
+        let room = self.visit.as_ref()?.room.id.as_deref()?;
+        let offer = InviteOffer {
+            from: &self.config.qss.username,
+            to,
+            room,
+            media: MediaTypes::default(),
+            request_id: self.outgoing.as_ref().and_then(|outgoing| outgoing.request_id.as_deref()),
+            context: &[],
+        };
+        let request = message::send_invite(&self.config.qss.names, &offer)?;
+        let id = self.rng.request_id();
+        let ticket = self.with_session(cx, |session, now, out| {
+            session.request_patiently(now, &id, &request.name, request.payload, patience, out)
+        })?;
+        Some((ticket, id))
+    }
+
+    /// 487 to those who were invited and do not ring any more.
+    fn withdraw_invites(&mut self, cx: &mut Cx<'_>, ended: Vec<(String, Option<Ticket>)>) {
+        let (name, us) = (self.config.qss.names.send_invite.clone(), self.config.qss.username.clone());
+        for (user, ticket) in ended {
+            if let Some(ticket) = ticket {
+                let payload = message::withdraw_payload(&us, &user, 487);
+                self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &name, 487, payload, out));
+            }
+        }
+    }
+
+    /// Tells how the invitations stand, if they stand otherwise than was told.
+    fn tell_invitations(&mut self, cx: &mut Cx<'_>) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let (Stage::Ringing(hunt) | Stage::Talking(hunt)) = &outgoing.stage else { return };
+        let invitations = hunt.invitations();
+        if invitations != outgoing.invitations {
+            let old = std::mem::replace(&mut outgoing.invitations, invitations.clone());
+            self.emit_room(cx, RoomEvent::OutgoingInvitations { invitations, old }, None);
+        }
+    }
+
+    fn tell_call(&mut self, cx: &mut Cx<'_>, step: CallStep, cause: Option<Cause>) {
+        if let Some(outgoing) = &self.outgoing {
+            let kind = Kind::Call { call: outgoing.number, name: outgoing.name.clone(), step };
+            self.emit(cx, kind, cause);
+        }
+    }
+}

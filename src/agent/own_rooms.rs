@@ -1,0 +1,508 @@
+//! The rooms that this device has made. A room has no time to live (docs/qss.md, Rooms): what is not destroyed by whoever
+//! made it stays for ever, so none is forgotten, not even by a crash.
+//!
+//! ```text
+//!             answer            nobody needs it           answer, or 404
+//!   Birth ------------> Needed ----------------> Doomed ----------------> forgotten
+//!     | refused            ^                       | ^
+//!     v                    | taken over            | | refused, no answer: after a pause
+//!  forgotten      Birth, left alone <--- no answer +-+
+//! ```
+//!
+//! What must outlive the process is written down *before* createRoom leaves: its `requestID`. A request that is sent again
+//! under its id is the same request (docs/qss.md, Frames), so after a crash, or when no answer came, it is simply
+//! repeated, and its answer names the room that would otherwise have been left behind.
+
+use crate::qss::backoff::Backoff;
+use crate::qss::message::MAX_ID;
+use crate::qss::requests::Ticket;
+use crate::random::Rng;
+use crate::time::{Span, Time, Wakeup};
+use serde::{Deserialize, Serialize};
+
+/// Rooms and births remembered; a device that has so many makes no more.
+const MAX_ROOMS: usize = 32;
+/// So often the QSS may say that we must not destroy a room (403) before it is believed.
+const MAX_FORBIDDEN: u32 = 5;
+
+#[derive(Debug)]
+pub(super) struct OwnRooms {
+    births: Vec<Birth>,
+    rooms: Vec<Own>,
+    retry: (Span, Span),
+    /// What was last given out to be written down.
+    kept: String,
+}
+
+/// A createRoom without an answer.
+#[derive(Clone, Debug)]
+struct Birth {
+    /// Its `requestID`.
+    id: String,
+    record: bool,
+    state: Conception,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Conception {
+    /// Somebody waits for the room.
+    Wanted(Ticket),
+    /// Nobody does: it is only asked for to be destroyed.
+    Alone(Step),
+}
+
+#[derive(Debug)]
+struct Own {
+    id: String,
+    fate: Fate,
+}
+
+#[derive(Debug)]
+enum Fate {
+    Needed,
+    Doomed { step: Step, backoff: Backoff, forbidden: u32 },
+}
+
+/// How far a request is that must be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Due,
+    Asked(Ticket),
+    Pausing(Time),
+}
+
+/// What is to be asked of the QSS now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Chore {
+    Destroy {
+        room: String,
+    },
+    /// createRoom once more, under this id.
+    Repeat {
+        id: String,
+        record: bool,
+    },
+}
+
+/// How to come by a new room.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Conceived {
+    /// createRoom is to be sent under this `requestID`; then [`OwnRooms::asked`].
+    Ask(String),
+    /// It is on its way already.
+    Asked(Ticket),
+}
+
+/// What came of one of our requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End<'a> {
+    /// Done; by a room of this id, if it was about a birth.
+    Done(Option<&'a str>),
+    /// It is not there any more.
+    Gone,
+    /// Not allowed to us.
+    Forbidden,
+    /// The QSS does not know the request.
+    Unknown,
+    /// Refused, for a reason that may pass.
+    Refused,
+    /// Nobody knows what has become of it.
+    Unanswered,
+}
+
+/// What an answer was about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    /// None of our chores.
+    Nothing,
+    Settled,
+    /// The room stays behind: the QSS does not let us destroy it.
+    LeftBehind {
+        room: String,
+    },
+}
+
+/// What is kept on disk.
+#[derive(Serialize, Deserialize, Default)]
+struct Kept {
+    #[serde(default)]
+    rooms: Vec<String>,
+    #[serde(default)]
+    births: Vec<KeptBirth>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptBirth {
+    id: String,
+    #[serde(default)]
+    record: bool,
+}
+
+impl OwnRooms {
+    pub(super) fn new(retry: (Span, Span)) -> OwnRooms {
+        let mut own = OwnRooms { births: Vec::new(), rooms: Vec::new(), retry, kept: String::new() };
+        own.kept = own.to_text();
+        own
+    }
+
+    /// What an earlier life of the process has left: all of it is to go. What cannot be read is taken as nothing.
+    pub(super) fn restore(&mut self, text: &str) {
+        let kept: Kept = serde_json::from_str(text).unwrap_or_default();
+        let usable = |id: &String| (1..=MAX_ID).contains(&id.len());
+        for id in kept.rooms.into_iter().filter(usable).take(MAX_ROOMS) {
+            self.doom(&id);
+        }
+        for KeptBirth { id, record } in kept.births.into_iter().filter(|birth| usable(&birth.id)).take(MAX_ROOMS) {
+            self.births.push(Birth { id, record, state: Conception::Alone(Step::Due) });
+        }
+    }
+
+    /// What must outlive the process, if it has changed since it was last asked for.
+    pub(super) fn changed(&mut self) -> Option<String> {
+        let text = self.to_text();
+        if text == self.kept {
+            return None;
+        }
+        self.kept.clone_from(&text);
+        Some(text)
+    }
+
+    fn to_text(&self) -> String {
+        let births = self.births.iter().map(|b| KeptBirth { id: b.id.clone(), record: b.record });
+        let kept = Kept { rooms: self.rooms.iter().map(|r| r.id.clone()).collect(), births: births.collect() };
+        serde_json::to_string(&kept).expect("strings and lists have no failing serializer")
+    }
+
+    // --- making ----------------------------------------------------------------------------------------------------
+
+    /// How to get a new room: by a question that was left without an answer, or by a new one. What it changes is to be
+    /// kept before anything is sent. `None`: there are too many rooms already.
+    pub(super) fn conceive(&mut self, record: bool, rng: &mut Rng) -> Option<Conceived> {
+        let left_alone = |b: &&mut Birth| b.record == record && matches!(b.state, Conception::Alone(_));
+        if let Some(birth) = self.births.iter_mut().find(left_alone) {
+            return Some(match birth.state {
+                Conception::Alone(Step::Asked(ticket)) => {
+                    birth.state = Conception::Wanted(ticket);
+                    Conceived::Asked(ticket)
+                }
+                Conception::Alone(Step::Due | Step::Pausing(_)) | Conception::Wanted(_) => {
+                    Conceived::Ask(birth.id.clone())
+                }
+            });
+        }
+        if self.births.len() + self.rooms.len() >= MAX_ROOMS {
+            return None;
+        }
+        let birth = Birth { id: rng.request_id(), record, state: Conception::Alone(Step::Due) };
+        self.births.push(birth.clone());
+        Some(Conceived::Ask(birth.id))
+    }
+
+    /// The question with that id has been sent for somebody who waits for the room.
+    pub(super) fn asked(&mut self, id: &str, ticket: Ticket) {
+        if let Some(birth) = self.births.iter_mut().find(|b| b.id == id) {
+            birth.state = Conception::Wanted(ticket);
+        }
+    }
+
+    /// Nobody waits for the room any more.
+    pub(super) fn unwanted(&mut self, ticket: Ticket) {
+        for birth in &mut self.births {
+            match birth.state {
+                Conception::Wanted(asked) if asked == ticket => birth.state = Conception::Alone(Step::Asked(ticket)),
+                Conception::Wanted(_) | Conception::Alone(_) => {}
+            }
+        }
+    }
+
+    // --- needing ---------------------------------------------------------------------------------------------------
+
+    /// Nobody needs the room any more; unknown rooms are added, to be destroyed. False: it was doomed already.
+    pub(super) fn doom(&mut self, id: &str) -> bool {
+        let (min, max) = self.retry;
+        let doomed = || Fate::Doomed { step: Step::Due, backoff: Backoff::new(min, max), forbidden: 0 };
+        match self.rooms.iter_mut().find(|own| own.id == id) {
+            Some(own) => match own.fate {
+                Fate::Needed => own.fate = doomed(),
+                Fate::Doomed { .. } => return false,
+            },
+            None => self.rooms.push(Own { id: id.to_owned(), fate: doomed() }),
+        }
+        true
+    }
+
+    /// Every room goes: the process stops.
+    pub(super) fn doom_all(&mut self) {
+        let ids: Vec<_> = self.rooms.iter().map(|own| own.id.clone()).collect();
+        for id in ids {
+            self.doom(&id);
+        }
+    }
+
+    /// Made by us, and not doomed.
+    pub(super) fn needs(&self, id: &str) -> bool {
+        self.rooms.iter().any(|own| own.id == id && matches!(own.fate, Fate::Needed))
+    }
+
+    /// Made by us, and to be destroyed.
+    pub(super) fn is_doomed(&self, id: &str) -> bool {
+        self.rooms.iter().any(|own| own.id == id && matches!(own.fate, Fate::Doomed { .. }))
+    }
+
+    /// Somebody else has destroyed the room. True: it was one of ours.
+    pub(super) fn gone(&mut self, id: &str) -> bool {
+        let before = self.rooms.len();
+        self.rooms.retain(|own| own.id != id);
+        self.rooms.len() != before
+    }
+
+    // --- the QSS ---------------------------------------------------------------------------------------------------
+
+    /// What is to be asked next; [`OwnRooms::started`] says that it was.
+    pub(super) fn next_chore(&self) -> Option<Chore> {
+        let doomed = self.rooms.iter().find_map(|own| match &own.fate {
+            Fate::Doomed { step: Step::Due, .. } => Some(Chore::Destroy { room: own.id.clone() }),
+            Fate::Doomed { .. } | Fate::Needed => None,
+        });
+        let alone = self.births.iter().find_map(|birth| match birth.state {
+            Conception::Alone(Step::Due) => Some(Chore::Repeat { id: birth.id.clone(), record: birth.record }),
+            Conception::Alone(_) | Conception::Wanted(_) => None,
+        });
+        doomed.or(alone)
+    }
+
+    /// `None`: it could not be sent, and is tried again later.
+    pub(super) fn started(&mut self, now: Time, chore: &Chore, ticket: Option<Ticket>) {
+        let next = ticket.map_or(Step::Pausing(now + self.retry.0), Step::Asked);
+        match chore {
+            Chore::Destroy { room } => {
+                for own in self.rooms.iter_mut().filter(|own| own.id == *room) {
+                    if let Fate::Doomed { step, .. } = &mut own.fate {
+                        *step = next;
+                    }
+                }
+            }
+            Chore::Repeat { id, .. } => {
+                for birth in self.births.iter_mut().filter(|birth| birth.id == *id) {
+                    birth.state = Conception::Alone(next);
+                }
+            }
+        }
+    }
+
+    /// There is no word for this request: nothing can be done.
+    pub(super) fn give_up(&mut self, chore: &Chore) {
+        match chore {
+            Chore::Destroy { room } => self.rooms.retain(|own| own.id != *room),
+            Chore::Repeat { id, .. } => self.births.retain(|birth| birth.id != *id),
+        }
+    }
+
+    /// A request of ours has ended.
+    pub(super) fn ended(&mut self, now: Time, ticket: Ticket, end: End<'_>, rng: &mut Rng) -> Told {
+        if let Some(i) = self.births.iter().position(|b| b.state.is_asked(ticket)) {
+            return self.birth_ended(now, i, end, rng);
+        }
+        let is_asked = |own: &Own| matches!(own.fate, Fate::Doomed { step: Step::Asked(t), .. } if t == ticket);
+        let Some(i) = self.rooms.iter().position(is_asked) else { return Told::Nothing };
+        let Fate::Doomed { step, backoff, forbidden } = &mut self.rooms[i].fate else { return Told::Nothing };
+        let left = match end {
+            End::Done(_) | End::Gone => false,
+            End::Unknown => true,
+            End::Forbidden => {
+                *forbidden += 1;
+                *forbidden >= MAX_FORBIDDEN
+            }
+            End::Refused | End::Unanswered => false,
+        };
+        match end {
+            End::Forbidden | End::Refused | End::Unanswered if !left => {
+                *step = Step::Pausing(backoff.next_with_floor(now, rng));
+                Told::Settled
+            }
+            End::Done(_) | End::Gone | End::Unknown | End::Forbidden | End::Refused | End::Unanswered => {
+                let room = self.rooms.remove(i).id;
+                if left { Told::LeftBehind { room } } else { Told::Settled }
+            }
+        }
+    }
+
+    fn birth_ended(&mut self, now: Time, i: usize, end: End<'_>, rng: &mut Rng) -> Told {
+        let wanted = match self.births[i].state {
+            Conception::Wanted(_) => true,
+            Conception::Alone(_) => false,
+        };
+        match end {
+            End::Unanswered => {
+                let (min, max) = self.retry;
+                let at = Backoff::new(min, max).slow(now, rng);
+                self.births[i].state = Conception::Alone(Step::Pausing(at));
+            }
+            End::Done(Some(room)) => {
+                self.births.remove(i);
+                self.doom(room);
+                if wanted && let Some(own) = self.rooms.iter_mut().find(|own| own.id == room) {
+                    own.fate = Fate::Needed;
+                }
+            }
+            End::Done(None) | End::Gone | End::Forbidden | End::Unknown | End::Refused => drop(self.births.remove(i)),
+        }
+        Told::Settled
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------------
+
+    pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
+        let of_rooms = self.rooms.iter().filter_map(|own| match own.fate {
+            Fate::Doomed { step: Step::Pausing(at), .. } => Some(at),
+            Fate::Doomed { .. } | Fate::Needed => None,
+        });
+        let of_births = self.births.iter().filter_map(|birth| match birth.state {
+            Conception::Alone(Step::Pausing(at)) => Some(at),
+            Conception::Alone(_) | Conception::Wanted(_) => None,
+        });
+        of_rooms.chain(of_births).min().map(|at| Wakeup::new(at, "room to destroy"))
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        let due = |step: &mut Step| {
+            if matches!(step, Step::Pausing(at) if *at <= now) {
+                *step = Step::Due;
+            }
+        };
+        for own in &mut self.rooms {
+            if let Fate::Doomed { step, .. } = &mut own.fate {
+                due(step);
+            }
+        }
+        for birth in &mut self.births {
+            if let Conception::Alone(step) = &mut birth.state {
+                due(step);
+            }
+        }
+    }
+}
+
+impl Conception {
+    fn is_asked(self, ticket: Ticket) -> bool {
+        match self {
+            Conception::Wanted(asked) | Conception::Alone(Step::Asked(asked)) => asked == ticket,
+            Conception::Alone(Step::Due | Step::Pausing(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qss::requests::{Requests, Rhythm};
+
+    fn tickets<const N: usize>() -> [Ticket; N] {
+        let second = Span::from_secs(1);
+        let mut requests = Requests::new(Rhythm { timeout: second, resend: second, resends: 0 });
+        std::array::from_fn(|i| requests.add(Time::ZERO, i.to_string(), String::new()).expect("there is room"))
+    }
+
+    fn own() -> (OwnRooms, Rng) {
+        (OwnRooms::new((Span::from_secs(1), Span::from_secs(60))), Rng::from_u64(1))
+    }
+
+    fn ask(own: &mut OwnRooms, rng: &mut Rng, record: bool) -> String {
+        match own.conceive(record, rng) {
+            Some(Conceived::Ask(id)) => id,
+            other => panic!("nothing to ask: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_room_is_needed_then_doomed_then_destroyed() {
+        let ([a, b], (mut own, mut rng)) = (tickets(), own());
+        let id = ask(&mut own, &mut rng, false);
+        assert!(own.to_text().contains(&id), "written down before it is asked for");
+        own.asked(&id, a);
+        assert_eq!(own.next_chore(), None);
+        assert_eq!(own.ended(Time::ZERO, a, End::Done(Some("r1")), &mut rng), Told::Settled);
+        assert!(own.needs("r1") && own.to_text().contains("r1") && !own.to_text().contains(&id));
+        assert!(own.doom("r1"));
+        let chore = own.next_chore().expect("a chore");
+        assert_eq!(chore, Chore::Destroy { room: "r1".into() });
+        own.started(Time::ZERO, &chore, Some(b));
+        assert_eq!((own.next_chore(), own.poll_timeout()), (None, None));
+        assert_eq!(own.ended(Time::ZERO, b, End::Done(None), &mut rng), Told::Settled);
+        assert_eq!(own.to_text(), r#"{"rooms":[],"births":[]}"#);
+    }
+
+    #[test]
+    fn after_a_crash_rooms_are_destroyed_and_questions_repeated() {
+        let ([a, b], (mut life, mut rng)) = (tickets(), own());
+        let first = ask(&mut life, &mut rng, true);
+        life.asked(&first, a);
+        life.doom("r1");
+        let (mut next, _) = own();
+        next.restore(&life.to_text());
+        let chore = next.next_chore().expect("a chore");
+        assert_eq!(chore, Chore::Destroy { room: "r1".into() });
+        next.started(Time::ZERO, &chore, None);
+        let repeat = Chore::Repeat { id: first, record: true };
+        assert_eq!(next.next_chore().as_ref(), Some(&repeat));
+        next.started(Time::ZERO, &repeat, Some(b));
+        next.ended(Time::ZERO, b, End::Done(Some("r2")), &mut rng);
+        assert_eq!(next.next_chore(), Some(Chore::Destroy { room: "r2".into() }));
+        assert_eq!(next.poll_timeout().map(|w| w.at), Some(Time::from_millis(1_000)), "r1 could not be asked for");
+    }
+
+    #[test]
+    fn a_question_without_an_answer_is_taken_over_by_the_next() {
+        let ([a], (mut own, mut rng)) = (tickets(), own());
+        let id = ask(&mut own, &mut rng, false);
+        own.asked(&id, a);
+        own.ended(Time::ZERO, a, End::Unanswered, &mut rng);
+        assert_ne!(ask(&mut own, &mut rng, true), id, "another kind of room");
+        assert_eq!(ask(&mut own, &mut rng, false), id, "the same question, so at most one room");
+        own.asked(&id, a);
+        own.unwanted(a);
+        assert_eq!(own.conceive(false, &mut rng), Some(Conceived::Asked(a)), "one answer is enough");
+    }
+
+    #[test]
+    fn who_waited_for_the_room_may_be_gone_when_it_comes() {
+        let ([a], (mut own, mut rng)) = (tickets(), own());
+        let id = ask(&mut own, &mut rng, false);
+        own.asked(&id, a);
+        own.unwanted(a);
+        own.ended(Time::ZERO, a, End::Done(Some("r1")), &mut rng);
+        assert_eq!(own.next_chore(), Some(Chore::Destroy { room: "r1".into() }));
+    }
+
+    #[test]
+    fn a_refusal_that_may_pass_is_tried_for_ever_and_one_that_will_not_is_told() {
+        let ([a, b], (mut own, mut rng)) = (tickets(), own());
+        own.doom("r1");
+        let chore = Chore::Destroy { room: "r1".into() };
+        for round in 0..20 {
+            own.started(Time::ZERO, &chore, Some(a));
+            assert_eq!(own.ended(Time::ZERO, a, End::Unanswered, &mut rng), Told::Settled, "{round}");
+            let at = own.poll_timeout().expect("a next attempt").at;
+            own.handle_timeout(at);
+            assert_eq!((own.next_chore().as_ref(), own.poll_timeout()), (Some(&chore), None));
+        }
+        own.started(Time::ZERO, &chore, Some(b));
+        let left = Told::LeftBehind { room: "r1".into() };
+        assert_eq!(own.ended(Time::ZERO, b, End::Unknown, &mut rng), left);
+        assert_eq!(own.next_chore(), None);
+    }
+
+    #[test]
+    fn what_was_kept_may_be_rubbish() {
+        for text in ["", "null", "[]", "{", r#"{"rooms":7}"#, r#"{"rooms":["",null]}"#, "\u{0}"] {
+            let (mut own, _) = own();
+            own.restore(text);
+            assert_eq!(own.next_chore(), None, "{text}");
+        }
+        let (mut own, _) = own();
+        let many: Vec<String> = (0..1_000).map(|i| format!("\"r{i}\"")).collect();
+        own.restore(&format!(r#"{{"rooms":[{}],"more":1}}"#, many.join(",")));
+        assert_eq!(own.rooms.len(), MAX_ROOMS);
+        assert_eq!(own.conceive(false, &mut Rng::from_u64(1)), None, "enough is enough");
+    }
+}

@@ -1,0 +1,64 @@
+//! `[calls]` and `[[call]]`.
+
+use super::super::calls::Call;
+use super::super::file::Draft;
+use super::super::value::Rule;
+use super::{Key, Section, WORD, WORDS, key};
+
+const RING: Rule = Rule::Range(1_000, 600_000);
+const TOTAL: Rule = Rule::Range(1_000, 3_600_000);
+
+pub(in super::super) const SECTION: Section = Section {
+    name: "calls",
+    doc: "Calls of the device itself: it makes a room, invites people into it, and destroys the room when they are gone.",
+    board: false,
+    keys: CALLS,
+};
+
+const CALLS: &[Key<Draft>] = &[
+    key(
+        "mode",
+        |d| &mut d.config.calls.plain.mode,
+        Rule::Any,
+        "How users are called who are named on the spot (`call USER ..`): one after the other, or all together until \
+         the first answers.",
+    ),
+    key("ring_ms", |d| &mut d.config.calls.plain.ring, RING, "How long each of them rings ..."),
+    key("total_ms", |d| &mut d.config.calls.plain.total, TOTAL, "... and all of them together."),
+    key("record", |d| &mut d.config.calls.plain.record, Rule::Any, "Ask for a room that is recorded, for these calls."),
+    key(
+        "busy_tone_ms",
+        |d| &mut d.config.calls.busy_tone,
+        Rule::ZeroOr(100, 60_000),
+        "How long the busy tone lasts when nobody has answered; 0: none.",
+    ),
+    key(
+        "longest_ms",
+        |d| &mut d.config.calls.longest,
+        Rule::ZeroOr(1_000, 86_400_000),
+        "A call of the device ends after this time, whoever is in it; 0: only when the others are gone.",
+    ),
+    key(
+        "destroy_retry_min_ms",
+        |d| &mut d.config.calls.destroy_retry.0,
+        Rule::Range(100, 600_000),
+        "A room of the device that could not be destroyed is tried again after a random pause: at least this, doubled \
+         each time ...",
+    ),
+    key(
+        "destroy_retry_max_ms",
+        |d| &mut d.config.calls.destroy_retry.1,
+        Rule::Range(100, 3_600_000),
+        "... up to this.",
+    ),
+];
+
+/// A `[[call]]`, repeatable.
+pub(in super::super) static CALL: &[Key<Call>] = &[
+    key("name", |c| &mut c.name, WORD, "What it is called by: `call NAME`."),
+    key("targets", |c| &mut c.targets, WORDS, "User ids, or `user/session` for one device of a user."),
+    key("mode", |c| &mut c.mode, Rule::Any, "One after the other, or all together until the first answers."),
+    key("ring_ms", |c| &mut c.ring, RING, "How long each target rings ..."),
+    key("total_ms", |c| &mut c.total, TOTAL, "... and all of them together."),
+    key("record", |c| &mut c.record, Rule::Any, "Ask for a room that is recorded."),
+];
