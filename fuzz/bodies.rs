@@ -4,13 +4,16 @@
 //! A body fails by panicking: on an arithmetic overflow or an index in the code under test, or on one of its own
 //! assertions about what must hold for any input.
 
+#[path = "session.rs"]
+mod session;
+
 use qss_endpoint::agent::{self, Agent, Input, LinkError, LinkErrorKind};
 use qss_endpoint::config::Config;
 use qss_endpoint::config::file::{self, FileText, Purpose, ReadError, Source};
 use qss_endpoint::media::codec::{CodecError, Decoder, Encoder};
 use qss_endpoint::media::command::{Command, Event, StreamParams};
 use qss_endpoint::media::stream::{Settings, Stream, Wire};
-use qss_endpoint::qss::message::Frame;
+use qss_endpoint::qss::message::{self as qss_message, Frame};
 use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::packet::Packet;
 use qss_endpoint::rtp::receiver::Receiver;
@@ -38,6 +41,7 @@ pub(crate) const ALL: &[(&str, Body)] = &[
     ("rtcp", rtcp_packet),
     ("srtp", srtp),
     ("qss_frame", qss_frame),
+    ("qss_session", qss_session),
     ("config", config),
     ("stream", stream),
     ("agent", agent),
@@ -387,11 +391,26 @@ pub(crate) fn qss_frame(data: &[u8]) {
     if let Ok(frame) = Frame::parse(&text, 65_536) {
         let fields = match &frame {
             Frame::Request { body, .. } | Frame::Answer { body, .. } | Frame::Event { body, .. } => body.fields(),
-            Frame::Cancel { message, .. } => return assert!(message.len() <= text.len()),
+            Frame::Cancel { message, code, body, .. } => {
+                assert!(message.len() <= text.len());
+                let codes = qss_endpoint::config::QssCodes::default();
+                let _ = qss_message::Refusal::of(&codes, *code, message, body);
+                return;
+            }
         };
-        let _ = qss_endpoint::qss::message::Room::read(fields);
-        let _ = qss_endpoint::qss::message::Invite::read(fields);
+        let _ = (qss_message::Room::read(fields), qss_message::Room::read_all(fields));
+        let _ = (qss_message::Invite::read(fields), qss_message::InviteRequest::read(fields));
+        let _ = (qss_message::InviteReply::read_all(fields), qss_message::read_current_invitations(fields));
+        let _ = (qss_message::CallTransfer::read(fields), qss_message::AttendedTransfer::read(fields));
+        let _ = (qss_message::AttendedTransferReply::read(fields), qss_message::TransferError::read(fields));
+        let _ = (qss_message::MuteRequest::read(fields), qss_message::MuteChange::read(fields));
+        let _ = (qss_message::Roster::read(fields, None), qss_message::active_speaker(fields));
     }
+}
+
+/// Operations of a session, not only its bytes.
+pub(crate) fn qss_session(data: &[u8]) {
+    session::run(data);
 }
 
 /// A good configuration prints, and what it prints is good again; a bad one has an error to show.

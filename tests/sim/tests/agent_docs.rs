@@ -1,12 +1,14 @@
 //! The documents are held against the program: every sample is a frame, every code is in the table.
 
 use qss_endpoint::agent::Input;
-use qss_endpoint::qss::message::{Frame, Room};
+use qss_endpoint::config::{QssNames, Secret};
+use qss_endpoint::qss::message::{self, Frame, InviteOffer, MediaTypes, Room};
 use qss_endpoint::status::failure::Failure;
 use serde_json::Value;
 use sim::{World, config};
 
 const QSS: &str = include_str!("../../../docs/qss.md");
+const CONFIG: &str = include_str!("../../../docs/config.md");
 const STATUS: &str = include_str!("../../../docs/status-events.md");
 
 /// The bodies of the ```json fences.
@@ -28,7 +30,7 @@ fn table() -> String {
 #[test]
 fn every_sample_is_a_frame() {
     let samples = samples(QSS);
-    assert!(samples.len() >= 23, "{} samples", samples.len());
+    assert!(samples.len() >= 61, "{} samples", samples.len());
     for sample in samples {
         let frame = Frame::parse(sample, 262_144);
         assert!(frame.is_ok(), "{frame:?}: {sample}");
@@ -57,7 +59,7 @@ fn what_the_device_sends_looks_like_its_sample() {
     let mut w = World::playing(1, config);
     let invite = samples(QSS).into_iter().find(|s| s.contains("\"request\":\"invite\"")).expect("an invite");
     w.qss_says(invite);
-    w.qss_says(samples(QSS).into_iter().find(|s| s.contains("\"request\":\"transferring")).expect("a transfer"));
+    w.qss_says(samples(QSS).into_iter().find(|s| s.contains("\"request\":\"whiteboard")).expect("an unknown request"));
     w.input(Input::Stop);
     w.run(100);
     for (kind, name) in [
@@ -66,7 +68,7 @@ fn what_the_device_sends_looks_like_its_sample() {
         ("request", "leaveRoom"),
         ("request", "unregister"),
         ("cancel", "invite"),
-        ("cancel", "transferring-attended-transfer"),
+        ("cancel", "whiteboard"),
     ] {
         let sent =
             w.qss.log.iter().map(|(_, f)| f).find(|f| f[kind] == name).unwrap_or_else(|| panic!("{name} unsent"));
@@ -76,6 +78,79 @@ fn what_the_device_sends_looks_like_its_sample() {
             .find(|s| s[kind] == name)
             .unwrap_or_else(|| panic!("{name} undocumented"));
         assert_eq!(shape(sent), shape(&documented), "{name}");
+    }
+}
+
+/// Every request that can be written stands in the page, word for word.
+#[test]
+fn every_request_of_the_device_is_documented() {
+    let mut names = QssNames::default();
+    (names.hold, names.unhold) = ("hold".into(), "unhold".into());
+    let n = &names;
+    let north = [("door".to_owned(), "north".to_owned())];
+    let bob = InviteOffer {
+        from: "lobby",
+        to: "bob",
+        room: "2f11c520",
+        media: MediaTypes::default(),
+        request_id: None,
+        context: &north,
+    };
+    let phone = InviteOffer { to: "bob/phone-4", request_id: Some("REQ1"), context: &[], ..bob };
+    let users = ["bob".to_owned()];
+    let written = [
+        message::create_room(n, false),
+        message::create_room(n, true),
+        message::join_room(n, "2f11c52047f244f78e1deac1839fbd45d008d20f6eabcf2e17ede0b5d3d520e9"),
+        message::join_meeting(n, "standup", &Secret("open sesame".into())),
+        message::join_quick_conference(n, "wac-conf01234567890123456789"),
+        message::leave_room(n, "6d3fa58b1ecfdffd621a3a4e7fbc26d284b6c5e8c8098a0099fa90d95dd86f9a", 200),
+        message::leave_room(n, "2f11c520", 480),
+        message::destroy_room(n, "2f11c520"),
+        message::get_rooms(n),
+        message::add_participants(n, "2f11c520", &users),
+        message::remove_participants(n, "2f11c520", &users),
+        message::send_invite(n, &bob),
+        message::send_invite(n, &phone),
+        message::send_invite_request(n, "lobby", "desk", Some("2f11c520")),
+        message::current_invitations(n),
+        message::mute(n, "2f11c520", "bob", "lobby", true),
+        message::report_mute(n, "2f11c520", "lobby", true),
+        message::report_hold(n, "2f11c520", true),
+        message::transfer(n, "2f11c520", "bob"),
+        message::accept_transfer(n, "T1"),
+        message::attended_transfer(n, "2f11c520", "eve", "bob"),
+    ];
+    let documented: Vec<Value> = samples(QSS).into_iter().map(|s| serde_json::from_str(s).expect("JSON")).collect();
+    for request in written {
+        let request = request.expect("there is a word for it");
+        let found = documented.iter().any(|s| s["request"] == request.name && s["payload"] == request.payload);
+        assert!(found, "{} {}", request.name, request.payload);
+    }
+}
+
+/// Each open question is answered once, by keys that exist; each word of the wire that is a key stands in the page.
+#[test]
+fn every_open_question_has_its_keys() {
+    let table = QSS.split("## Open questions").nth(1).expect("a section");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| #"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let numbers: Vec<usize> = rows.iter().map(|row| row[0].parse().expect("a number")).collect();
+    assert_eq!(numbers, (1..=34).collect::<Vec<_>>());
+    for key in rows.iter().flat_map(|row| row[3].split('`').skip(1).step_by(2)) {
+        let (section, name) = key.rsplit_once('.').expect("section.key");
+        let heading = if section == "room" { "[[room]]".to_owned() } else { format!("[{section}]") };
+        let keys = CONFIG.split(&format!("## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section for {key}"));
+        let keys = keys.split("\n## ").next().expect("a first part");
+        assert!(keys.contains(&format!("| `{name}` |")), "{key} is no key");
+    }
+    let names = CONFIG.split("## [qss.names]\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    for row in names.lines().filter(|line| line.starts_with("| `")) {
+        let key = row.split('`').nth(1).expect("a key");
+        assert!(QSS.contains(&format!(".{key}`")), "qss.names.{key} is not in docs/qss.md");
     }
 }
 
