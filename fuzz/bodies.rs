@@ -622,6 +622,7 @@ impl Device {
                 | agent::Output::SipConnect { .. }
                 | agent::Output::SipDisconnect { .. }
                 | agent::Output::Media(_)
+                | agent::Output::DrawKeys
                 | agent::Output::Exit => {}
             }
         }
@@ -643,6 +644,7 @@ fn params() -> StreamParams {
         cap: 0,
         send: true,
         receive: true,
+        srtp: None,
     }
 }
 

@@ -95,5 +95,6 @@ fn params(remote: SocketAddr, ssrc: u32) -> StreamParams {
         cap: 0,
         send: true,
         receive: true,
+        srtp: None,
     }
 }

@@ -94,6 +94,7 @@ fn params(remote: SocketAddr, ssrc: u32) -> StreamParams {
         cap: 0,
         send: true,
         receive: true,
+        srtp: None,
     }
 }
 

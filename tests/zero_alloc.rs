@@ -7,6 +7,7 @@ use qss_endpoint::media::stream::{Stream, Wire};
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN};
+use qss_endpoint::srtp::{Entropy, Keys, MAX_OVERHEAD, Outbound, Suite};
 use qss_endpoint::time::{Span, Time};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -59,6 +60,20 @@ fn the_counter_counts() {
 
 #[test]
 fn no_frame_allocates_on_a_good_line_or_a_bad_one() {
+    for_ten_seconds(None);
+}
+
+#[test]
+fn no_protected_frame_allocates() {
+    for suite in Suite::ALL {
+        for_ten_seconds(Some(suite));
+    }
+}
+
+fn for_ten_seconds(suite: Option<Suite>) {
+    let keying = |suite| Entropy::new([7; Entropy::LEN]).keying(suite);
+    let srtp = suite.map(|suite| Keys { send: keying(suite), receive: keying(suite) });
+    let mut sealer = srtp.map(|keys| Outbound::new(keys.receive));
     // Everything the world says is prepared beforehand: ten seconds with loss, disorder, strangers, reports.
     let mut rng = Rng::from_u64(1);
     let mut packets: Vec<Vec<u8>> = Vec::new();
@@ -70,14 +85,23 @@ fn no_frame_allocates_on_a_good_line_or_a_bad_one() {
             2 => packet[1] = 101,
             _ => {}
         }
+        // What is too short to be sealed comes as it is.
+        if let Some(sealer) = &mut sealer {
+            let len = packet.len();
+            packet.resize(len + MAX_OVERHEAD, 0);
+            let sealed = sealer.seal_rtp(&mut packet, len);
+            packet.truncate(sealed.unwrap_or(len));
+        }
         packets.push(packet);
     }
     for _ in 0..50 {
         let at = rng.below(499) as usize;
         packets.swap(at, at + 1);
     }
-    let mut report = [0; MAX_LEN];
-    let len = rtcp::write(&mut report, 9, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+    let mut report = [0; MAX_LEN + MAX_OVERHEAD];
+    let len = rtcp::write(report.first_chunk_mut().unwrap(), 9, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+
+    let len = sealer.as_mut().map_or(len, |sealer| sealer.seal_rtcp(&mut report, len).unwrap());
 
     let mut now = Time::from_millis(10);
     let mut stream = Stream::new(settings(), Mouth::new(), Ear);
@@ -85,7 +109,7 @@ fn no_frame_allocates_on_a_good_line_or_a_bad_one() {
     let (mut heard, spoken) = ([0i16; 480], [1_000i16; 480]);
 
     let before = allocations();
-    stream.start(now, line::StreamParams { cap: 32_000, bitrate: 14_000, ..params() });
+    stream.start(now, line::StreamParams { cap: 32_000, bitrate: 14_000, srtp, ..params() });
     stream.card_moves(now, true);
     for (n, packet) in packets.iter().enumerate() {
         for half in 0..2 {
@@ -107,6 +131,7 @@ fn no_frame_allocates_on_a_good_line_or_a_bad_one() {
             std::hint::black_box(stream.stats(now));
         }
     }
+    let received = stream.stats(now).packets_received;
     stream.update(now, params());
     stream.mute(true);
     stream.tone(Tone::Busy);
@@ -117,6 +142,6 @@ fn no_frame_allocates_on_a_good_line_or_a_bad_one() {
     }
     let allocated = allocations() - before;
 
-    assert!(wire.0 > 10_000, "packets left");
+    assert!(wire.0 > 10_000 && received > 300, "packets left and came: {}, {received}", wire.0);
     assert_eq!(allocated, 0);
 }

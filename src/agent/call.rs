@@ -12,10 +12,11 @@
 use super::offer::{cap, local, stream_params};
 use super::visit::{Early, Hearing, Hold, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
+use crate::config::SrtpMode;
 use crate::media::command::{Command, StreamParams};
 use crate::media::plan::{self, Plan};
 use crate::media::tone::Tone;
-use crate::sdp::Negotiated;
+use crate::sdp::{Negotiated, Suites};
 use crate::sip::endpoint::{self, CallId, EndCause, Event as SipEvent, RouteError};
 use crate::status::event::Attempt;
 use crate::status::failure::{Cause, Failure};
@@ -308,7 +309,13 @@ impl Agent {
     }
 
     pub(super) fn plan(&self, visit: &Visit) -> Plan {
-        plan::plan(&self.config.codec, cap(visit, &self.config.codec))
+        let (codec, cap) = (&self.config.codec, cap(visit, &self.config.codec));
+        match self.config.rtp.srtp {
+            SrtpMode::Off => plan::plan(codec, cap),
+            SrtpMode::Offer | SrtpMode::Require => {
+                plan::plan_protected(codec, cap, Suites::named(&self.config.rtp.srtp_suites).iter())
+            }
+        }
     }
 
     /// Asks the mixer whether it still knows the call, by offering again what holds already.
@@ -367,6 +374,7 @@ fn words_of(end: &EndCause) -> String {
         | EndCause::NoAnswer
         | EndCause::Unroutable(RouteError::UnknownHost | RouteError::Unreachable)
         | EndCause::AuthenticationFailed
-        | EndCause::NoCommonMedia => String::new(),
+        | EndCause::NoCommonMedia
+        | EndCause::SignallingUnprotected => String::new(),
     }
 }

@@ -56,6 +56,7 @@ use crate::qss::session::{self, Session};
 use crate::random::Rng;
 use crate::sip::endpoint::{self, CallId, Endpoint, RouteError};
 use crate::sip::transport::{Flow, Route, Target};
+use crate::srtp::Entropy;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, WallTime, soonest};
 use incoming::Ringing;
@@ -111,6 +112,8 @@ pub enum Input<'a> {
         routes: Result<Vec<Route>, RouteError>,
     },
     Media(command::Event),
+    /// Random bytes of the operating system, the answer to [`Output::DrawKeys`].
+    Keys(Entropy),
     /// A line of the local socket, answered with [`Output::Reply`].
     Local {
         client: u32,
@@ -176,6 +179,8 @@ pub enum Output {
     },
     Resolve(Target),
     Media(command::Command),
+    /// Keys for the media of the next call are wanted: [`Input::Keys`].
+    DrawKeys,
     /// One status event as one line of JSON: for standard output and for every client of the status socket.
     Status(String),
     Reply {
@@ -263,7 +268,11 @@ impl Agent {
     pub fn new(config: Config, mut rng: Rng) -> Agent {
         Agent {
             session: Session::new(&config, rng.fork()),
-            sip: Endpoint::new(&config.sip, rng.fork()),
+            sip: {
+                let mut sip = Endpoint::new(&config.sip, rng.fork());
+                sip.protect_media(&config.rtp);
+                sip
+            },
             rooms: Rooms::new(&config),
             visit: None,
             outgoing: None,
@@ -320,6 +329,7 @@ impl Agent {
                 self.with_sip(cx, |sip, now, out| sip.handle_route(now, target, routes, out));
             }
             Input::Media(event) => self.on_media(cx, event),
+            Input::Keys(entropy) => self.sip.give_keys(entropy),
             Input::Local { client, line } => self.on_local(cx, client, line),
             Input::Stop => self.stop(cx),
         }
@@ -414,6 +424,9 @@ impl Agent {
                 self.advance_call(cx);
                 self.tend_rooms(cx);
                 self.observe(cx, None);
+                if self.sip.wants_keys() {
+                    cx.out.push_back(Output::DrawKeys);
+                }
             }
             Phase::Stopping { session: Stopping::Unregistered, .. }
                 if self.ending.is_empty() && !self.reporter.awaits_summary() =>

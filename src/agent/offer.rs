@@ -69,6 +69,7 @@ pub(super) fn stream_params(
         cap,
         send: media.send && hold == Hold::Off,
         receive: media.receive && hold == Hold::Off,
+        srtp: media.srtp,
     }
 }
 
@@ -89,6 +90,7 @@ mod tests {
             max_average_bitrate,
             send: true,
             receive: true,
+            srtp: None,
         }
     }
 

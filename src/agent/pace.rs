@@ -55,6 +55,7 @@ impl Pace {
             | Failure::SipTimeout
             | Failure::SipNoAnswer
             | Failure::SipNoCommonMedia
+            | Failure::SipSignallingUnprotected
             | Failure::SipForbidden
             | Failure::SipNotFound
             | Failure::SipBusy(_)

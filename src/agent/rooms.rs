@@ -218,7 +218,7 @@ impl Agent {
             .visit
             .as_ref()
             .is_some_and(|visit| matches!(visit.leg, Leg::Due) && !matches!(visit.membership, Membership::Asked(_)));
-        match (dials, self.voice.ports) {
+        match (dials && !self.sip.wants_keys(), self.voice.ports) {
             (true, Some(ports)) => self.dial(cx, ports),
             (true, None) => self.reporter.explain(Rung::Call, &Failure::MediaNotReady.into()),
             (false, _) => {}

@@ -56,6 +56,7 @@ impl<'a> Check<'a> {
         }
         self.order(&draft.config);
         self.rtp_ports(draft.config.rtp.ports);
+        self.srtp_suites(&draft.config.rtp.srtp_suites);
         self.purpose(&draft.config);
         draft.config
     }
@@ -309,6 +310,13 @@ impl<'a> Check<'a> {
         };
         let key = if self.origins.contains_key("rtp.port_min") { "rtp.port_min" } else { "rtp.port_max" };
         self.at(key, Fault::Conflict(what.into()));
+    }
+
+    fn srtp_suites(&mut self, suites: &[String]) {
+        if suites.is_empty() && !self.problems.has("[rtp] srtp_suites") {
+            let what = "one suite is the least; plain audio is srtp = \"off\"";
+            self.at("rtp.srtp_suites", Fault::Conflict(what.into()));
+        }
     }
 
     fn purpose(&mut self, config: &Config) {

@@ -33,6 +33,7 @@ const fn key<T>(name: &'static str, field: fn(&mut T) -> &mut dyn Field, rule: R
 const URL: Rule = Rule::Text("ws://host[:port][/path] or wss://…", shape::qss_url);
 const HOSTS: Rule = Rule::Pairs("host or host:port on both sides", shape::host_port, shape::host_port);
 const HEADERS: Rule = Rule::Pairs("header names and their values", shape::header_name, shape::header_value);
+const SUITE: Rule = Rule::Text(shape::SUITES, shape::srtp_suite);
 const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
 const IPS: Rule = Rule::Text("IP addresses", shape::ip);
 const WORD: Rule = Rule::Text("not empty", shape::word);
@@ -425,6 +426,27 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.rtp.rtcp_interval,
                 Rule::Range(100, 60_000),
                 "RTCP is sent this often.",
+            ),
+            key(
+                "mixer_behind_nat",
+                |d| &mut d.config.rtp.mixer_behind_nat,
+                Rule::Any,
+                "Believe plain audio from another host than the mixer names, until it comes from there. Another port of its \
+                 host, and protected audio, are believed anyway.",
+            ),
+            key(
+                "srtp",
+                |d| &mut d.config.rtp.srtp,
+                Rule::Any,
+                "Protected audio with keys in SDP (RFC 4568): not at all, plain if the mixer has none, or no call without.",
+            ),
+            key("srtp_suites", |d| &mut d.config.rtp.srtp_suites, SUITE, "What is offered, most wanted first."),
+            key(
+                "srtp_over_plain_signalling",
+                |d| &mut d.config.rtp.srtp_over_plain_signalling,
+                Rule::Any,
+                "Send the keys over UDP, TCP and `ws` as well, where everybody on the way can read them. Only for networks \
+                 that are protected otherwise.",
             ),
         ],
     },

@@ -22,6 +22,7 @@ pub use calls::{Call, Calls, HuntMode};
 pub use names::{QssCodes, QssNames};
 
 use crate::sip::transport::Transport;
+use crate::srtp::Suite;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -197,6 +198,23 @@ pub struct Rtp {
     /// Nothing arrives for this long: the call is hung up and dialled again.
     pub dead_timeout: Span,
     pub rtcp_interval: Span,
+    /// The mixer's audio may come from another host than it names, as long as it does not come from there.
+    pub mixer_behind_nat: bool,
+    pub srtp: SrtpMode,
+    /// Names of RFC 4568 and RFC 7714, most wanted first.
+    pub srtp_suites: Vec<String>,
+    /// Keys may travel over UDP, TCP and `ws`, where everybody on the way can read them.
+    pub srtp_over_plain_signalling: bool,
+}
+
+/// Whether media are protected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SrtpMode {
+    Off,
+    /// If the mixer has SRTP.
+    Offer,
+    /// Or there is no call.
+    Require,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -362,6 +380,10 @@ impl Default for Config {
                 silence_timeout: Span::from_secs(2),
                 dead_timeout: Span::from_secs(8),
                 rtcp_interval: Span::from_secs(5),
+                mixer_behind_nat: false,
+                srtp: SrtpMode::Off,
+                srtp_suites: Suite::ALL.map(|suite| suite.name().into()).into(),
+                srtp_over_plain_signalling: false,
             },
             codec: Codec {
                 bitrate: 32_000,

@@ -1,5 +1,7 @@
 //! The shapes texts must have: each check answers what is wrong, in words that complete "... is not allowed: ...".
 
+use crate::srtp::Suite;
+
 /// `ws://host[:port][/path]` or the same with `wss` (RFC 6455 section 3).
 pub(super) fn qss_url(text: &str) -> Result<(), &'static str> {
     let Some(rest) = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://")) else {
@@ -37,6 +39,13 @@ pub(super) fn sip_uri(text: &str) -> Result<(), &'static str> {
 /// An IPv4 or IPv6 address, without brackets.
 pub(super) fn ip(text: &str) -> Result<(), &'static str> {
     text.parse::<std::net::IpAddr>().map(|_| ()).map_err(|_| "must be an IP address, such as 192.0.2.7")
+}
+
+/// The crypto suites there are, for documentation.
+pub(super) const SUITES: &str = "AES_CM_128_HMAC_SHA1_80, AEAD_AES_128_GCM, AEAD_AES_256_GCM";
+
+pub(super) fn srtp_suite(text: &str) -> Result<(), &'static str> {
+    Suite::named(text).map(drop).ok_or(SUITES)
 }
 
 /// `host` or `host:port`; an IPv6 address stands in brackets.

@@ -4,7 +4,7 @@
 //! its [`Rule`]. Durations are whole milliseconds everywhere.
 
 use super::error::{Fault, excerpt, nearest};
-use super::{FecMode, HuntMode, Incoming, Keepalive, Secret};
+use super::{FecMode, HuntMode, Incoming, Keepalive, Secret, SrtpMode};
 use crate::sip::transport::Transport;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -275,6 +275,7 @@ word_field!(
 );
 word_field!(Incoming, "\"refuse\" or \"accept\"", Refuse = "refuse", Accept = "accept");
 word_field!(HuntMode, "\"in_turn\" or \"at_once\"", InTurn = "in_turn", AtOnce = "at_once");
+word_field!(SrtpMode, "\"off\", \"offer\" or \"require\"", Off = "off", Offer = "offer", Require = "require");
 
 macro_rules! address_field {
     ($type:ty, $kind:literal, $example:literal) => {

@@ -22,6 +22,7 @@ use crate::media::command::Command;
 use crate::random::Rng;
 use crate::sip::endpoint::RouteError;
 use crate::sip::transport::{Flow, Route, Target, Transport};
+use crate::srtp::Entropy;
 use std::fmt;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -222,6 +223,10 @@ impl Control {
                     self.resolve(target);
                     Ok(())
                 }
+                Output::DrawKeys => {
+                    self.draw_keys();
+                    Ok(())
+                }
                 Output::Media(command) => {
                     // The queue holds many times what one decision can produce; a full one means a stuck media
                     // thread, and then the watchdog is not fed.
@@ -251,6 +256,15 @@ impl Control {
                 let (now, wall) = (clock::now(), clock::wall());
                 self.agent.handle(now, wall, Input::QssClosed(error), &mut self.outbox);
             }
+        }
+    }
+
+    /// What cannot be drawn now is asked for again.
+    fn draw_keys(&mut self) {
+        let mut bytes = [0; Entropy::LEN];
+        if getrandom::fill(&mut bytes).is_ok() {
+            let keys = Input::Keys(Entropy::new(bytes));
+            self.agent.handle(clock::now(), clock::wall(), keys, &mut self.outbox);
         }
     }
 

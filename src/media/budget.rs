@@ -8,6 +8,8 @@
 //!     │◀─────────── WINDOW ────────▶│
 //! ```
 
+use crate::rtp::packet::HEADER_LEN;
+use crate::srtp::Suite;
 use crate::time::{Span, Time};
 use heapless::Deque;
 
@@ -19,14 +21,36 @@ const ENTRIES: usize = 256;
 /// Of them, kept for RTCP.
 const RTCP_ENTRIES: usize = 8;
 
-/// Bytes of IP and UDP headers below RTP and RTCP.
-pub fn ip_udp_bytes(ipv6: bool) -> u32 {
-    if ipv6 { 48 } else { 28 }
+/// What travels around the payload of RTP and RTCP: IP and UDP headers, the header of RTP, what SRTP adds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overhead {
+    ipv6: bool,
+    suite: Option<Suite>,
 }
 
-/// The largest report of ours (SR, one block, SDES, BYE) on the wire: always left free, so that no report waits.
-pub fn rtcp_reserve_bits(ipv6: bool) -> u32 {
-    (ip_udp_bytes(ipv6) + crate::rtp::rtcp::MAX_LEN as u32) * 8
+impl Overhead {
+    pub const fn new(ipv6: bool, suite: Option<Suite>) -> Overhead {
+        Overhead { ipv6, suite }
+    }
+
+    /// Bytes around the payload of an RTP packet.
+    pub fn of_rtp(self) -> u32 {
+        self.ip_udp() + HEADER_LEN as u32 + self.suite.map_or(0, |suite| suite.rtp_overhead() as u32)
+    }
+
+    /// Bytes around an RTCP packet.
+    pub fn of_rtcp(self) -> u32 {
+        self.ip_udp() + self.suite.map_or(0, |suite| suite.rtcp_overhead() as u32)
+    }
+
+    /// The largest report of ours (SR, one block, SDES, BYE) on the wire: always left free, so that no report waits.
+    pub fn rtcp_reserve_bits(self) -> u32 {
+        (self.of_rtcp() + crate::rtp::rtcp::MAX_LEN as u32) * 8
+    }
+
+    fn ip_udp(self) -> u32 {
+        if self.ipv6 { 48 } else { 28 }
+    }
 }
 
 /// How many packets of this length a [`WINDOW`] can hold.
@@ -62,9 +86,9 @@ impl Budget {
     }
 
     /// A new cap counts what the old one let through.
-    pub fn set_cap(&mut self, cap: u32, ipv6: bool) {
+    pub fn set_cap(&mut self, cap: u32, overhead: Overhead) {
         self.cap = cap;
-        self.rtcp_reserve = rtcp_reserve_bits(ipv6);
+        self.rtcp_reserve = overhead.rtcp_reserve_bits();
     }
 
     /// Bits that a packet leaving now may have, all headers counted.
@@ -143,12 +167,14 @@ mod tests {
     use super::*;
     use crate::random::Rng;
 
+    const PLAIN: Overhead = Overhead::new(false, None);
+
     #[test]
     fn no_second_of_any_traffic_exceeds_the_cap() {
         for seed in 0..20 {
             let mut rng = Rng::from_u64(seed);
             let mut budget = Budget::new();
-            budget.set_cap(24_000, false);
+            budget.set_cap(24_000, PLAIN);
             let mut sent: Vec<(Time, u32)> = Vec::new();
             let mut now = Time::ZERO;
             for _ in 0..3_000 {
@@ -172,14 +198,14 @@ mod tests {
     #[test]
     fn a_report_always_finds_room() {
         let mut budget = Budget::new();
-        budget.set_cap(16_000, false);
+        budget.set_cap(16_000, PLAIN);
         for ms in 0..5_000 {
             let now = Time::from_millis(ms);
             let bits = budget.allowed(now, Kind::Media).min(300);
             if bits > 0 {
                 budget.on_sent(now, bits, Kind::Media);
             }
-            assert!(budget.allowed(now, Kind::Rtcp) >= rtcp_reserve_bits(false), "at {ms} ms");
+            assert!(budget.allowed(now, Kind::Rtcp) >= PLAIN.rtcp_reserve_bits(), "at {ms} ms");
         }
     }
 

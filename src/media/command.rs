@@ -5,6 +5,7 @@
 //! is on its way), `Start` (the answer is known), perhaps `Update` (re-INVITE), and `Stop`.
 
 use crate::media::tone::Tone;
+use crate::srtp::Keys;
 use crate::time::Span;
 use std::net::SocketAddr;
 
@@ -32,6 +33,8 @@ pub struct StreamParams {
     /// May we send; may the other side (`a=sendrecv`, `sendonly`, `recvonly`, `inactive`).
     pub send: bool,
     pub receive: bool,
+    /// Keys of both directions (RFC 3711); `None`: plain RTP.
+    pub srtp: Option<Keys>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,8 +165,12 @@ pub struct Stats {
     pub packets_lost: u64,
     pub packets_late: u64,
     pub packets_duplicate: u64,
-    /// Not RTP, wrong source, wrong payload type, undecodable.
+    /// Not RTP, wrong source, wrong payload type, undecodable, not authentic.
     pub packets_invalid: u64,
+    /// Of them: under no key of the peer's (RFC 3711 4.2).
+    pub packets_forged: u64,
+    /// Protected packets that had come before, or are too old to know (RFC 3711 3.3.2).
+    pub packets_replayed: u64,
     pub frames_concealed: u64,
     pub frames_fec: u64,
     pub xruns: u32,

@@ -13,6 +13,7 @@ pub mod delay;
 pub mod gain;
 pub mod jitter;
 pub mod liveness;
+mod peer;
 pub mod plan;
 pub mod playout;
 pub mod protection;

@@ -15,11 +15,12 @@
 //! This is a plan, made once; [`budget`](super::budget) holds every packet to the cap.
 
 use crate::config::Codec;
-use crate::media::budget::{packets_per_window, rtcp_reserve_bits};
+use crate::media::budget::{Overhead, packets_per_window};
+use crate::srtp::Suite;
 use crate::time::Span;
 
-/// Bytes of IPv4 (20), UDP (8) and RTP (12) headers on each packet; IPv6 has 20 more.
-pub const HEADER_BYTES: u32 = 40;
+/// IPv4 (20), UDP (8) and RTP (12) on each packet. The plan is made before the route is known; IPv6 has 20 bytes more.
+const PLAIN: Overhead = Overhead::new(false, None);
 /// RFC 7587 6.1: the least `maxaveragebitrate`.
 const MIN_BITRATE: u32 = 6_000;
 /// Below it speech suffers more than a longer packet costs in delay.
@@ -42,32 +43,41 @@ pub struct Plan {
 /// The wanted packet time stays if a sensible bitrate fits beside its headers; else the shortest longer one that leaves
 /// it; else the longest.
 pub fn plan(codec: &Codec, cap: u32) -> Plan {
+    plan_around(codec, cap, PLAIN)
+}
+
+/// The same for protected media under the suite with the longest tags that may be agreed on.
+pub fn plan_protected(codec: &Codec, cap: u32, suites: impl Iterator<Item = Suite>) -> Plan {
+    let longest = suites.max_by_key(|suite| suite.rtp_overhead());
+    plan_around(codec, cap, Overhead::new(false, longest))
+}
+
+fn plan_around(codec: &Codec, cap: u32, overhead: Overhead) -> Plan {
     let wanted = codec.bitrate;
     let enough = wanted.min(SENSIBLE_BITRATE);
     let candidates = || PTIMES.into_iter().filter(|ptime| *ptime >= codec.ptime);
     let longest = PTIMES[PTIMES.len() - 1];
-    let ptime = candidates().find(|ptime| payload_room(cap, *ptime, HEADER_BYTES) >= enough).unwrap_or(longest);
+    let ptime = candidates().find(|ptime| payload_room(cap, *ptime, overhead) >= enough).unwrap_or(longest);
     Plan {
         ptime,
-        bitrate: wanted.min(payload_room(cap, ptime, HEADER_BYTES)).max(MIN_BITRATE),
-        max_average_bitrate: wanted.min(mixer_room(cap)).max(MIN_BITRATE),
+        bitrate: wanted.min(payload_room(cap, ptime, overhead)).max(MIN_BITRATE),
+        max_average_bitrate: wanted.min(mixer_room(cap, overhead)).max(MIN_BITRATE),
     }
 }
 
-/// Payload bit/s that fit under `cap` beside the headers of packets `ptime` long and a report.
-pub fn payload_room(cap: u32, ptime: Span, header_bytes: u32) -> u32 {
+/// Payload bit/s that fit under `cap` beside what surrounds packets `ptime` long and a report.
+pub fn payload_room(cap: u32, ptime: Span, overhead: Overhead) -> u32 {
     if cap == 0 {
         return u32::MAX;
     }
-    let reserve = rtcp_reserve_bits(header_bytes > HEADER_BYTES);
-    let per_packet = cap.saturating_sub(reserve) / packets_per_window(ptime);
-    let payload = per_packet.saturating_sub(header_bytes * 8);
+    let per_packet = cap.saturating_sub(overhead.rtcp_reserve_bits()) / packets_per_window(ptime);
+    let payload = per_packet.saturating_sub(overhead.of_rtp() * 8);
     (u64::from(payload) * 1_000_000 / ptime.as_micros().max(1)) as u32
 }
 
 /// The mixer keeps to `maxaveragebitrate` within 3 %.
-fn mixer_room(cap: u32) -> u32 {
-    (u64::from(payload_room(cap, MIXER_PTIME, HEADER_BYTES)) * 100 / 103) as u32
+fn mixer_room(cap: u32, overhead: Overhead) -> u32 {
+    (u64::from(payload_room(cap, MIXER_PTIME, overhead)) * 100 / 103) as u32
 }
 
 #[cfg(test)]
@@ -99,12 +109,16 @@ mod tests {
 
     #[test]
     fn a_plan_keeps_its_cap_in_every_second() {
-        for cap in (14_000..200_000).step_by(500) {
+        for (cap, suite) in (14_000..200_000).step_by(500).flat_map(|cap| SUITES.map(|suite| (cap, suite))) {
             let codec = Codec { bitrate: 510_000, ..Config::default().codec };
-            let plan = plan(&codec, cap);
+            let overhead = Overhead::new(false, suite);
+            let plan = plan_protected(&codec, cap, suite.into_iter());
             let packets = packets_per_window(plan.ptime);
-            let packet_bits = plan.bitrate * plan.ptime.as_millis() as u32 / 1_000 + HEADER_BYTES * 8;
-            assert!(packets * packet_bits + rtcp_reserve_bits(false) <= cap, "{cap}: {plan:?}");
+            let packet_bits = plan.bitrate * plan.ptime.as_millis() as u32 / 1_000 + overhead.of_rtp() * 8;
+            let fits = plan.bitrate == MIN_BITRATE || packets * packet_bits + overhead.rtcp_reserve_bits() <= cap;
+            assert!(fits, "{cap}: {plan:?}");
         }
     }
+
+    const SUITES: [Option<Suite>; 3] = [None, Some(Suite::AesCm128HmacSha1_80), Some(Suite::AeadAes128Gcm)];
 }

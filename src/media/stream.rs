@@ -8,21 +8,23 @@
 //! Nothing here allocates after [`Stream::new`], waits, or logs.
 
 use crate::config::{Codec, Jitter, Rtp};
-use crate::media::budget::{self, Budget, Kind};
+use crate::media::budget::{Budget, Kind, Overhead};
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Event, PacketKind, Stats, StreamParams};
 use crate::media::gain::{Level, Mute};
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::liveness::Liveness;
+use crate::media::peer::Peer;
 use crate::media::plan;
 use crate::media::playout::{Arrival, Playout};
 use crate::media::protection::Protection;
 use crate::media::tone::{Tone, Tones};
 use crate::random::Rng;
-use crate::rtp::packet::{HEADER_LEN, Packet, is_rtcp};
+use crate::rtp::packet::{HEADER_LEN, Malformed, Packet, is_rtcp};
 use crate::rtp::receiver::{Receiver, SourceIs, Verdict};
 use crate::rtp::rtcp::{self, Farewell, Part, ReportBlock, Schedule, SenderInfo};
 use crate::rtp::sender::Sender;
+use crate::srtp::{self, Rejected};
 use crate::time::{Span, Time, Wakeup, soonest};
 use std::net::SocketAddr;
 
@@ -35,6 +37,9 @@ const BURST: usize = 3;
 /// No card buffers more: if capture was silent for this much longer than what it then gave, the samples are lost and
 /// their time passes without them.
 const CAPTURE_GAP: Span = Span::from_millis(200);
+
+/// Nothing in a call is longer.
+const MAX_DATAGRAM: usize = 2_048;
 
 /// Where a stream's packets go: the sockets of the media thread, or a test. Never blocks; a full socket drops.
 pub trait Wire {
@@ -61,13 +66,16 @@ pub struct Stream<E, D> {
     budget: Budget,
     liveness: Liveness,
     frame: Box<[i16; MAX_FRAME]>,
-    packet: Box<[u8; HEADER_LEN + MAX_PAYLOAD]>,
+    packet: Box<[u8; HEADER_LEN + MAX_PAYLOAD + srtp::MAX_OVERHEAD]>,
+    /// Where a protected datagram is opened.
+    opened: Box<[u8; MAX_DATAGRAM]>,
     call: Option<Call>,
 }
 
 /// What lives as long as a call.
 struct Call {
     params: StreamParams,
+    peer: Peer,
     sender: Sender,
     receiver: Receiver,
     protection: Protection,
@@ -88,6 +96,8 @@ struct Counters {
     bytes_received: u64,
     invalid_rtp: u64,
     invalid_rtcp: u64,
+    forged: u64,
+    replayed: u64,
     withheld: u64,
     round_trip: Span,
     peer_fraction_lost: u8,
@@ -106,7 +116,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             budget: Budget::new(),
             liveness: Liveness::new(settings.rtp.silence_timeout),
             frame: Box::new([0; MAX_FRAME]),
-            packet: Box::new([0; HEADER_LEN + MAX_PAYLOAD]),
+            packet: Box::new([0; HEADER_LEN + MAX_PAYLOAD + srtp::MAX_OVERHEAD]),
+            opened: Box::new([0; MAX_DATAGRAM]),
             call: None,
             settings,
         }
@@ -125,6 +136,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let _ = self.encoder.reset();
         let _ = self.encoder.set_fec(protection.expected_loss());
         self.call = Some(Call {
+            peer: Peer::new(&params, &self.settings.rtp),
             sender: Sender::new(params.ssrc, params.send_payload_type, &mut rng),
             receiver: Receiver::default(),
             protection,
@@ -153,6 +165,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             call.gathered = 0;
             call.frame_samples = samples;
         }
+        call.peer.update(&params);
         call.params = params;
         self.liveness.expect_packets(now, params.receive);
         self.liveness.expect_sending(now, params.send);
@@ -238,12 +251,14 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let Some(call) = &mut self.call else {
             return;
         };
-        if !same_address(from, call.params.remote_rtp) {
-            return self.on_invalid(PacketKind::Rtp);
-        }
         if call.params.rtcp_mux && is_rtcp(packet) {
-            return self.read_report(now, packet);
+            return self.handle_rtcp(now, from, packet);
         }
+        // Opened on hold, too: the roll-over counter has to follow.
+        let packet = match call.peer.open_rtp(packet, &mut self.opened[..]) {
+            Ok(packet) => packet,
+            Err(rejected) => return self.on_rejected(PacketKind::Rtp, rejected),
+        };
         if !call.params.receive {
             return;
         }
@@ -254,7 +269,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let audio = header.payload_type == call.params.receive_payload_type;
         let event = call.params.telephone_event == Some(header.payload_type);
         // Our own SSRC is a packet of ours that somebody sent back.
-        if !(audio || event) || header.ssrc == call.sender.ssrc() {
+        if !(audio || event) || header.ssrc == call.sender.ssrc() || !call.peer.admits(now, from, &header) {
             return self.on_invalid(PacketKind::Rtp);
         }
         let Verdict::Accepted { seq, timestamp, source } = call.receiver.handle(now, &header) else {
@@ -283,10 +298,15 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let Some(call) = &mut self.call else {
             return;
         };
-        if !same_address(from, call.params.remote_rtcp) {
-            return self.on_invalid(PacketKind::Rtcp);
+        match call.peer.open_rtcp(packet, &mut self.opened[..]) {
+            Ok(packet) if call.peer.admits_rtcp(from) => {
+                if call.read_report(now, packet, &mut self.encoder, &mut self.liveness).is_err() {
+                    self.on_invalid(PacketKind::Rtcp);
+                }
+            }
+            Ok(_) => self.on_invalid(PacketKind::Rtcp),
+            Err(rejected) => self.on_rejected(PacketKind::Rtcp, rejected),
         }
-        self.read_report(now, packet);
     }
 
     pub fn poll_timeout(&self) -> Option<Wakeup> {
@@ -335,6 +355,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             packets_late: played.late,
             packets_duplicate: call.receiver.duplicates(),
             packets_invalid: call.counters.invalid_rtp + call.counters.invalid_rtcp + played.undecodable,
+            packets_forged: call.counters.forged,
+            packets_replayed: call.counters.replayed,
             frames_concealed: played.concealed_samples / 960,
             frames_fec: played.fec,
             xruns: 0,
@@ -350,11 +372,11 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
     }
 
-    /// Bitrate and cap; over IPv6 the headers are longer than the plan could know.
+    /// Bitrate and cap; over IPv6 the headers are longer than the plan could know, and under SRTP the tags may be.
     fn apply_rate(&mut self, params: &StreamParams) {
-        let room = plan::payload_room(params.cap, duration(frame_samples(params.ptime)), header_bytes(params));
+        let room = plan::payload_room(params.cap, duration(frame_samples(params.ptime)), overhead(params));
         let _ = self.encoder.set_bitrate(params.bitrate.min(room).max(500));
-        self.budget.set_cap(params.cap, params.remote_rtp.is_ipv6());
+        self.budget.set_cap(params.cap, overhead(params));
     }
 
     /// Samples that the card lost are time that passed: the timestamps run on without them.
@@ -381,7 +403,6 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         if !call.params.send {
             return call.sender.on_skipped(samples as u32);
         }
-        let headers = header_bytes(&call.params);
         let limit = payload_limit(now, &mut self.budget, &call.params, samples);
         let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
         let encoded = if limit < LEAST_PAYLOAD {
@@ -394,9 +415,12 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return call.sender.on_skipped(samples as u32);
         };
         call.sender.header().write(header.first_chunk_mut().expect("split at HEADER_LEN"));
-        wire.send_rtp(call.params.remote_rtp, &self.packet[..HEADER_LEN + len]);
+        if !call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + len, wire) {
+            call.counters.withheld += 1;
+            return call.sender.on_skipped(samples as u32);
+        }
         call.sender.on_sent(samples as u32, len);
-        self.budget.on_sent(now, (headers + len as u32) * 8, Kind::Media);
+        self.budget.on_sent(now, (overhead(&call.params).of_rtp() + len as u32) * 8, Kind::Media);
         self.liveness.on_sent(now);
     }
 
@@ -407,47 +431,28 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         };
         let sender = (call.params.send && call.sender.packets() > 0).then(|| call.sender_info(now));
         let block = call.report_block(now);
-        let mut packet = [0; rtcp::MAX_LEN];
-        let len = rtcp::write(&mut packet, call.sender.ssrc(), sender, block, &call.cname, farewell);
-        let bits = (len as u32 + budget::ip_udp_bytes(call.params.remote_rtp.is_ipv6())) * 8;
+        let mut packet = [0; rtcp::MAX_LEN + srtp::MAX_OVERHEAD];
+        let place = packet.first_chunk_mut().expect("longer than MAX_LEN");
+        let len = rtcp::write(place, call.sender.ssrc(), sender, block, &call.cname, farewell);
+        let bits = (len as u32 + overhead(&call.params).of_rtcp()) * 8;
         if self.budget.allowed(now, Kind::Rtcp) < bits {
             return;
         }
-        if call.params.rtcp_mux {
-            wire.send_rtp(call.params.remote_rtp, &packet[..len]);
-        } else {
-            wire.send_rtcp(call.params.remote_rtcp, &packet[..len]);
+        if call.peer.send_rtcp(&mut packet, len, wire) {
+            self.budget.on_sent(now, bits, Kind::Rtcp);
         }
-        self.budget.on_sent(now, bits, Kind::Rtcp);
     }
 
-    fn read_report(&mut self, now: Time, packet: &[u8]) {
-        let Some(call) = &mut self.call else {
-            return;
-        };
-        let (encoder, liveness) = (&mut self.encoder, &mut self.liveness);
-        let (ssrc, peer) = (call.sender.ssrc(), call.receiver.ssrc());
-        let read = rtcp::read(packet, |part| match part {
-            Part::SenderReport { ssrc, ntp } => call.sender_report = Some((ssrc, ntp, now)),
-            Part::Block(block) if block.ssrc == ssrc => {
-                call.counters.peer_fraction_lost = block.fraction_lost;
-                if let Some(trip) = rtcp::round_trip(now, &block) {
-                    call.counters.round_trip = trip;
-                }
-                if let Some(expected_loss) = call.protection.on_report(block.fraction_lost) {
-                    let _ = encoder.set_fec(expected_loss);
-                }
+    fn on_rejected(&mut self, kind: PacketKind, rejected: Rejected) {
+        let Some(call) = &mut self.call else { return };
+        match rejected {
+            // The network doubles packets as well: that is nobody's fault.
+            Rejected::Replayed => call.counters.replayed += 1,
+            Rejected::Forged => {
+                call.counters.forged += 1;
+                self.on_invalid(kind);
             }
-            Part::Block(_) => {}
-            // A source that was replaced may say goodbye; only the one that is heard ends the call.
-            Part::Bye { ssrc } => {
-                if peer.is_none_or(|peer| peer == ssrc) {
-                    liveness.on_bye();
-                }
-            }
-        });
-        if read.is_err() {
-            self.on_invalid(PacketKind::Rtcp);
+            Rejected::Malformed | Rejected::TooManySources => self.on_invalid(kind),
         }
     }
 
@@ -465,6 +470,35 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 }
 
 impl Call {
+    fn read_report(
+        &mut self,
+        now: Time,
+        packet: &[u8],
+        encoder: &mut impl Encoder,
+        liveness: &mut Liveness,
+    ) -> Result<(), Malformed> {
+        let (ssrc, peer) = (self.sender.ssrc(), self.receiver.ssrc());
+        rtcp::read(packet, |part| match part {
+            Part::SenderReport { ssrc, ntp } => self.sender_report = Some((ssrc, ntp, now)),
+            Part::Block(block) if block.ssrc == ssrc => {
+                self.counters.peer_fraction_lost = block.fraction_lost;
+                if let Some(trip) = rtcp::round_trip(now, &block) {
+                    self.counters.round_trip = trip;
+                }
+                if let Some(expected_loss) = self.protection.on_report(block.fraction_lost) {
+                    let _ = encoder.set_fec(expected_loss);
+                }
+            }
+            Part::Block(_) => {}
+            // A source that was replaced may say goodbye; only the one that is heard ends the call.
+            Part::Bye { ssrc } => {
+                if peer.is_none_or(|peer| peer == ssrc) {
+                    liveness.on_bye();
+                }
+            }
+        })
+    }
+
     fn sender_info(&self, now: Time) -> SenderInfo {
         // The timestamp that a sample captured right now would get.
         let since_capture = self.captured_at.map_or(0, |at| now.since(at).as_micros() * 6 / 125) as u32;
@@ -490,7 +524,7 @@ impl Call {
 /// The bytes that the next frame may have. Under a cap it leaves room for half a frame each after it, so that a loud second
 /// ends in short frames and not in missing ones.
 fn payload_limit(now: Time, budget: &mut Budget, params: &StreamParams, samples: usize) -> usize {
-    let headers = header_bytes(params);
+    let headers = overhead(params).of_rtp();
     let allowed = budget.allowed(now, Kind::Media) / 8;
     if params.cap == 0 {
         return MAX_PAYLOAD;
@@ -502,9 +536,9 @@ fn payload_limit(now: Time, budget: &mut Budget, params: &StreamParams, samples:
     limit.min(BURST * average).min(MAX_PAYLOAD)
 }
 
-/// IP, UDP and RTP headers of one packet.
-fn header_bytes(params: &StreamParams) -> u32 {
-    budget::ip_udp_bytes(params.remote_rtp.is_ipv6()) + HEADER_LEN as u32
+/// What surrounds the payload of one packet.
+fn overhead(params: &StreamParams) -> Overhead {
+    Overhead::new(params.remote_rtp.is_ipv6(), params.srtp.map(|keys| keys.send.suite()))
 }
 
 /// Samples of one packet: the longest of 10, 20, 40, 60 ms that is not longer than asked, at least 10 ms.
@@ -520,9 +554,4 @@ fn frame_samples(ptime: Span) -> usize {
 /// How long so many samples last.
 fn duration(samples: usize) -> Span {
     Span::from_micros(samples as u64 * 125 / 6)
-}
-
-/// A socket for both families shows IPv4 senders as mapped IPv6 addresses.
-fn same_address(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }

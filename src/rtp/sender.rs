@@ -26,12 +26,13 @@ enum Talkspurt {
 }
 
 impl Sender {
-    /// Sequence number and timestamp begin at random (RFC 3550 5.1).
+    /// Sequence number and timestamp begin at random (RFC 3550 5.1), the number in the lower half: a receiver of SRTP that
+    /// misses the first packets must not miss a roll-over with them (RFC 3711 3.3.1).
     pub fn new(ssrc: u32, payload_type: u8, rng: &mut Rng) -> Sender {
         Sender {
             ssrc,
             payload_type,
-            sequence_number: rng.next_u32() as u16,
+            sequence_number: rng.next_u32() as u16 & 0x7fff,
             timestamp: rng.next_u32(),
             next_is: Talkspurt::Begins,
             packets: 0,

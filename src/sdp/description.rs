@@ -3,9 +3,10 @@
 //! Reading is tolerant (RFC 8866 9 and what peers really send): attributes in any order, unknown ones ignored,
 //! addresses at either level, `a=` lines at session level as defaults for the stream. Writing is strict.
 
+use super::security::Line;
 use super::{Error, Local};
 use crate::time::Span;
-use sdp_types::{Attribute, Connection, Fmtp, FmtpParam, Media, MediaType, RtpMap, Session, TransportProto};
+use sdp_types::{Attribute, Connection, Crypto, Fmtp, FmtpParam, Media, MediaType, RtpMap, Session, TransportProto};
 use std::net::{IpAddr, SocketAddr};
 
 /// Stream direction, seen by the one who wrote it.
@@ -25,14 +26,24 @@ pub struct Description {
     /// bit/s.
     pub max_average_bitrate: Option<u32>,
     pub direction: Direction,
+    pub(super) profile: Profile,
     /// Each `m=` line in order, because an answer must have the same ones (RFC 3264 6).
     pub(super) streams: Vec<Stream>,
+}
+
+/// What carries the stream (RFC 3551, RFC 3711).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Profile {
+    /// `RTP/AVP`, `RTP/AVPF`.
+    Plain,
+    /// `RTP/SAVP`, `RTP/SAVPF`, with the `a=crypto` lines that we understand.
+    Protected(Vec<Line>),
 }
 
 /// An `m=` line as an answer has to repeat it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Stream {
-    /// The stream this description is about, with the transport as offered (`RTP/AVP` or `RTP/AVPF`).
+    /// The stream this description is about, with the transport as offered.
     Ours { proto: String },
     /// Any other: answered with port 0.
     Other { media: String, proto: String, formats: String },
@@ -48,6 +59,7 @@ pub(super) struct Ours<'a> {
     pub(super) telephone_event: Option<u8>,
     pub(super) direction: Direction,
     pub(super) rtcp_mux: bool,
+    pub(super) crypto: &'a [Line],
 }
 
 /// RFC 7587 6.1: `maxaveragebitrate` is 6000..=510000 bit/s.
@@ -58,10 +70,19 @@ const OPUS_BITRATES: std::ops::RangeInclusive<u32> = 6_000..=510_000;
 /// # Errors
 /// See [`Error`]; when several audio streams fail, the error of the first.
 pub fn parse(bytes: &[u8]) -> Result<Description, Error> {
+    parse_offer(bytes, |profile| match profile {
+        Profile::Plain => Ok(()),
+        Profile::Protected(_) => Err(Error::NoAudio),
+    })
+}
+
+/// Reads an offer; the first audio stream that has Opus and a profile that is `wanted` is the one it is about.
+pub(super) fn parse_offer(bytes: &[u8], wanted: impl Fn(&Profile) -> Result<(), Error>) -> Result<Description, Error> {
     let session = Session::parse(bytes).map_err(|_| Error::Malformed)?;
     let mut failure = Error::NoAudio;
     for (index, media) in session.medias.iter().enumerate() {
-        match read_stream(&session, media, None) {
+        let read = read_stream(&session, media, None).and_then(|read| wanted(&read.profile).map(|()| read));
+        match read {
             Ok(description) => return Ok(Description { streams: streams(&session, index), ..description }),
             Err(Error::NoAudio) => {}
             Err(error) if failure == Error::NoAudio => failure = error,
@@ -78,10 +99,10 @@ pub(super) fn parse_answer(bytes: &[u8], offered: u8) -> Result<Description, Err
 }
 
 fn read_stream(session: &Session, media: &Media, offered: Option<u8>) -> Result<Description, Error> {
-    let plain_rtp = ["RTP/AVP", "RTP/AVPF"].iter().any(|proto| media.proto.eq_ignore_ascii_case(proto));
-    if !media.media.eq_ignore_ascii_case("audio") || !plain_rtp || media.port == 0 {
+    if !media.media.eq_ignore_ascii_case("audio") || media.port == 0 {
         return Err(Error::NoAudio);
     }
+    let profile = profile(media).ok_or(Error::NoAudio)?;
     let formats: Vec<u8> = media.fmt.split_ascii_whitespace().filter_map(|format| format.parse().ok()).collect();
     let maps: Vec<RtpMap> = media.attributes_typed::<RtpMap>().filter_map(Result::ok).collect();
     let find = |name: &str, rate: u32| {
@@ -116,8 +137,18 @@ fn read_stream(session: &Session, media: &Media, offered: Option<u8>) -> Result<
         ptime: ptime(session, media),
         max_average_bitrate: max_average_bitrate(media, opus),
         direction,
+        profile,
         streams: Vec::new(),
     })
+}
+
+fn profile(media: &Media) -> Option<Profile> {
+    let is = |names: [&str; 2]| names.iter().any(|name| media.proto.eq_ignore_ascii_case(name));
+    if is(["RTP/AVP", "RTP/AVPF"]) {
+        return Some(Profile::Plain);
+    }
+    let lines = || media.attributes_typed::<Crypto>().filter_map(|crypto| Line::read(&crypto.ok()?)).collect();
+    is(["RTP/SAVP", "RTP/SAVPF"]).then(|| Profile::Protected(lines()))
 }
 
 fn streams(session: &Session, ours: usize) -> Vec<Stream> {
@@ -200,6 +231,7 @@ fn audio(ours: Ours<'_>, proto: &str) -> Media {
     };
     let mut media = Media::new(MediaType::Audio, local.rtp_port, TransportProto::RtpAvp, formats);
     media.proto = proto.into();
+    ours.crypto.iter().for_each(|line| media.add_attribute(line.write()));
     media.add_attribute(RtpMap::with_encoding_params(ours.opus, "opus", 48_000, "2"));
     media.add_attribute(opus_parameters(ours.opus, local));
     if let Some(event) = ours.telephone_event {

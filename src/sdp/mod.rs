@@ -1,14 +1,18 @@
-//! SDP offer/answer (RFC 3264, RFC 8866) for one Opus stream, on `sdp-types`.
+//! SDP offer/answer (RFC 3264, RFC 8866) for one Opus stream, plain or protected (RFC 4568), on `sdp-types`.
 //!
 //! * `description`: bytes to the few facts we act on ([`parse`]), and our own facts to bytes.
+//! * `security`: the keys of SRTP in it.
 //! * `negotiation`: who offered what: [`Negotiation`] writes our offers and answers and reads the peer's.
 
 mod description;
 mod negotiation;
+mod security;
 
 pub use description::{Description, Direction, parse};
 pub use negotiation::Negotiation;
+pub use security::{Protection, Sdes, Suites};
 
+use crate::srtp::Keys;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
 
@@ -28,6 +32,8 @@ pub struct Negotiated {
     pub max_average_bitrate: Option<u32>,
     pub send: bool,
     pub receive: bool,
+    /// Of SRTP; `None`: the stream is plain.
+    pub srtp: Option<Keys>,
 }
 
 /// What we offer. Times and rates are after the room's cap has been looked at.
@@ -50,10 +56,12 @@ pub struct Local {
 pub enum Error {
     /// Not SDP: sender's fault.
     Malformed,
-    /// No audio stream over plain RTP, or port 0: the stream was refused.
+    /// No audio stream over the RTP we may use, plain or protected, or port 0: the stream was refused.
     NoAudio,
     /// Audio without Opus.
     NoOpus,
     /// No connection address, or one that is no unicast IP address.
     NoAddress,
+    /// Protected audio without a key that we can use.
+    NoKey,
 }

@@ -1,8 +1,10 @@
-//! Offer/answer over the life of one call (RFC 3264): our session id and version, the payload types we hold to, and
-//! what the two sides agreed on.
+//! Offer/answer over the life of one call (RFC 3264): our session id and version, the payload types and keys we hold to,
+//! and what the two sides agreed on.
 
-use super::description::{self, Description, Direction, Ours, Stream};
+use super::description::{self, Description, Direction, Ours, Profile, Stream};
+use super::security::{Line, Protection};
 use super::{Error, Local, Negotiated};
+use crate::srtp::Keys;
 use std::net::IpAddr;
 
 /// Our end of the negotiation.
@@ -13,6 +15,8 @@ pub struct Negotiation {
     version: u64,
     address: IpAddr,
     local: Local,
+    protection: Protection,
+    agreed: Agreed,
     /// Payload types we announce; kept from one offer to the next (RFC 3264 8.3.2).
     opus: u8,
     telephone_event: u8,
@@ -20,11 +24,21 @@ pub struct Negotiation {
     last: Vec<u8>,
 }
 
+/// What protects the stream since the last answer. Offers repeat it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Agreed {
+    Nothing,
+    Plain,
+    /// Our `a=crypto` line: while it is the same, key and packet index go on (RFC 4568 7.1.4).
+    Protected(Line),
+}
+
 const OPUS: u8 = 96;
 const TELEPHONE_EVENT: u8 = 97;
 
 impl Negotiation {
     /// `session_id` must differ between calls (RFC 8866 5.2); `address` is advertised for RTP unless `local` has another.
+    /// Media are plain unless [`protected`](Negotiation::protected).
     pub fn new(session_id: u64, address: IpAddr, local: Local) -> Negotiation {
         Negotiation {
             // RFC 3264 5: both numbers of `o=` fit in 63 bits.
@@ -32,9 +46,27 @@ impl Negotiation {
             version: 0,
             address,
             local,
+            protection: Protection::Off,
+            agreed: Agreed::Nothing,
             opus: OPUS,
             telephone_event: TELEPHONE_EVENT,
             last: Vec::new(),
+        }
+    }
+
+    /// The same with SRTP as `protection` says.
+    pub fn protected(self, protection: Protection) -> Negotiation {
+        Negotiation { protection, ..self }
+    }
+
+    /// The peer has refused an offer of ours: whether plain RTP may be offered instead, and was not yet. If so, it is.
+    pub fn fall_back_to_plain(&mut self) -> bool {
+        match (self.protection, self.agreed) {
+            (Protection::Offer(_), Agreed::Nothing) => {
+                self.agreed = Agreed::Plain;
+                true
+            }
+            (Protection::Off | Protection::Offer(_) | Protection::Require(_), _) => false,
         }
     }
 
@@ -55,26 +87,63 @@ impl Negotiation {
     /// An offer of everything we can do.
     pub fn offer(&mut self) -> Vec<u8> {
         let direction = if self.local.active { Direction::SendRecv } else { Direction::Inactive };
-        let streams = [Stream::Ours { proto: "RTP/AVP".into() }];
-        self.describe(direction, Some(self.telephone_event), true, &streams)
+        let crypto = self.offered_lines();
+        let proto = if crypto.is_empty() { "RTP/AVP" } else { "RTP/SAVP" };
+        let streams = [Stream::Ours { proto: proto.into() }];
+        self.describe(direction, Some(self.telephone_event), true, &crypto, &streams)
+    }
+
+    fn offered_lines(&self) -> Vec<Line> {
+        match (self.agreed, self.protection.sdes()) {
+            (Agreed::Protected(line), _) => vec![line],
+            (Agreed::Nothing, Some(sdes)) => sdes.lines(),
+            (Agreed::Nothing, None) | (Agreed::Plain, _) => Vec::new(),
+        }
     }
 
     /// Reads the answer to our last [`offer`](Negotiation::offer).
     ///
     /// # Errors
-    /// The answer is no SDP, refuses the stream or has no Opus.
-    pub fn accept_answer(&self, answer: &[u8]) -> Result<Negotiated, Error> {
+    /// The answer is no SDP, refuses the stream, has no Opus, or not the key it must have.
+    pub fn accept_answer(&mut self, answer: &[u8]) -> Result<Negotiated, Error> {
         let peer = description::parse_answer(answer, self.opus)?;
+        let offered = self.offered_lines();
+        let srtp = match &peer.profile {
+            Profile::Plain if offered.is_empty() => {
+                self.agreed = Agreed::Plain;
+                None
+            }
+            // RFC 3264 6: an answer has the profile of its offer.
+            Profile::Plain | Profile::Protected(_) if offered.is_empty() => return Err(Error::NoAudio),
+            Profile::Plain => return Err(Error::NoKey),
+            // RFC 4568 5.1.3: one line, with tag and suite of one of ours.
+            Profile::Protected(lines) => {
+                let [theirs] = lines[..] else { return Err(Error::NoKey) };
+                let is_its = |ours: &&Line| ours.tag == theirs.tag && ours.keying.suite() == theirs.keying.suite();
+                let ours = offered.iter().find(is_its).ok_or(Error::NoKey)?;
+                self.agreed = Agreed::Protected(*ours);
+                Some(Keys { send: ours.keying, receive: theirs.keying })
+            }
+        };
         let wanted = if self.local.active { Direction::SendRecv } else { Direction::Inactive };
-        Ok(self.agreed(&peer, wanted.intersect_with_remote(peer.direction)))
+        Ok(self.agreed(&peer, wanted.intersect_with_remote(peer.direction), srtp))
     }
 
     /// Answers an offer of the peer with its own payload types.
     ///
     /// # Errors
-    /// The offer is no SDP, or has no Opus stream over plain RTP: nothing has changed then.
+    /// The offer is no SDP, or has no Opus stream that is protected, or plain, as it has to be: nothing has changed then.
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Negotiated), Error> {
-        let peer = description::parse(offer)?;
+        let peer = self.read_offer(offer)?;
+        let (agreed, srtp) = match (&peer.profile, self.protection.sdes()) {
+            (Profile::Protected(lines), Some(sdes)) => {
+                let theirs = sdes.choose(lines).ok_or(Error::NoKey)?;
+                let ours = Line { tag: theirs.tag, keying: sdes.entropy.keying(theirs.keying.suite()) };
+                (Agreed::Protected(ours), Some(Keys { send: ours.keying, receive: theirs.keying }))
+            }
+            (Profile::Protected(_) | Profile::Plain, _) => (Agreed::Plain, None),
+        };
+        self.agreed = agreed;
         let wanted = if self.local.active { Direction::SendRecv } else { Direction::Inactive };
         let direction = wanted.intersect_with_remote(peer.direction);
         self.opus = peer.opus;
@@ -83,12 +152,33 @@ impl Negotiation {
         } else if self.telephone_event == self.opus {
             self.telephone_event = if self.opus == TELEPHONE_EVENT { OPUS } else { TELEPHONE_EVENT };
         }
-        let answer = self.describe(direction, peer.telephone_event, peer.rtcp_mux, &peer.streams);
-        Ok((answer, self.agreed(&peer, direction)))
+        let answer =
+            self.describe(direction, peer.telephone_event, peer.rtcp_mux, &self.offered_lines(), &peer.streams);
+        Ok((answer, self.agreed(&peer, direction, srtp)))
+    }
+
+    /// The protected stream of an offer, if there is one that we can use, else the plain one.
+    fn read_offer(&self, offer: &[u8]) -> Result<Description, Error> {
+        let sdes = self.protection.sdes();
+        let protected = description::parse_offer(offer, |profile| match (profile, sdes) {
+            (Profile::Protected(lines), Some(sdes)) => sdes.choose(lines).map(drop).ok_or(Error::NoKey),
+            (Profile::Protected(_), None) | (Profile::Plain, _) => Err(Error::NoAudio),
+        });
+        match protected {
+            Err(Error::NoAudio | Error::NoKey) if self.protection.allows_plain() => description::parse(offer),
+            read => read,
+        }
     }
 
     /// RFC 3264 8: the version grows by one exactly when the description differs from the one before.
-    fn describe(&mut self, direction: Direction, event: Option<u8>, rtcp_mux: bool, streams: &[Stream]) -> Vec<u8> {
+    fn describe(
+        &mut self,
+        direction: Direction,
+        event: Option<u8>,
+        rtcp_mux: bool,
+        crypto: &[Line],
+        streams: &[Stream],
+    ) -> Vec<u8> {
         let ours = Ours {
             session_id: self.session_id,
             address: self.local.address.unwrap_or(self.address),
@@ -97,6 +187,7 @@ impl Negotiation {
             telephone_event: event,
             direction,
             rtcp_mux,
+            crypto,
         };
         let same = description::write(ours, streams, self.version);
         if same != self.last {
@@ -106,7 +197,7 @@ impl Negotiation {
         self.last.clone()
     }
 
-    fn agreed(&self, peer: &Description, direction: Direction) -> Negotiated {
+    fn agreed(&self, peer: &Description, direction: Direction, srtp: Option<Keys>) -> Negotiated {
         Negotiated {
             remote_rtp: peer.rtp,
             remote_rtcp: peer.rtcp,
@@ -118,6 +209,7 @@ impl Negotiation {
             max_average_bitrate: peer.max_average_bitrate,
             send: direction.has_send(),
             receive: direction.has_recv(),
+            srtp,
         }
     }
 }
@@ -125,6 +217,8 @@ impl Negotiation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sdp::{Sdes, Suites};
+    use crate::srtp::{Entropy, Suite};
     use crate::time::Span;
 
     const ANSWER: &str = "v=0\r\no=- 1 3 IN IP4 192.0.2.9\r\ns=audiomixer\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
@@ -209,6 +303,7 @@ mod tests {
             max_average_bitrate: Some(24_000),
             send: true,
             receive: true,
+            srtp: None,
         };
         assert_eq!(media, expected);
     }
@@ -257,7 +352,7 @@ mod tests {
             (false, "sendonly", (false, false)),
         ];
         for (active, direction, expected) in cases {
-            let negotiation = negotiation(Local { active, ..local() });
+            let mut negotiation = negotiation(Local { active, ..local() });
             let media = negotiation.accept_answer(ANSWER.replace("sendrecv", direction).as_bytes()).unwrap();
             assert_eq!((media.send, media.receive), expected, "{active} {direction}");
         }
@@ -331,6 +426,100 @@ mod tests {
             "m=application 0 UDP/DTLS/SCTP x",
         ];
         assert_eq!(streams, expected);
+    }
+
+    fn protected(protection: fn(Sdes) -> Protection) -> Negotiation {
+        let entropy = Entropy::new(std::array::from_fn(|i| i as u8));
+        let suites = Suites::named(&Suite::ALL.map(|suite| suite.name().to_string()));
+        Negotiation::new(8, "192.0.2.1".parse().unwrap(), local()).protected(protection(Sdes { entropy, suites }))
+    }
+
+    const KEY: &str = "F01KBzIqNA8ZQhY3LL0KJAQikas0rTG5P4LRfxzr";
+
+    fn secure(tag: u32) -> String {
+        let line = format!("a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n");
+        ANSWER.replace("RTP/AVP", "RTP/SAVP") + &line
+    }
+
+    fn crypto_lines(description: &[u8]) -> Vec<String> {
+        let lines = std::str::from_utf8(description).unwrap().lines();
+        lines.filter(|line| line.starts_with("a=crypto")).map(String::from).collect()
+    }
+
+    #[test]
+    fn a_protected_stream_keeps_its_keys_through_every_offer_of_either_side() {
+        let mut negotiation = protected(Protection::Require);
+        let offer = negotiation.offer();
+        assert!(String::from_utf8_lossy(&offer).contains("m=audio 40000 RTP/SAVP 96 97\r\n"));
+        let offered = crypto_lines(&offer);
+        assert_eq!(offered.len(), 3);
+        let media = negotiation.accept_answer(secure(1).as_bytes()).unwrap();
+        let keys = media.srtp.unwrap();
+        assert_eq!(keys.send.suite(), Suite::AesCm128HmacSha1_80);
+        assert_eq!(keys.receive.bytes()[..3], [0x17, 0x4d, 0x4a]);
+        assert_eq!(crypto_lines(&negotiation.offer()), offered[..1], "the line that was agreed on, and no other");
+        assert_eq!(negotiation.accept_answer(secure(1).as_bytes()).unwrap().srtp, Some(keys));
+        let (answer, media) = negotiation.answer(secure(7).as_bytes()).unwrap();
+        assert_eq!(crypto_lines(&answer), [offered[0].replace("crypto:1", "crypto:7")], "their tag, our key");
+        assert_eq!(media.srtp, Some(keys));
+        let renewed = secure(1).replace("F01K", "AAAA");
+        let (_, media) = negotiation.answer(renewed.as_bytes()).unwrap();
+        assert_eq!(media.srtp.unwrap().send, keys.send);
+        assert_ne!(media.srtp.unwrap().receive, keys.receive);
+    }
+
+    #[test]
+    fn an_answer_without_the_right_key_is_refused() {
+        let cases = [
+            (ANSWER.to_string(), Error::NoKey),
+            (ANSWER.replace("RTP/AVP", "RTP/SAVP"), Error::NoKey),
+            (secure(2), Error::NoKey),
+            (secure(1).replace("SHA1_80", "SHA1_32"), Error::NoKey),
+            (secure(1).replace(KEY, "AAAA"), Error::NoKey),
+            (secure(1).replace("20140", "0"), Error::NoAudio),
+        ];
+        for (answer, error) in cases {
+            let mut negotiation = protected(Protection::Offer);
+            negotiation.offer();
+            assert_eq!(negotiation.accept_answer(answer.as_bytes()), Err(error), "{answer}");
+        }
+        let mut plain = negotiation(local());
+        assert_eq!(plain.accept_answer(secure(1).as_bytes()), Err(Error::NoAudio), "plain was offered");
+    }
+
+    #[test]
+    fn who_has_no_srtp_gets_a_plain_offer_once_if_that_is_allowed() {
+        let mut negotiation = protected(Protection::Offer);
+        negotiation.offer();
+        assert!(negotiation.fall_back_to_plain());
+        assert!(String::from_utf8(negotiation.offer()).unwrap().contains("RTP/AVP 96"));
+        assert!(!negotiation.fall_back_to_plain(), "plain was refused, too");
+        assert_eq!(negotiation.accept_answer(ANSWER.as_bytes()).unwrap().srtp, None);
+        assert!(!protected(Protection::Require).fall_back_to_plain());
+        let mut agreed = protected(Protection::Offer);
+        agreed.accept_answer(secure(1).as_bytes()).unwrap();
+        assert!(!agreed.fall_back_to_plain(), "a protected call stays protected");
+    }
+
+    #[test]
+    fn an_offer_of_the_peer_is_taken_protected_if_it_can_be_and_plain_if_it_may() {
+        let both = format!("{}{}", ANSWER, &secure(1)[secure(1).find("m=").unwrap()..]);
+        let proto = |mut negotiation: Negotiation, offer: &str| {
+            let (answer, media) = negotiation.answer(offer.as_bytes())?;
+            let answer = String::from_utf8(answer).unwrap();
+            let ours = answer.lines().find(|line| line.starts_with("m=audio 40000")).unwrap();
+            assert_eq!(media.srtp.is_some(), answer.contains("a=crypto"));
+            Ok(ours.split(' ').nth(2).unwrap().to_string())
+        };
+        let (plain, safe) = (Ok("RTP/AVP".to_string()), Ok("RTP/SAVP".to_string()));
+        let off = |_| Protection::Off;
+        assert_eq!(proto(protected(off), &both), plain);
+        assert_eq!(proto(protected(off), &secure(1)), Err(Error::NoAudio));
+        assert_eq!(proto(protected(Protection::Offer), &both), safe);
+        assert_eq!(proto(protected(Protection::Offer), ANSWER), plain);
+        assert_eq!(proto(protected(Protection::Require), &both), safe);
+        assert_eq!(proto(protected(Protection::Require), ANSWER), Err(Error::NoAudio));
+        assert_eq!(proto(protected(Protection::Require), &secure(1).replace(KEY, "x")), Err(Error::NoKey));
     }
 
     #[test]

@@ -357,7 +357,7 @@ impl Leg {
 pub(super) fn complain(error: sdp::Error, from: SocketAddr, out: &mut Outbox) {
     match error {
         sdp::Error::Malformed => out.push_back(Output::Event(Event::Malformed { from, what: "sdp_malformed" })),
-        sdp::Error::NoAudio | sdp::Error::NoOpus | sdp::Error::NoAddress => {}
+        sdp::Error::NoAudio | sdp::Error::NoOpus | sdp::Error::NoAddress | sdp::Error::NoKey => {}
     }
 }
 

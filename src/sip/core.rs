@@ -1,6 +1,7 @@
 //! What every verb needs besides its call: configuration, chance, our own address, and the transactions.
 
 use super::endpoint::{CallId, Outbox, Output, Refreshes};
+use super::media_keys::MediaKeys;
 use super::message::name_addr::{NameAddr, quote};
 use super::message::uri::{Uri, bracketed_ip, escape_user, parse_host_port};
 use super::message::via::{MAGIC_COOKIE, Via};
@@ -28,6 +29,7 @@ pub(super) struct Core {
     /// Port of our socket.
     pub(super) port: u16,
     pub(super) refreshes: Refreshes,
+    pub(super) media_keys: MediaKeys,
 }
 
 /// How long a peer that refused TCP is not asked again, and of how many that is remembered.
@@ -91,6 +93,7 @@ impl Core {
             udp_only: BTreeMap::new(),
             port: config.bind.port(),
             refreshes,
+            media_keys: MediaKeys::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::core::{Core, Incoming, SUPPORTED};
 use super::dialog::Dialog;
 use super::incoming::MAX_UNDECIDED;
 use super::invite::{self, media_type_is};
+use super::media_keys::MediaKeys;
 use super::message::uri::Uri;
 use super::message::{self, Headers, Message, Method, Name, Request};
 use super::transaction::{Answer, Notice, Purpose, User};
@@ -22,6 +23,7 @@ use super::{cancel, options};
 use crate::config;
 use crate::random::Rng;
 use crate::sdp::{Local, Negotiated};
+use crate::srtp::Entropy;
 use crate::time::{Time, Wakeup, soonest};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -132,8 +134,10 @@ pub enum EndCause {
     Unroutable(RouteError),
     /// The digest challenge could not be met (no or wrong password).
     AuthenticationFailed,
-    /// The answer has no Opus, or is no SDP.
+    /// The answer has no Opus, or is no SDP, or its media are not protected as they have to be.
     NoCommonMedia,
+    /// Media have to be protected, and the way to the peer would show the keys to everybody.
+    SignallingUnprotected,
 }
 
 /// Session refreshes that were answered with 2xx (RFC 4028): those we sent, and those of peers.
@@ -161,6 +165,21 @@ pub struct Endpoint {
 impl Endpoint {
     pub fn new(config: &config::Sip, rng: Rng) -> Endpoint {
         Endpoint { core: Core::new(config, rng), calls: BTreeMap::new(), next_call: 1 }
+    }
+
+    /// How media are protected, from the next call on.
+    pub fn protect_media(&mut self, config: &config::Rtp) {
+        self.core.media_keys = MediaKeys::new(config);
+    }
+
+    /// The next call needs keys of its own: [`give_keys`](Endpoint::give_keys).
+    pub fn wants_keys(&self) -> bool {
+        self.core.media_keys.wanted()
+    }
+
+    /// Keys for the next call, from the system's random generator.
+    pub fn give_keys(&mut self, entropy: Entropy) {
+        self.core.media_keys.give(entropy);
     }
 
     /// The port of the SIP socket, once it is bound.

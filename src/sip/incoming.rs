@@ -153,7 +153,10 @@ impl Call {
     pub(super) fn accept_invite(&mut self, core: &mut Core, now: Time, local: Local, out: &mut Outbox) {
         let State::Ringing(_, route) = self.state else { return };
         let Some(invitation) = self.take_invitation() else { return };
-        let mut negotiation = Negotiation::new(core.rng.next_u64(), route.local, local);
+        let Some(protection) = core.media_keys.take(invitation.flow.transport) else {
+            return self.refuse_invitation(core, now, invitation, 488, EndCause::SignallingUnprotected, out);
+        };
+        let mut negotiation = Negotiation::new(core.rng.next_u64(), route.local, local).protected(protection);
         let (body, media) = match invitation.request.body.is_empty() {
             true => (negotiation.offer(), None),
             false => match negotiation.answer(&invitation.request.body) {
@@ -244,7 +247,7 @@ impl Call {
         if !matches!(&self.state, State::Accepting(acceptance) if acceptance.cseq == cseq) {
             return;
         }
-        let Some(Acceptance { leg, dialog, media, timer, hung_up, .. }) = self.take_acceptance() else { return };
+        let Some(Acceptance { mut leg, dialog, media, timer, hung_up, .. }) = self.take_acceptance() else { return };
         if let Some(Farewell { cause, reason }) = hung_up {
             return self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, reason, out);
         }

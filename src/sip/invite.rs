@@ -99,7 +99,10 @@ impl Call {
         match mem::replace(&mut self.state, State::Over) {
             State::Routing { local, give_up_at, ways, way: Some(mut route) } => {
                 route.local = core.flows.local(route.flow).map_or(route.local, |local| local.ip());
-                let media = Negotiation::new(core.rng.next_u64(), route.local, local);
+                let Some(protection) = core.media_keys.take(route.flow.transport) else {
+                    return self.end(EndCause::SignallingUnprotected, out);
+                };
+                let media = Negotiation::new(core.rng.next_u64(), route.local, local).protected(protection);
                 let credentials = Credentials::new(&core.config);
                 let terms = Terms::new(&core.config);
                 let leg = Leg { route, moving: None, media, credentials, terms };
@@ -175,6 +178,10 @@ impl Call {
             (State::Calling(mut attempt) | State::Proceeding(mut attempt), _) => {
                 // RFC 4028 7.3: the same again, with an interval that everybody on the way accepts.
                 if status == 422 && attempt.leg.terms.raise(&answer.response) {
+                    return self.send_invite(core, now, attempt, out);
+                }
+                // The same again with plain media, if the peer has no SRTP and that is allowed.
+                if matches!(status, 488 | 606) && attempt.leg.media.fall_back_to_plain() {
                     return self.send_invite(core, now, attempt, out);
                 }
                 if matches!(status, 300..=302) {
@@ -266,7 +273,7 @@ impl Call {
         // RFC 3262 5: an answer in a reliable provisional response need not stand in the 2xx again.
         let answered = early.and_then(Early::answer).filter(|_| answer.response.body.is_empty());
         let Attempt { leg, early, .. } = attempt;
-        let (leg, mut dialog) = self.dialog_of(core, leg, answer, out);
+        let (mut leg, mut dialog) = self.dialog_of(core, leg, answer, out);
         resume(&mut dialog, &early);
         match answered.map_or_else(|| leg.media.accept_answer(&answer.response.body), Ok) {
             Ok(media) => {

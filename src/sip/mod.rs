@@ -4,7 +4,8 @@
 //! holds the states of one call, and each verb has its file for both directions: `invite`, `cancel`, `bye`, `modify`
 //! (re-INVITE, UPDATE), `prack`, `options`. `incoming` is for who calls us. [`transport`] is what carries messages, and
 //! `moving` what becomes of a call when that changes. `redirect` follows 3xx, `timer` keeps a call from outliving its
-//! peer, `dialog` knows tags and routes, `auth` answers challenges, [`message`] reads and writes.
+//! peer, `dialog` knows tags and routes, `auth` answers challenges, `media_keys` gives each call its SRTP keys,
+//! [`message`] reads and writes.
 
 mod auth;
 mod bye;
@@ -15,6 +16,7 @@ mod dialog;
 pub mod endpoint;
 mod incoming;
 mod invite;
+mod media_keys;
 pub mod message;
 mod modify;
 mod moving;

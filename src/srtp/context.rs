@@ -11,11 +11,11 @@ use heapless::Vec;
 /// Why a packet that came is not used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rejected {
-    /// Too short, or no RTP or RTCP.
+    /// No RTP or RTCP.
     Malformed,
     /// It has come before, or is too old to tell.
     Replayed,
-    /// Its tag is not of this key: forged, changed on the way, or not protected at all.
+    /// Its tag is not of this key, or there is none: forged, changed on the way, not protected at all.
     Forged,
     /// Authentic, but of one source too many ([`MAX_SOURCES`]).
     TooManySources,
@@ -123,7 +123,7 @@ impl Inbound {
                 self.before = None;
                 Ok(len)
             }
-            (Err(Rejected::Forged | Rejected::Malformed), Some(before)) => before.open_rtp(packet, &view),
+            (Err(Rejected::Forged), Some(before)) => before.open_rtp(packet, &view),
             (Err(rejected), _) => Err(rejected),
         }
     }
@@ -135,7 +135,7 @@ impl Inbound {
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, Rejected> {
         let ssrc = rtcp_ssrc(packet).ok_or(Rejected::Malformed)?;
         match (self.now.open_rtcp(packet, ssrc), &mut self.before) {
-            (Err(Rejected::Forged | Rejected::Malformed), Some(before)) => before.open_rtcp(packet, ssrc),
+            (Err(Rejected::Forged), Some(before)) => before.open_rtcp(packet, ssrc),
             (opened, _) => opened,
         }
     }
@@ -156,7 +156,7 @@ impl Keyed {
     fn open_rtp(&mut self, packet: &mut [u8], view: &RtpView) -> Result<usize, Rejected> {
         let (ssrc, number) = (view.ssrc, view.sequence_number);
         let len = packet.len().checked_sub(self.suite.rtp_overhead()).filter(|len| *len >= view.header);
-        let len = len.ok_or(Rejected::Malformed)?;
+        let len = len.ok_or(Rejected::Forged)?;
         if let Some(window) = self.rtp_sources.of(ssrc) {
             let index = index::estimate(window.highest(), number).ok_or(Rejected::Replayed)?;
             if !window.is_new(index) {
@@ -185,7 +185,7 @@ impl Keyed {
 
     fn open_rtcp(&mut self, packet: &mut [u8], ssrc: u32) -> Result<usize, Rejected> {
         let len = packet.len().checked_sub(self.suite.rtcp_overhead()).filter(|len| *len >= RTCP_HEADER);
-        let len = len.ok_or(Rejected::Malformed)?;
+        let len = len.ok_or(Rejected::Forged)?;
         let marked = self.rtcp.marked_index(packet).ok_or(Rejected::Malformed)?;
         let index = u64::from(marked & !ENCRYPTED);
         let known = self.rtcp_sources.of(ssrc);

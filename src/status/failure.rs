@@ -248,9 +248,13 @@ failures! {
             "401 or 407 to a request with credentials, or without any to give",
             "set sip.auth_user and sip.password; `join` on the device lets it try again";
         SipNoCommonMedia => "sip_no_common_media",
-            "the mixer and the device have no codec in common",
-            "488, or an answer without Opus",
-            "enable Opus on the mixer";
+            "the mixer and the device have no codec in common, or no protection",
+            "488, or an answer without Opus, or without the key of SRTP",
+            "enable Opus on the mixer; compare its encryption with rtp.srtp";
+        SipSignallingUnprotected => "sip_signalling_unprotected",
+            "audio has to be protected, and the keys would travel in the open",
+            "rtp.srtp is \"require\", and the way to the mixer is UDP, TCP or ws",
+            "reach the mixer by TLS or wss, or set rtp.srtp_over_plain_signalling on a network that is protected otherwise";
         SipForbidden => "sip_forbidden",
             "the mixer does not let the device in",
             "403 to the INVITE",
@@ -420,6 +424,7 @@ impl From<&EndCause> for Failure {
             EndCause::Unroutable(RouteError::Unreachable | RouteError::NoConnection(_)) => Failure::SipUnreachable,
             EndCause::AuthenticationFailed => Failure::SipAuthFailed,
             EndCause::NoCommonMedia => Failure::SipNoCommonMedia,
+            EndCause::SignallingUnprotected => Failure::SipSignallingUnprotected,
         }
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn params() -> StreamParams {
         cap: 0,
         send: true,
         receive: true,
+        srtp: None,
     }
 }
 
@@ -207,10 +208,13 @@ pub(crate) struct Sent {
     pub(crate) now: Time,
     pub(crate) rtp: Vec<(Time, Vec<u8>)>,
     pub(crate) rtcp: Vec<(Time, Vec<u8>)>,
+    /// Where RTP went.
+    pub(crate) to: Vec<SocketAddr>,
 }
 
 impl Wire for Sent {
-    fn send_rtp(&mut self, _to: SocketAddr, packet: &[u8]) {
+    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) {
+        self.to.push(to);
         self.rtp.push((self.now, packet.to_vec()));
     }
     fn send_rtcp(&mut self, _to: SocketAddr, packet: &[u8]) {

@@ -1,6 +1,8 @@
 //! Dialling: what the INVITE looks like, and what each kind of answer does.
 
 use super::*;
+use crate::config::{Config, SrtpMode};
+use crate::srtp::Entropy;
 
 #[test]
 fn the_invite_says_who_and_what() {
@@ -188,4 +190,60 @@ fn the_same_seed_says_the_same() {
     };
     assert_eq!(trace(5), trace(5));
     assert_ne!(trace(5), trace(6));
+}
+
+/// A world that protects its media, with keys for some calls.
+fn protected(srtp: SrtpMode, srtp_over_plain_signalling: bool) -> World {
+    let mut world = World::new();
+    world.endpoint.protect_media(&config::Rtp { srtp, srtp_over_plain_signalling, ..Config::default().rtp });
+    assert!(world.endpoint.wants_keys());
+    world.endpoint.give_keys(Entropy::new([7; Entropy::LEN]));
+    world
+}
+
+#[test]
+fn a_mixer_without_srtp_is_offered_plain_media_if_that_is_allowed() {
+    let mut world = protected(SrtpMode::Offer, true);
+    world.dial();
+    let invite = world.expect(Method::Invite);
+    assert!(invite.body().contains(" RTP/SAVP 96") && invite.body().contains("a=crypto:1 "));
+    world.reply(&invite, 488, "", "");
+    world.expect(Method::Ack);
+    let second = world.expect(Method::Invite);
+    assert!(second.body().contains(" RTP/AVP 96") && !second.body().contains("crypto"));
+    world.reply(&second, 488, "", "");
+    world.expect(Method::Ack);
+    assert!(matches!(world.expect_ended(), EndCause::Refused { status: 488, .. }));
+    let mut strict = protected(SrtpMode::Require, true);
+    strict.dial();
+    let invite = strict.expect(Method::Invite);
+    strict.reply(&invite, 488, "", "");
+    strict.expect(Method::Ack);
+    assert!(matches!(strict.expect_ended(), EndCause::Refused { status: 488, .. }));
+}
+
+#[test]
+fn keys_do_not_travel_in_the_open_unless_they_may() {
+    let mut world = protected(SrtpMode::Offer, false);
+    world.dial();
+    let invite = world.expect(Method::Invite);
+    assert!(invite.body().contains(" RTP/AVP 96") && !invite.body().contains("crypto"));
+    let mut strict = protected(SrtpMode::Require, false);
+    strict.dial();
+    strict.expect_silence();
+    assert_eq!(strict.expect_ended(), EndCause::SignallingUnprotected);
+    assert!(strict.endpoint.is_idle() && !strict.endpoint.wants_keys(), "the keys were not used");
+}
+
+#[test]
+fn a_plain_answer_to_a_protected_offer_is_hung_up() {
+    let mut world = protected(SrtpMode::Offer, true);
+    world.dial();
+    let invite = world.expect(Method::Invite);
+    world.reply(&invite, 200, "Contact: <sip:192.0.2.9:5080>\r\n", ANSWER);
+    world.expect(Method::Ack);
+    let bye = world.expect(Method::Bye);
+    world.reply(&bye, 200, "", "");
+    assert_eq!(world.expect_ended(), EndCause::NoCommonMedia);
+    assert!(world.endpoint.wants_keys(), "each call has keys of its own");
 }

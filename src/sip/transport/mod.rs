@@ -72,6 +72,14 @@ impl Transport {
         }
     }
 
+    /// Nobody between the two ends of a connection can read what it carries.
+    pub fn is_protected(self) -> bool {
+        match self {
+            Transport::Udp | Transport::Tcp | Transport::Ws => false,
+            Transport::Tls | Transport::Wss => true,
+        }
+    }
+
     /// RFC 3261 19.1.2, RFC 6455 3.
     pub fn default_port(self) -> u16 {
         match self {

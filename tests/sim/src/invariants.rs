@@ -122,6 +122,7 @@ impl Watch {
             Input::Sip { bytes, .. } => self.dialogs.heard(bytes),
             Input::QssFrame(_)
             | Input::Start { .. }
+            | Input::Keys(_)
             | Input::QssOpened
             | Input::QssAlive
             | Input::QssPong
@@ -179,6 +180,7 @@ impl Watch {
                 | Output::SipConnect { .. }
                 | Output::SipDisconnect { .. }
                 | Output::Resolve(_)
+                | Output::DrawKeys
                 | Output::Status(_)
                 | Output::Reply { .. }
                 | Output::Keep(_)

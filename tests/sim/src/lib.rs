@@ -329,6 +329,7 @@ impl World {
                     panic!("seed {}: this network has no connections, asked for {flow}", self.seed)
                 }
                 Output::Resolve(target) => self.post(1, Delivery::Routed(target)),
+                Output::DrawKeys => unreachable!("media are plain here"),
                 Output::Media(command) => {
                     let out = self.voice.obey(self.now, command, &self.seed);
                     self.post_all(out);
