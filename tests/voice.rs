@@ -7,6 +7,7 @@ mod line;
 
 use line::{FRAME, Line, OPUS, Room, Talker, VoiceEar, payload, peer, rtp};
 use qss_endpoint::config::Config;
+use qss_endpoint::media::codec::{CodecError, Decoder};
 use qss_endpoint::media::command::Event;
 use qss_endpoint::media::stream::{Settings, Stream};
 use qss_endpoint::media::tone::Tone;
@@ -170,6 +171,97 @@ fn the_delay_does_not_grow_in_an_hour() {
     room.run(secs(3_540)).mark().run(secs(60));
     assert!((room.age_ms() - first).abs() <= 10.0, "{first} ms in the first minute, {} in the last", room.age_ms());
     assert!(room.clean() >= 0.96, "{}", room.clean());
+}
+
+/// Decodes into a sine: whatever is not this sine, a little faster or slower, is heard as a click.
+struct SineEar;
+
+const SINE: f64 = 440.0 * std::f64::consts::TAU / 48_000.0;
+
+impl Decoder for SineEar {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
+        let from = line::Ear::position(payload)?;
+        for (i, sample) in pcm[..FRAME as usize].iter_mut().enumerate() {
+            // 4800 samples are 44 whole periods.
+            let position = (from + i as i64).rem_euclid(4_800) as f64;
+            *sample = (10_000.0 * (position * SINE).sin()) as i16;
+        }
+        Ok(FRAME as usize)
+    }
+    fn decode_fec(&mut self, _next_payload: &[u8], _pcm: &mut [i16]) -> Result<usize, CodecError> {
+        Err(CodecError(-1))
+    }
+    fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError> {
+        pcm.fill(0);
+        Ok(pcm.len())
+    }
+    fn reset(&mut self) -> Result<(), CodecError> {
+        Ok(())
+    }
+}
+
+/// The click detector: how far a sample lies from what the two before it foretell, for a sine of this frequency; the
+/// largest of a period. 0.5 % of the peak is what rounding and 1500 ppm of pitch leave.
+fn click(samples: &[i16]) -> f64 {
+    let foretold = |w: &[i16]| 2.0 * SINE.cos() * f64::from(w[1]) - f64::from(w[0]);
+    samples.windows(3).map(|w| (f64::from(w[2]) - foretold(w)).abs()).fold(0.0, f64::max)
+}
+
+/// After a minute: the delay, and for `hours` from then on the delay at the end, the largest click, and what was
+/// invented and cut.
+fn drifting(hours: f64, talker_ppm: i64, card_ppm: i64) {
+    let mut room = Room::hearing(1, line::params(), shipped(), SineEar);
+    (room.talker.ppm, room.card_ppm, room.line.jitter) = (talker_ppm, card_ppm, 1_000);
+    room.keep = true;
+    let delay = |room: &mut Room<SineEar>| {
+        let mut all: Vec<f64> = Vec::new();
+        for _ in 0..500 {
+            room.run(ms(10));
+            all.push(room.stream.playout().delay(room.now).as_secs_f64() * 1_000.0);
+        }
+        all.sort_by(f64::total_cmp);
+        all[250]
+    };
+    room.run(secs(55));
+    let first = delay(&mut room);
+    let before = room.stream.playout().counters();
+    let mut loudest: f64 = 0.0;
+    for _ in 0..(hours * 360.0) as u64 {
+        room.mark().run(secs(10));
+        let played: Vec<i16> = std::mem::take(&mut room.played_samples);
+        loudest = loudest.max(click(&played));
+    }
+    let last = delay(&mut room);
+    let after = room.stream.playout().counters();
+    let clocks = room.stream.playout().clocks();
+    println!(
+        "{talker_ppm:5} {card_ppm:5}: {first:.1} ms, {last:.1} ms after {hours} h, clocks {clocks:.1?}, click {loudest:.0}, cut {} put {} samples",
+        after.shortened_samples - before.shortened_samples,
+        after.lengthened_samples - before.lengthened_samples
+    );
+    assert!((last - first).abs() <= 10.0, "{talker_ppm} {card_ppm}: {first} ms, then {last} ms");
+    assert_eq!((after.concealed_samples, after.discarded), (before.concealed_samples, 0), "{talker_ppm} {card_ppm}");
+    assert!(loudest < 50.0, "{talker_ppm} {card_ppm}: {loudest}");
+    let off = |found: Option<f64>, ppm: i64| (found.unwrap_or(f64::NAN) - ppm as f64).abs();
+    assert!(off(clocks.0, talker_ppm) < 5.0 && off(clocks.1, card_ppm) < 5.0, "{talker_ppm} {card_ppm}: {clocks:?}");
+}
+
+const DRIFTS: [(i64, i64); 7] = [(0, 0), (300, 0), (-300, 0), (1_500, 0), (-1_500, 0), (0, 1_500), (-700, 800)];
+
+#[test]
+fn clocks_that_run_apart_cost_neither_delay_nor_clicks() {
+    for (talker, card) in DRIFTS {
+        drifting(0.1, talker, card);
+    }
+}
+
+/// `cargo test --release --test voice a_day -- --ignored --nocapture`: half an hour.
+#[test]
+#[ignore = "takes minutes"]
+fn a_day_of_drift_leaves_the_delay_where_it_was() {
+    for (talker, card) in DRIFTS {
+        drifting(24.0, talker, card);
+    }
 }
 
 // ---- disturbances, and back ----

@@ -2,7 +2,8 @@
 //!
 //! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]), [`budget`] (the cap). Down:
 //! [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
-//! that wait) and [`stretch`] (time without clicks). [`liveness`] turns what happens into events, [`tone`] speaks to those
+//! that wait), [`stretch`] (time without clicks), [`drift`]
+//! and [`resample`] (clocks that run apart). [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen. [`command`] is the
 //! border between the control thread and the media thread, [`plan`] what fits under a cap.
 
@@ -10,6 +11,7 @@ pub mod budget;
 pub mod codec;
 pub mod command;
 pub mod delay;
+pub mod drift;
 pub mod gain;
 pub mod jitter;
 pub mod liveness;
@@ -17,6 +19,7 @@ mod peer;
 pub mod plan;
 pub mod playout;
 pub mod protection;
+pub mod resample;
 pub mod stream;
 pub mod stretch;
 pub mod timeline;

@@ -18,11 +18,16 @@
 //!   been heard anyway, at once: what was invented for a packet that came late is not played a second time.
 //! * The wait grows when a packet is late (the invention makes room), and by putting periods in.
 //! * A wait beyond the maximum is cut off at once.
+//! * That the peer's clock and the card's run apart is no reason for cuts: both are measured against ours
+//!   ([`drift`](super::drift)), and what is played is resampled by their difference ([`resample`](super::resample)),
+//!   and by a little more or less while the wait is not yet where it should be.
 
 use crate::config::Jitter;
 use crate::media::codec::Decoder;
 use crate::media::delay::{self, Delay};
+use crate::media::drift::Rate;
 use crate::media::jitter::{Content, Inserted, JitterBuffer, MAX_PAYLOAD, Meta};
+use crate::media::resample::{MAX_OUTPUT, Resampler};
 use crate::media::stretch::{self, Similarity};
 use crate::media::timeline::{Place, Timeline};
 use crate::media::toc;
@@ -60,6 +65,15 @@ const FEC_UNTIL: f32 = 0.003;
 const FEC_MISSED: u32 = 250;
 /// Each packet counts for this much of the loss estimate: about five seconds.
 const LOSS_GAIN: f32 = 1.0 / 256.0;
+/// Clocks that differ by more, in ppm, are followed by resampling, until they differ by less than the other. Slower
+/// ones are left to a cut each few minutes: one who does not resample knows what the FIFO holds when a packet is
+/// decoded, and needs no period of the card more delay for not knowing it.
+const DRIFT: f64 = 20.0;
+const NO_DRIFT: f64 = 10.0;
+/// The wait that is aimed at beyond what is needed (1 ms), how many ppm for each ms off it, and at most.
+const AIM: i64 = 48;
+const PPM_PER_MS: f64 = 10.0;
+const MOST_TRIM: f64 = 60.0;
 /// Decoded and not yet played: the longest packet, the longest insertion, one more packet.
 const FIFO: usize = 16_384;
 const FRAME: usize = toc::MAX_SAMPLES + 1_440;
@@ -111,6 +125,11 @@ pub struct Playout<D> {
     delays: HistoryBuf<i64, MANY>,
     fec_wait: FecWait,
     loss: f32,
+    resampler: Resampler,
+    /// The clock of the peer's timestamps, and that of the loudspeaker with the samples it has asked for.
+    peer: Rate,
+    card: Rate,
+    asked: i64,
     /// Length of the last packet, and of the last request.
     samples: u32,
     request: Request,
@@ -172,6 +191,10 @@ impl<D: Decoder> Playout<D> {
             delays: HistoryBuf::new(),
             fec_wait: FecWait::No,
             loss: 0.0,
+            resampler: Resampler::new(),
+            peer: Rate::new(),
+            card: Rate::new(),
+            asked: 0,
             samples: 960,
             request: Request { period: PIECE as i64, step: PIECE as i64 },
             counters: Counters::default(),
@@ -182,6 +205,7 @@ impl<D: Decoder> Playout<D> {
     pub fn reset(&mut self) {
         self.restart();
         self.delay = Delay::new();
+        self.card.restart();
         self.fifo.clear();
         self.fec_wait = FecWait::No;
         self.loss = 0.0;
@@ -193,6 +217,7 @@ impl<D: Decoder> Playout<D> {
         self.jitter.clear();
         self.timeline.restart();
         self.delay.restart();
+        self.peer.restart();
         self.fade_from_present();
         self.state = State::Waiting;
         self.skip = 0;
@@ -209,6 +234,8 @@ impl<D: Decoder> Playout<D> {
         let Place { position, slip, settled } = self.timeline.place(seq, timestamp, toc.samples, now);
         self.delay.on_settled(settled);
         self.delay.on_packet(now, position.ticks() - slip);
+        self.peer.shift(settled);
+        self.peer.observe(now, position.ticks() - slip);
         self.judge_fec(toc.repeats_previous);
         let content = Content::Audio { samples: toc.samples, repeats_previous: toc.repeats_previous, begins: marker };
         self.keep(Meta { seq, position, content }, payload)
@@ -218,6 +245,7 @@ impl<D: Decoder> Playout<D> {
     pub fn insert_event(&mut self, now: Time, seq: Seq, timestamp: Timestamp) -> Arrival {
         let Place { position, settled, .. } = self.timeline.place(seq, timestamp, 0, delay::in_samples(now));
         self.delay.on_settled(settled);
+        self.peer.shift(settled);
         self.keep(Meta { seq, position, content: Content::Event }, &[])
     }
 
@@ -241,14 +269,39 @@ impl<D: Decoder> Playout<D> {
     /// Fills `out`.
     pub fn play(&mut self, now: Time, out: &mut [i16]) {
         let now = delay::in_samples(now);
+        self.card.observe(now, self.asked);
+        self.asked += out.len() as i64;
+        self.steer();
         self.note_request(out.len() as i64);
-        for chunk in out.chunks_mut(FIFO / 4) {
-            while self.fifo.len() < chunk.len() {
-                let missing = chunk.len() - self.fifo.len();
+        for chunk in out.chunks_mut(MAX_OUTPUT) {
+            let needed = self.resampler.needed(chunk.len());
+            while self.fifo.len() < needed {
+                let missing = needed - self.fifo.len();
                 self.produce(now, missing);
             }
-            self.fifo.pop(chunk);
+            self.resampler.process(self.fifo.pop(needed), chunk);
         }
+    }
+
+    /// How much faster than ours the clocks are, in ppm, as far as known: the peer's and the loudspeaker's.
+    pub fn clocks(&self) -> (Option<f64>, Option<f64>) {
+        (self.peer.ppm(), self.card.ppm())
+    }
+
+    /// Lets the resampler follow the clocks, and bring the wait to where it shall be.
+    fn steer(&mut self) {
+        let (Some(peer), Some(card)) = self.clocks() else { return };
+        let (drift, doubt) = (peer - card, 3.0 * (self.peer.error() + self.card.error()));
+        let follow = if self.resampler.ppm() == 0.0 { DRIFT.max(doubt) } else { NO_DRIFT };
+        if drift.abs() < follow {
+            return self.resampler.set_ppm(0.0);
+        }
+        let off = match self.delays.oldest_ordered().copied().min() {
+            Some(lowest) if self.delays.len() >= FEW => self.to_spare(lowest) - AIM,
+            Some(_) | None => 0,
+        };
+        let trim = (off as f64 / 48.0 * PPM_PER_MS).clamp(-MOST_TRIM, MOST_TRIM);
+        self.resampler.set_ppm(drift + trim);
     }
 
     /// What this buffer adds to the delay at present.
@@ -532,7 +585,8 @@ impl<D: Decoder> Playout<D> {
 
     fn note_request(&mut self, asked: i64) {
         let asked = asked.clamp(1, 4_800);
-        let step = if asked == self.request.period { gcd(asked, i64::from(self.samples)) } else { 1 };
+        let regular = asked == self.request.period && self.resampler.ppm() == 0.0;
+        let step = if regular { gcd(asked, i64::from(self.samples)) } else { 1 };
         // Who asks for less once may ask for more again.
         let period = if asked < self.request.period { self.request.period - 1 } else { asked };
         self.request = Request { period, step };
@@ -678,11 +732,12 @@ impl Fifo {
         &mut self.samples[begin..self.end]
     }
 
-    fn pop(&mut self, out: &mut [i16]) {
-        out.copy_from_slice(&self.samples[self.start..self.start + out.len()]);
-        self.start += out.len();
+    fn pop(&mut self, samples: usize) -> &[i16] {
+        let popped = self.start..self.start + samples;
+        self.start = popped.end;
         if self.start == self.end {
             self.clear();
         }
+        &self.samples[popped]
     }
 }

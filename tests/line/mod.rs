@@ -81,7 +81,7 @@ pub(crate) fn payload(position: i64, fec: bool) -> [u8; 10] {
 pub(crate) struct Ear;
 
 impl Ear {
-    fn position(payload: &[u8]) -> Result<i64, CodecError> {
+    pub(crate) fn position(payload: &[u8]) -> Result<i64, CodecError> {
         let bytes = payload.get(2..10).and_then(|b| b.try_into().ok()).ok_or(CodecError(-4))?;
         Ok(i64::from_be_bytes(bytes))
     }
@@ -294,6 +294,9 @@ pub(crate) struct Room<D = Ear> {
     pub(crate) line: Line,
     pub(crate) talker: Talker,
     pub(crate) heard: Vec<Heard>,
+    /// What the loudspeaker played, if it is kept.
+    pub(crate) keep: bool,
+    pub(crate) played_samples: Vec<i16>,
     pub(crate) events: Vec<(Time, Event)>,
     /// Asks of the card: period, and how much its clock is off.
     pub(crate) period: usize,
@@ -336,6 +339,8 @@ impl<D: Decoder> Room<D> {
             line: Line::default(),
             talker: Talker::default(),
             heard: Vec::new(),
+            keep: false,
+            played_samples: Vec::new(),
             events: Vec::new(),
             period: 480,
             card_ppm: 0,
@@ -474,12 +479,17 @@ impl<D: Decoder> Room<D> {
     fn listen(&mut self) {
         let mut samples = vec![0; self.period];
         self.stream.playback(self.now, &mut samples);
+        if self.keep {
+            self.played_samples.extend(&samples);
+        }
         let here = micros_to_samples(self.now.as_micros());
-        let middle = &samples[self.period / 2..(self.period / 2 + 60).min(self.period)];
+        // Beyond where one signal fades into another, which is half a period and the resampler's delay.
+        let from = (self.period / 2 + 8).min(self.period - 1);
+        let middle = &samples[from..(from + 60).min(self.period)];
         // A fast clock of the talker may be ahead of ours.
         let age = spoken_at(middle, here + 48_000);
         let spoken = age.map(|at| self.true_time(at, self.talker.ppm).as_micros() as i64);
-        let age_us = spoken.map(|at| (here + self.period as i64 / 2) * 125 / 6 - at);
+        let age_us = spoken.map(|at| (here + from as i64) * 125 / 6 - at);
         self.heard.push(Heard { at: self.now, age_us });
         let period = self.period as i64;
         // A card that stalled does not ask for what it missed.
