@@ -134,6 +134,7 @@ impl Agent {
         self.media(cx, Command::Mute(self.voice.muted));
         self.media(cx, if early.is_some() { Command::Update(params) } else { Command::Start(params) });
         self.tone(cx, Tone::Connected);
+        self.on_arrived(cx);
     }
 
     /// A re-INVITE: another address, hold, unhold, another cap.
@@ -188,7 +189,7 @@ impl Agent {
         let Some(visit) = &self.visit else { return };
         let invited = match visit.origin {
             Origin::Configured(_) => false,
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => true,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => true,
         };
         let over = if invited {
             let stood_once = lasted.is_some() || visit.redial.attempts() > 0;

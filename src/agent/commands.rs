@@ -1,5 +1,6 @@
 //! The commands of the local socket and of the buttons: a line of words, or a JSON object (docs/local-socket.md).
 
+use super::transfer::TransferOrder;
 use super::visit::Hold;
 use crate::qss::message::MAX_ID;
 use serde_json::{Map, Value};
@@ -12,6 +13,7 @@ pub(super) enum Command {
     Status,
     Mute(bool),
     Hold(Hold),
+    Transfer(TransferOrder),
     HangUp,
     /// Leaves the room with this cause, a code as in SIP.
     Leave(u16),
@@ -49,6 +51,7 @@ impl Command {
             "hold" if rest.is_empty() || rest == "on" => Ok(Command::Hold(Hold::On)),
             "hold" if rest == "off" => Ok(Command::Hold(Hold::Off)),
             "unhold" => Ok(Command::Hold(Hold::Off)),
+            "transfer" => transfer(users(words)?),
             "hangup" => Ok(Command::HangUp),
             "leave" if rest.is_empty() => Ok(Command::Leave(200)),
             "leave" => cause(rest.parse().ok()),
@@ -73,6 +76,11 @@ impl Command {
             "unmute" => Ok(Command::Mute(false)),
             "hold" => Ok(Command::Hold(if flag(&object, "on", true)? { Hold::On } else { Hold::Off })),
             "unhold" => Ok(Command::Hold(Hold::Off)),
+            "transfer" => {
+                let mut all = list(&object, "to")?;
+                all.extend(text(&object, "transferee")?.map(str::to_owned));
+                transfer(users(all)?)
+            }
             "hangup" => Ok(Command::HangUp),
             "leave" => match object.get("cause") {
                 None => Ok(Command::Leave(200)),
@@ -107,6 +115,10 @@ fn users(users: Vec<String>) -> Result<Vec<String>, Malformed> {
     if usable { Ok(users) } else { Err(Malformed::BadArgument) }
 }
 
+fn transfer(users: Vec<String>) -> Result<Command, Malformed> {
+    TransferOrder::of(users).map(Command::Transfer).ok_or(Malformed::BadArgument)
+}
+
 fn flag(object: &Map<String, Value>, key: &str, otherwise: bool) -> Result<bool, Malformed> {
     object.get(key).map_or(Ok(otherwise), |value| value.as_bool().ok_or(Malformed::BadArgument))
 }
@@ -137,6 +149,16 @@ mod tests {
     fn words_and_json_mean_the_same() {
         let rows = [
             ("status", r#"{"command":"snapshot"}"#, Command::Status),
+            (
+                "transfer bob",
+                r#"{"command":"transfer","to":"bob"}"#,
+                Command::Transfer(TransferOrder::Blind { to: "bob".into() }),
+            ),
+            (
+                "transfer bob eve",
+                r#"{"command":"transfer","to":"bob","transferee":"eve"}"#,
+                Command::Transfer(TransferOrder::Attended { to: "bob".into(), transferee: "eve".into() }),
+            ),
             ("mute on\n", r#"{"command":"mute"}"#, Command::Mute(true)),
             ("mute off", r#"{"command":"mute","on":false}"#, Command::Mute(false)),
             ("unmute", r#"{"command":"unmute"}"#, Command::Mute(false)),

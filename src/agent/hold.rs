@@ -56,7 +56,13 @@ impl Agent {
                 }
                 Some((up.call, up.plan))
             }
-            Leg::Dialling { call, plan, .. } => Some((*call, *plan)),
+            Leg::Dialling { call, plan, early, .. } => {
+                if let (Hold::On, Some(early)) = (wanted, early) {
+                    (early.params.send, early.params.receive) = (false, false);
+                    silenced = Some(early.params);
+                }
+                Some((*call, *plan))
+            }
             Leg::Due | Leg::Pausing { .. } => None,
         };
         if let Some(params) = silenced {

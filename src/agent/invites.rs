@@ -62,15 +62,14 @@ impl Agent {
             | Meaning::MuteRequest
             | Meaning::Participant(_)
             | Meaning::Participants
-            | Meaning::ActiveSpeaker) => {
+            | Meaning::ActiveSpeaker
+            | Meaning::CallTransfer
+            | Meaning::TransferError) => {
                 self.with_session(cx, |session, _, out| session.answer(name, id, json!({}), out));
                 self.on_meaning(cx, meaning, body);
             }
-            Meaning::InviteRequest
-            | Meaning::CallTransfer
-            | Meaning::AttendedTransfer
-            | Meaning::TransferError
-            | Meaning::Unknown => {
+            Meaning::AttendedTransfer => self.on_attended_transfer(cx, name, id, body),
+            Meaning::InviteRequest | Meaning::Unknown => {
                 if self.config.qss.refuse_unknown {
                     self.refuse(cx, name, id, 501, "not implemented", Value::Null);
                 }
@@ -145,10 +144,11 @@ impl Agent {
     /// The inviter changed their mind, or another device answered first. While the acceptance is fresh it was a race
     /// and we lost it; long after it, the call stands on its own.
     pub(super) fn on_withdrawn(&mut self, cx: &mut Cx<'_>, id: &str, replied: bool) {
+        self.on_transfer_withdrawn(cx, id);
         let fresh = self.config.qss.request_timeout;
         let ours = self.visit.as_ref().is_some_and(|visit| match &visit.origin {
             Origin::Invited { id: accepted, accepted_at } => accepted == id && cx.now.since(*accepted_at) < fresh,
-            Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made => false,
+            Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => false,
         });
         if replied && !ours {
             return;

@@ -6,6 +6,7 @@ use super::commands::{Command, Malformed};
 use super::hold::HoldError;
 use super::hunt::Plan;
 use super::outgoing::{NoCall, Order};
+use super::transfer::TransferError;
 use super::visit::{Hold, Origin, Visit};
 use super::{Agent, Cx, Output, Phase};
 use crate::qss::message::Room;
@@ -88,6 +89,8 @@ refusals! {
     Busy => "busy", "the device is in a call; hang up first";
     NoRoom => "no_room", "the QSS gives no new room, or too many of ours could not be destroyed yet";
     NotOurs => "not_ours", "this is for rooms that this device has made, and it has not made this one";
+    Moving => "moving", "a transfer is under way";
+    NotOffered => "not_offered", "the configuration has no word for it (qss.names)";
     Stopping => "stopping", "the process is starting or stopping";
 }
 
@@ -138,6 +141,13 @@ impl Agent {
             Command::Hold(wanted) => match self.hold(cx, wanted) {
                 Ok(()) => Ok(Done::Held { held: wanted == Hold::On }),
                 Err(HoldError::NoCall) => Err(Refusal::NoCall),
+            },
+            Command::Transfer(order) => match self.transfer(cx, &order) {
+                Ok(()) => Ok(Done::Nothing {}),
+                Err(TransferError::NoCall) => Err(Refusal::NoCall),
+                Err(TransferError::NoSession) => Err(Refusal::NoSession),
+                Err(TransferError::Moving) => Err(Refusal::Moving),
+                Err(TransferError::NotOffered) => Err(Refusal::NotOffered),
             },
             Command::HangUp => self.on_leave(cx, 200),
             Command::Leave(cause) => self.on_leave(cx, cause),
@@ -231,7 +241,8 @@ impl Agent {
 fn is_in(visit: &Visit, configured: Option<usize>, name: &str) -> bool {
     match (&visit.origin, configured) {
         (Origin::Configured(i), Some(wanted)) => *i == wanted,
-        (Origin::Configured(_), None) | (Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made, _) => {
+        (Origin::Configured(_), None)
+        | (Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred, _) => {
             visit.room.id.as_deref() == Some(name) || visit.room.sip_uri.as_deref() == Some(name)
         }
     }

@@ -117,7 +117,7 @@ impl Agent {
                 }
                 barred
             }),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called => false,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Transferred => false,
         };
         if goes && self.own.needs(id) {
             self.own.doom(id);

@@ -8,6 +8,7 @@
 
 use super::pace::Pace;
 use super::rooms::Pause;
+use super::transfer::Transfer;
 use super::visit::{Hold, Membership, Origin, Proof, Visit};
 use super::{Agent, Cx};
 use crate::config::RoomTarget;
@@ -80,6 +81,9 @@ impl Agent {
     // --- replies to join, create, leave --------------------------------------------------------------------------
 
     pub(super) fn on_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: Reply) {
+        if self.on_transfer_reply(cx, ticket, &reply) {
+            return;
+        }
         self.on_own_reply(cx, ticket, &reply);
         self.on_invite_reply(cx, ticket, &reply);
         let Some(visit) = &mut self.visit else { return };
@@ -109,7 +113,7 @@ impl Agent {
         };
         let origin = origin.clone();
         let id = match origin {
-            Origin::Configured(_) | Origin::Asked | Origin::Made => room.id.clone(),
+            Origin::Configured(_) | Origin::Asked | Origin::Made | Origin::Transferred => room.id.clone(),
             // Invited is not admitted to join by itself.
             Origin::Invited { .. } | Origin::Called => None,
         };
@@ -201,7 +205,7 @@ impl Agent {
     fn refusal(&self, code: Option<u16>, message: &str, body: &Body) -> Refusal {
         let meeting = self.visit.as_ref().is_some_and(|visit| match visit.origin {
             Origin::Configured(i) => self.rooms.is_meeting(i),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => false,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => false,
         });
         let refusal = Refusal::of(&self.config.qss.codes, code, message, body);
         if refusal == Refusal::WrongPassword && !meeting { Refusal::Other } else { refusal }
@@ -241,6 +245,7 @@ impl Agent {
             self.end_call(cx, cause);
         }
         self.forget_participants(cx);
+        self.transfer = Transfer::None;
         let Some(visit) = self.visit.take() else { return };
         self.release_room(&visit, cause);
         let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
@@ -265,11 +270,16 @@ impl Agent {
                 }
                 self.pause(cx.now, i, pace)
             }
-            Some((Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made, _)) | None => None,
+            Some((Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred, _))
+            | None => None,
         };
+        let moving = self.take_move(cause);
         self.attempt_failed(cx, Attempt::Room, cause, retry_at);
         self.end_visit(cx, cause);
         self.reporter.explain(Rung::Room, cause);
+        if let Some(moving) = moving {
+            self.return_from_move(cx, moving, cause);
+        }
     }
 
     fn pause(&mut self, now: Time, i: usize, pace: Pace) -> Option<Time> {

@@ -23,7 +23,8 @@
 //! * [`outgoing`]: calls of our own; [`hunt`]: who rings when. * [`own_rooms`], [`making`]: no room of ours is left behind.
 //! * [`invites`]: policy and races. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
 //!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket; [`commands`]: its lines.
-//! * [`hold`]: hold and resume. * [`report`]: facts to events; [`conference`]: the vendor's room events out of them.
+//! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
+//!   [`conference`]: the vendor's room events out of them.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
@@ -48,6 +49,7 @@ mod participants;
 mod report;
 mod rooms;
 mod sound;
+mod transfer;
 mod visit;
 
 use crate::config::Config;
@@ -67,6 +69,7 @@ use report::Reporter;
 use rooms::Rooms;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use transfer::Transfer;
 use visit::Visit;
 
 /// How long a stop waits for BYE, leaveRoom and unregister to be answered.
@@ -213,6 +216,7 @@ pub struct Agent {
     /// Calls we have hung up and whose end the peer has not confirmed; the oldest is forgotten first.
     ending: VecDeque<CallId>,
     participants: Participants,
+    transfer: Transfer,
     reporter: Reporter,
 }
 
@@ -287,6 +291,7 @@ impl Agent {
             ringing: None,
             ending: VecDeque::new(),
             participants: Participants::new(&config),
+            transfer: Transfer::None,
             reporter: Reporter::new(&config),
             phase: Phase::Asleep,
             rng,

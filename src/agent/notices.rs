@@ -34,9 +34,10 @@ impl Agent {
             }
             // A device without a screen has no use for it.
             Meaning::ActiveSpeaker => {}
-            Meaning::CallTransfer | Meaning::AttendedTransfer | Meaning::TransferError | Meaning::Unknown => {
-                self.problem(cx, "qss_unknown_event")
-            }
+            Meaning::CallTransfer => self.on_call_transfer(cx, body),
+            Meaning::TransferError => self.on_transfer_error(cx, body),
+            // Without a request there is nothing to answer; the room may not be ready either.
+            Meaning::AttendedTransfer | Meaning::Unknown => self.problem(cx, "qss_unknown_event"),
         }
     }
 

@@ -24,6 +24,7 @@ impl Pace {
             Failure::RoomForbidden
             | Failure::RoomNotFound
             | Failure::RoomTooEarly
+            | Failure::Transferred
             | Failure::RoomWithoutSipUri
             | Failure::SipBadUri => Pace::Slow,
             Failure::QssNotConfigured
@@ -82,6 +83,8 @@ impl Pace {
             | Failure::MoreWanted
             | Failure::OnHold
             | Failure::HeldHere
+            | Failure::TransferRefused(_)
+            | Failure::TransferTimedOut
             | Failure::Stopping => Pace::Normal,
         }
     }

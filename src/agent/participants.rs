@@ -153,7 +153,7 @@ impl Agent {
             return;
         }
         let us = &self.config.qss.username;
-        let ours = roster.told.iter().filter(|presence| presence.user == *us).last().map(|presence| presence.status);
+        let ours = roster.told.iter().rfind(|presence| presence.user == *us).map(|presence| presence.status);
         let mut news = Vec::new();
         for presence in roster.told.iter().filter(|presence| presence.user != *us) {
             news.extend(self.participants.set(&presence.user, presence.status).into_iter().flatten());

@@ -128,7 +128,12 @@ impl Rooms {
     fn wanted_more(&self, visit: &Visit) -> usize {
         match visit.origin {
             Origin::Configured(i) if self.asked_for != Some(i) => i.min(self.entries.len()),
-            Origin::Configured(_) | Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => 0,
+            Origin::Configured(_)
+            | Origin::Invited { .. }
+            | Origin::Asked
+            | Origin::Called
+            | Origin::Made
+            | Origin::Transferred => 0,
         }
     }
 
@@ -229,7 +234,8 @@ impl Agent {
     pub(super) fn has_another_room(&self) -> bool {
         let here = match self.visit.as_ref().map(|v| &v.origin) {
             Some(Origin::Configured(i)) => Some(*i),
-            Some(Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made) | None => None,
+            Some(Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred)
+            | None => None,
         };
         let (rooms, registered) = (&self.rooms, self.session.is_registered());
         let ready = |i: usize| rooms.entries[i].pause == Pause::Ready && (registered || rooms.is_direct(i));
@@ -254,13 +260,13 @@ impl Agent {
         let membership = match (&origin, &room.sip_uri) {
             (Origin::Configured(_) | Origin::Asked | Origin::Made, Some(_)) => Some(Membership::Direct),
             (Origin::Called, _) => Some(Membership::Direct),
-            (Origin::Invited { .. }, Some(_)) => Some(Membership::Admitted),
+            (Origin::Invited { .. } | Origin::Transferred, Some(_)) => Some(Membership::Admitted),
             (_, None) => self.ask_for(cx, &origin, room.id.as_deref()).map(Membership::Asked),
         };
         // A room that keeps failing is not dialled faster because another one failed in between.
         let (redial, hold) = match &origin {
             Origin::Configured(i) => (self.rooms.entries[*i].backoff.clone(), self.rooms.entries[*i].hold),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => {
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => {
                 (Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max), Hold::Off)
             }
         };
@@ -292,7 +298,7 @@ impl Agent {
         let names = &self.config.qss.names;
         let target = match origin {
             Origin::Configured(i) => self.rooms.entries.get(*i).map(|entry| &entry.config.target),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made => None,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => None,
         };
         let request = match target {
             Some(RoomTarget::Meeting { id, password }) => message::join_meeting(names, id, password),

@@ -41,6 +41,8 @@ pub(super) enum Origin {
     Invited { id: String, accepted_at: Time },
     /// We made the room, for a call of our own: over when the call is.
     Made,
+    /// A transfer has moved us: over when the call is.
+    Transferred,
     /// Somebody said `join` with a room that is not configured: over when the call is.
     Asked,
     /// Somebody called the device: over when the call is, and nobody to dial again.

@@ -226,6 +226,12 @@ pub(super) static SECTIONS: &[Section] = &[
                 Rule::Any,
                 "They may unmute it: whoever is in the room opens the microphone.",
             ),
+            key(
+                "transfer",
+                |d| &mut d.config.control.transfer,
+                Rule::Any,
+                "A transfer, blind or attended, moves it to another room.",
+            ),
         ],
     },
     Section {

@@ -125,6 +125,8 @@ pub struct Invites {
 pub struct Control {
     pub remote_mute: bool,
     pub remote_unmute: bool,
+    /// A transfer moves the device to another room.
+    pub transfer: bool,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -341,7 +343,7 @@ impl Default for Config {
             },
             rooms: Vec::new(),
             invites: Invites { accept: Vec::new(), decline_code: 603, busy_code: 486, replaces_call: false },
-            control: Control { remote_mute: true, remote_unmute: false },
+            control: Control { remote_mute: true, remote_unmute: false, transfer: true },
             calls: Calls::default(),
             sip: Sip {
                 bind: SocketAddr::new(unspecified, 0),

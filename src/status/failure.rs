@@ -205,6 +205,14 @@ failures! {
             "restore the QSS; qss.call_grace_ms says how long a call outlives it";
     }
     Invite {
+        TransferRefused(status) => "transfer_refused",
+            "the QSS refused a transfer",
+            "its `cancel` or its event; the code in `status`",
+            "look up the code in the QSS log; check qss.names.transfer and qss.names.accept_transfer";
+        TransferTimedOut => "transfer_timed_out",
+            "nobody answered a transfer",
+            "no reply within qss.request_timeout_ms, or a lost session",
+            "check the health of the QSS; try again";
         InviteDeclined(status) => "invite_declined",
             "the inviter is not on the list",
             "the invite's `from` against invites.accept; the code we gave in `status`",
@@ -359,6 +367,10 @@ failures! {
             "the other side holds the call",
             "its re-INVITE, or its answer to ours: `sendonly`, `inactive`",
             "nothing: the other side holds the call";
+        Transferred => "transferred",
+            "the device has moved to another room, or somebody has taken its place",
+            "a transfer that was accepted",
+            "nothing: `join` brings it back";
         HeldHere => "held_here",
             "the device holds the call",
             "a local command",

@@ -10,9 +10,9 @@ use sim::{World, config};
 #[test]
 fn unknown_requests_are_refused_with_501_and_unknown_events_counted() {
     let mut w = World::playing(1, config());
-    w.qss_says(r#"{"request":"transferring-attended-transfer","requestID":"T1","payload":{}}"#);
+    w.qss_says(r#"{"request":"openDoor","requestID":"T1","payload":{}}"#);
     let reply = w.qss.replies_to("T1")[0];
-    assert_eq!((&reply["cancel"], &reply["error"]), (&json!("transferring-attended-transfer"), &json!(501)));
+    assert_eq!((&reply["cancel"], &reply["error"]), (&json!("openDoor"), &json!(501)));
     for _ in 0..25 {
         w.qss_says(r#"{"type":"event","payload":{"eventName":"weather","payload":{"sun":true}}}"#);
     }

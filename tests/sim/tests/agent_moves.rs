@@ -2,6 +2,7 @@
 
 use qss_endpoint::media::command::Command;
 use serde_json::{Value, json};
+use sim::mixer::Manner;
 use sim::{ROOM, World, config};
 
 /// The vendor's events since `from`, by name.
@@ -299,4 +300,148 @@ fn others_may_mute_us_but_unmute_us_only_by_configuration() {
         w.qss_says(&says("mute-request", &json!({"roomId": "another", "to": "lobby", "muted": true})));
         assert_eq!(w.voice.muted, remote_mute && !remote_unmute, "not our room");
     }
+}
+
+// --- transfers ---------------------------------------------------------------------------------------------------------
+
+const TARGET_URI: &str = "sip:88800000042@audiomixer-sfu1:5080";
+
+/// The states of transfers, and `error` for each `transferError`.
+fn transfers(w: &World) -> Vec<&str> {
+    let told = w.events.iter().filter(|e| e["event"] == "callTransfer" || e["event"] == "transferError");
+    told.map(|e| e["state"].as_str().unwrap_or("error")).collect()
+}
+
+/// A QSS with a second room that knows transfers.
+fn with_target(seed: u64) -> World {
+    let mut w = World::playing(seed, config());
+    w.qss.rooms.insert("target".into(), sim::qss::room("target", TARGET_URI));
+    w
+}
+
+fn blind() -> String {
+    says(
+        "callTransfer",
+        &json!({"callTransferId": "T1", "roomId": "target", "to": "bob", "mediaTypes": {"audio": true}}),
+    )
+}
+
+fn attended(id: &str, uri: &str) -> String {
+    let room = json!({"uuid": "target", "roomId": "target", "sipUri": uri, "token": "t", "server": {"wss": "wss://h"}});
+    json!({"request": "transferring-attended-transfer", "requestID": id,
+           "payload": {"requestID": "T2", "targetUserId": "bob", "targetRoom": room}})
+    .to_string()
+}
+
+fn called(w: &World, uri: &str) -> bool {
+    w.mixer.last_invite.starts_with(&format!("INVITE {uri} "))
+}
+
+#[test]
+fn a_blind_transfer_is_accepted_joined_and_followed() {
+    let mut w = with_target(20);
+    w.qss_says(&blind());
+    w.run_until(5_000, |w| called(w, TARGET_URI) && w.rung() == "playing");
+    assert_eq!(w.qss.requests("acceptCallTransfer")[0]["payload"], json!({"callTransferId": "T1"}));
+    assert_eq!(w.qss.requests("joinRoom")[1]["payload"], json!({"room": "target"}));
+    assert_eq!(w.qss.requests("leaveRoom")[0]["payload"], json!({"room": ROOM}));
+    assert_eq!(transfers(&w), ["INVITED", "ACCEPTED", "DONE"]);
+    assert_eq!((w.mixer.confirmed_calls(), w.mixer.count("BYE")), (1, 1));
+    // When the conversation there is over, the lobby is wanted again.
+    w.mixer_hangs_up();
+    w.run_until(10_000, |w| called(w, sim::SIP_URI) && w.rung() == "playing");
+}
+
+#[test]
+fn a_target_that_does_not_admit_us_costs_nothing() {
+    for (request, code) in [("acceptCallTransfer", 410), ("joinRoom", 403)] {
+        let mut w = with_target(21);
+        w.qss.refuse.insert(request.into(), (code, "no"));
+        w.qss_says(&blind());
+        w.run(30_000);
+        assert_eq!((w.rung(), w.mixer.invites(), w.mixer.count("BYE")), ("playing", 1, 0), "{request}: we stay");
+        assert_eq!(transfers(&w), ["INVITED", "error"]);
+        let error = w.events_of("transferError")[0];
+        assert_eq!((&error["callTransferId"], &error["code"]), (&json!("T1"), &json!(code)));
+        assert_eq!(error["cause"]["code"], "transfer_refused");
+    }
+}
+
+#[test]
+fn a_target_that_cannot_be_called_brings_us_back() {
+    let mut w = with_target(22);
+    w.mixer.manner = Manner::Refuse(404);
+    w.qss_says(&attended("F1", TARGET_URI));
+    w.run(50);
+    w.mixer.manner = Manner::Answer;
+    w.run_until(5_000, |w| called(w, sim::SIP_URI) && w.rung() == "playing");
+    assert_eq!(transfers(&w), ["INVITED", "ACCEPTED", "error"]);
+    assert_eq!(w.events_of("transferError")[0]["cause"]["code"], "sip_not_found");
+    assert_eq!(w.mixer.confirmed_calls(), 1);
+}
+
+#[test]
+fn an_attended_transfer_is_answered_followed_and_may_be_taken_back() {
+    let mut w = with_target(23);
+    w.qss_says(&attended("F1", TARGET_URI));
+    w.run_until(5_000, |w| called(w, TARGET_URI) && w.rung() == "playing");
+    assert_eq!(w.qss.replies_to("F1")[0]["answer"], "transferring-attended-transfer");
+    assert_eq!(w.qss.requests("joinRoom").len(), 1, "the room is ready");
+    assert_eq!(transfers(&w), ["INVITED", "ACCEPTED", "DONE"]);
+    // Once it is done there is nothing to take back.
+    w.qss_says(r#"{"cancel":"transferring-attended-transfer","requestID":"F1","error":487}"#);
+    w.run(5_000);
+    assert!(called(&w, TARGET_URI) && w.rung() == "playing");
+    // Before that, we go back.
+    let mut w = with_target(24);
+    w.mixer.up = false;
+    w.qss_says(&attended("F2", TARGET_URI));
+    w.qss_says(r#"{"cancel":"transferring-attended-transfer","requestID":"F2","error":487}"#);
+    w.mixer.up = true;
+    w.run_until(10_000, |w| called(w, sim::SIP_URI) && w.rung() == "playing");
+    assert_eq!(transfers(&w), ["INVITED", "ACCEPTED", "CANCELED"]);
+}
+
+#[test]
+fn the_policy_may_forbid_transfers_and_there_must_be_a_call() {
+    let mut config = config();
+    config.control.transfer = false;
+    let mut w = World::playing(25, config);
+    w.qss_says(&blind());
+    w.qss_says(&attended("F1", TARGET_URI));
+    w.run(5_000);
+    assert_eq!((w.mixer.invites(), w.qss.requests("acceptCallTransfer").len()), (1, 0));
+    assert_eq!(w.qss.replies_to("F1")[0]["error"], 603);
+    assert_eq!(transfers(&w), ["DECLINED", "DECLINED"]);
+    let mut w = with_target(26);
+    w.local("hangup");
+    w.qss_says(&attended("F1", TARGET_URI));
+    w.run(5_000);
+    assert_eq!((w.qss.replies_to("F1")[0]["error"].clone(), w.mixer.invites()), (json!(481), 1));
+}
+
+#[test]
+fn a_transfer_of_ours_ends_in_our_leaving_or_in_an_error() {
+    let mut w = with_target(27);
+    assert_eq!(w.local("transfer bob"), json!({"ok": true}));
+    let asked = json!({"roomId": ROOM, "to": "bob", "mediaTypes": {"audio": true, "video": false, "screen": false}});
+    assert_eq!(w.qss.requests("callTransfer")[0]["payload"], asked);
+    w.run(5_000);
+    assert_eq!(transfers(&w), ["INVITED", "DONE"]);
+    assert_eq!((w.rung(), w.mixer.count("BYE")), ("session", 1), "somebody else has our place");
+    for (code, cause) in [(486, "transfer_refused"), (0, "transfer_timed_out")] {
+        let mut w = with_target(28);
+        w.qss.refuse.insert("callTransfer".into(), (code, "busy"));
+        w.local("transfer bob");
+        assert_eq!(w.local("transfer eve")["error"]["code"] == "moving", code == 0);
+        w.run(30_000);
+        assert_eq!((w.rung(), w.mixer.count("BYE")), ("playing", 0), "we stay");
+        assert_eq!(w.events_of("transferError")[0]["cause"]["code"], cause);
+    }
+    let mut w = with_target(29);
+    w.local("transfer bob eve");
+    let asked = json!({"roomId": ROOM, "target": "bob", "transferee": "eve"});
+    assert_eq!(w.qss.requests("attended-transfer")[0]["payload"], asked);
+    w.local("hangup");
+    assert_eq!(w.local("transfer bob")["error"]["code"], "no_call");
 }

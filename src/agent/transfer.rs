@@ -1,0 +1,391 @@
+//! Transfers: we are moved to another room, or ask the QSS to put somebody in our place (docs/qss.md, Transfers).
+//!
+//! ```text
+//!   blind:     event -> accept -> Accepting --answer--> Joining --answer--> Moving --200 OK--> done
+//!   attended:  request, answered ------------------------(room is known)--> Moving
+//!                          refused, timed out: we stay where we are <--+      | no call there, withdrawn
+//!                                          back in the old room <-------------+
+//!   ours:      transfer TARGET -> Asked --answer--> we leave;  refused: we stay
+//! ```
+//!
+//! The room that is left is left only when the target room is known and admits us; and until the call there stands, what
+//! is needed to come back is kept. One transfer at a time: a second one meanwhile is declined.
+
+use super::visit::{Origin, Visit};
+use super::{Agent, Cx, Phase};
+use crate::qss::message::{self, AttendedTransfer, Body, CallTransfer, Room};
+use crate::qss::requests::Ticket;
+use crate::qss::session::Reply;
+use crate::status::conference::{RoomEvent, TransferState};
+use crate::status::failure::{Cause, Failure};
+use serde_json::{Value, json};
+
+/// How far the transfer at hand has come.
+#[derive(Debug, Default)]
+pub(super) enum Transfer {
+    #[default]
+    None,
+    /// Blind: our consent is on its way.
+    Accepting { ticket: Ticket, goal: Goal },
+    /// joinRoom of the target room is on its way; the old one goes on.
+    Joining { ticket: Ticket, goal: Goal },
+    /// The old room is left, the new one dialled.
+    Moving { id: String, back: Back },
+    /// We have asked that `to` takes our place.
+    Asked { ticket: Ticket, to: String },
+}
+
+/// Where we are to go.
+#[derive(Debug)]
+pub(super) struct Goal {
+    /// `callTransferId`, or the `requestID` of an attended transfer.
+    id: String,
+    /// For logs and status.
+    name: String,
+    room: Room,
+}
+
+/// What is needed to come back.
+#[derive(Debug)]
+pub(super) struct Back {
+    name: String,
+    origin: Origin,
+    room: Room,
+}
+
+/// Whom we want to be replaced by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum TransferOrder {
+    /// Whoever is with us shall talk to this user.
+    Blind { to: String },
+    /// `transferee` shall talk to `to`, whom we have asked.
+    Attended { to: String, transferee: String },
+}
+
+impl TransferOrder {
+    /// The target, and for an attended transfer who shall talk to it. `None`: some other number of users.
+    pub(super) fn of(users: Vec<String>) -> Option<TransferOrder> {
+        let mut users = users.into_iter();
+        match (users.next(), users.next(), users.next()) {
+            (Some(to), None, _) => Some(TransferOrder::Blind { to }),
+            (Some(to), Some(transferee), None) => Some(TransferOrder::Attended { to, transferee }),
+            (None, ..) | (_, _, Some(_)) => None,
+        }
+    }
+}
+
+/// Why a transfer cannot be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TransferError {
+    /// We are in no room of the QSS.
+    NoCall,
+    NoSession,
+    /// Another transfer is under way.
+    Moving,
+    /// The configuration has no word for it.
+    NotOffered,
+}
+
+impl Agent {
+    // --- we are moved --------------------------------------------------------------------------------------------
+
+    /// The event of a blind transfer: of ours, or one that moves us.
+    pub(super) fn on_call_transfer(&mut self, cx: &mut Cx<'_>, body: &Body) {
+        let Some(asked) = CallTransfer::read(body.fields()) else {
+            return self.problem(cx, "qss_unknown_event");
+        };
+        let id = asked.id.clone().or(asked.invite_id).unwrap_or_default();
+        match asked.state {
+            // How one of ours stands; its reply decides.
+            Some(message::TransferState::Accepted | message::TransferState::Declined) => return,
+            Some(message::TransferState::Invited) | None => {}
+        }
+        let name = asked.to.clone().or_else(|| asked.room.id.clone()).unwrap_or_default();
+        let goal = Goal { id, name, room: asked.room };
+        let here = self.is_ours(goal.room.id.as_deref()) && goal.room.id.is_some();
+        if !here && goal.room.id.is_none() && goal.room.sip_uri.is_none() {
+            return self.problem(cx, "qss_unknown_event");
+        }
+        if !self.config.control.transfer || !self.may_move() {
+            return self.tell_transfer(cx, &goal.id, TransferState::Declined, &goal.room, None);
+        }
+        self.tell_transfer(cx, &goal.id, TransferState::Invited, &goal.room, asked.to.as_deref());
+        let accept = message::accept_transfer(&self.config.qss.names, &goal.id).filter(|_| !goal.id.is_empty());
+        // Somebody else takes a place in the very room: we stay, and say that it is well.
+        if here {
+            if let Some(accept) = accept {
+                self.with_session(cx, |session, now, out| session.request(now, &accept.name, accept.payload, out));
+            }
+            return self.tell_transfer(cx, &goal.id, TransferState::Accepted, &goal.room, None);
+        }
+        let Some(accept) = accept else { return self.join_target(cx, goal) };
+        match self.with_session(cx, |session, now, out| session.request(now, &accept.name, accept.payload, out)) {
+            Some(ticket) => self.transfer = Transfer::Accepting { ticket, goal },
+            None => self.transfer_failed(cx, &goal.id, Failure::TransferTimedOut.into()),
+        }
+    }
+
+    /// An attended transfer comes as a request, with a room that is ready.
+    pub(super) fn on_attended_transfer(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, body: &Body) {
+        let refuse = |agent: &mut Agent, cx: &mut Cx<'_>, code, words| {
+            agent.with_session(cx, |session, _, out| session.refuse(name, id, code, words, Value::Null, out));
+        };
+        let Some(asked) = AttendedTransfer::read(body.fields()) else {
+            return refuse(self, cx, 400, "transfer without a room");
+        };
+        if !self.config.control.transfer {
+            refuse(self, cx, self.config.invites.decline_code, "declined");
+            return self.tell_transfer(cx, id, TransferState::Declined, &asked.room, None);
+        }
+        if !self.may_move() {
+            refuse(self, cx, 481, "no call to be transferred, or it is being transferred already");
+            return self.tell_transfer(cx, id, TransferState::Declined, &asked.room, None);
+        }
+        self.with_session(cx, |session, _, out| session.answer(name, id, json!({}), out));
+        self.tell_transfer(cx, id, TransferState::Invited, &asked.room, asked.target_user.as_deref());
+        if self.is_ours(asked.room.id.as_deref()) && asked.room.id.is_some() {
+            return self.tell_transfer(cx, id, TransferState::Accepted, &asked.room, None);
+        }
+        let name = asked.target_user.or_else(|| asked.room.id.clone()).unwrap_or_default();
+        self.join_target(cx, Goal { id: id.to_owned(), name, room: asked.room });
+    }
+
+    /// Whoever asked for an attended transfer takes it back.
+    pub(super) fn on_transfer_withdrawn(&mut self, cx: &mut Cx<'_>, id: &str) {
+        let concerned = match &self.transfer {
+            Transfer::Joining { goal, .. } | Transfer::Accepting { goal, .. } => goal.id == id,
+            Transfer::Moving { id: moving, .. } => moving == id,
+            Transfer::None | Transfer::Asked { .. } => false,
+        };
+        if !concerned {
+            return;
+        }
+        match std::mem::take(&mut self.transfer) {
+            Transfer::Moving { back, .. } => {
+                self.end_visit(cx, &Failure::Transferred.into());
+                self.come_back(cx, back);
+            }
+            Transfer::Joining { .. } | Transfer::Accepting { .. } | Transfer::None | Transfer::Asked { .. } => {}
+        }
+        self.tell_transfer(cx, id, TransferState::Canceled, &Room::default(), None);
+    }
+
+    /// The QSS says that a transfer has failed.
+    pub(super) fn on_transfer_error(&mut self, cx: &mut Cx<'_>, body: &Body) {
+        let error = message::TransferError::read(body.fields());
+        let cause = Cause::new(Failure::TransferRefused(error.code.unwrap_or_default().into()), error.message);
+        let named = |id: &str| error.id.as_deref().is_none_or(|named| named == id);
+        match std::mem::take(&mut self.transfer) {
+            Transfer::None => {}
+            Transfer::Accepting { goal, .. } | Transfer::Joining { goal, .. } if named(&goal.id) => {
+                self.transfer_failed(cx, &goal.id, cause);
+            }
+            Transfer::Moving { id, back } if named(&id) => {
+                self.end_visit(cx, &cause);
+                self.come_back(cx, back);
+                self.transfer_failed(cx, &id, cause);
+            }
+            Transfer::Asked { .. } => self.transfer_failed(cx, error.id.as_deref().unwrap_or_default(), cause),
+            another @ (Transfer::Accepting { .. } | Transfer::Joining { .. } | Transfer::Moving { .. }) => {
+                self.transfer = another;
+            }
+        }
+    }
+
+    /// There is a call to be moved, and nothing moves it yet.
+    fn may_move(&self) -> bool {
+        let idle = match self.transfer {
+            Transfer::None => true,
+            Transfer::Accepting { .. }
+            | Transfer::Joining { .. }
+            | Transfer::Moving { .. }
+            | Transfer::Asked { .. } => false,
+        };
+        idle && self.phase == Phase::Running && self.visit.is_some()
+    }
+
+    fn join_target(&mut self, cx: &mut Cx<'_>, goal: Goal) {
+        if goal.room.sip_uri.is_some() {
+            return self.move_to(cx, goal);
+        }
+        match goal.room.id.as_deref().and_then(|id| self.ask(cx, Some(id))) {
+            Some(ticket) => self.transfer = Transfer::Joining { ticket, goal },
+            None => self.transfer_failed(cx, &goal.id, Failure::RoomWithoutSipUri.into()),
+        }
+    }
+
+    fn move_to(&mut self, cx: &mut Cx<'_>, goal: Goal) {
+        let Some(Visit { name, origin, room, .. }) = &self.visit else {
+            return self.transfer_failed(cx, &goal.id, Failure::TransferTimedOut.into());
+        };
+        let back = Back { name: name.clone(), origin: origin.clone(), room: room.clone() };
+        self.tell_transfer(cx, &goal.id, TransferState::Accepted, &goal.room, None);
+        self.end_visit(cx, &Failure::Transferred.into());
+        self.transfer = Transfer::Moving { id: goal.id, back };
+        self.begin_visit(cx, goal.name, Origin::Transferred, goal.room);
+    }
+
+    /// A reply to a request of a transfer; false: it is about something else.
+    pub(super) fn on_transfer_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: &Reply) -> bool {
+        let awaited = match &self.transfer {
+            Transfer::Accepting { ticket, .. } | Transfer::Joining { ticket, .. } | Transfer::Asked { ticket, .. } => {
+                Some(*ticket)
+            }
+            Transfer::None | Transfer::Moving { .. } => None,
+        };
+        if awaited != Some(ticket) {
+            return false;
+        }
+        let failed = match reply {
+            Reply::Answer(_) => None,
+            Reply::Refused { code, message, .. } => {
+                Some(Cause::new(Failure::TransferRefused(code.unwrap_or_default().into()), message.clone()))
+            }
+            Reply::TimedOut | Reply::LinkLost => Some(Cause::from(Failure::TransferTimedOut)),
+        };
+        let described = match reply {
+            Reply::Answer(body) => Room::read(body.fields()),
+            Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => None,
+        };
+        match (std::mem::take(&mut self.transfer), failed) {
+            (Transfer::Accepting { goal, .. } | Transfer::Joining { goal, .. }, Some(cause)) => {
+                self.transfer_failed(cx, &goal.id, cause);
+            }
+            (Transfer::Accepting { goal, .. }, None) => self.join_target(cx, goal.described(described)),
+            (Transfer::Joining { goal, .. }, None) => {
+                let goal = goal.described(described);
+                match goal.room.sip_uri {
+                    Some(_) => self.move_to(cx, goal),
+                    None => self.transfer_failed(cx, &goal.id, Failure::RoomWithoutSipUri.into()),
+                }
+            }
+            (Transfer::Asked { .. }, Some(cause)) => self.transfer_failed(cx, "", cause),
+            (Transfer::Asked { to, .. }, None) => {
+                // A room that we have made goes on without us: it is theirs now.
+                if let Some(room) = self.visit.as_ref().and_then(|visit| visit.room.id.clone()) {
+                    self.own.gone(&room);
+                }
+                self.tell_transfer(cx, "", TransferState::Done, &Room::default(), Some(&to));
+                self.fail_visit(cx, &Failure::Transferred.into());
+            }
+            (Transfer::None | Transfer::Moving { .. }, _) => {}
+        }
+        true
+    }
+
+    /// The call in the target room stands.
+    pub(super) fn on_arrived(&mut self, cx: &mut Cx<'_>) {
+        if self.visit.as_ref().is_none_or(|visit| visit.origin != Origin::Transferred) {
+            return;
+        }
+        match std::mem::take(&mut self.transfer) {
+            Transfer::Moving { id, .. } => {
+                let room = self.visit.as_ref().map(|visit| visit.room.clone()).unwrap_or_default();
+                self.tell_transfer(cx, &id, TransferState::Done, &room, None);
+            }
+            another @ (Transfer::None
+            | Transfer::Accepting { .. }
+            | Transfer::Joining { .. }
+            | Transfer::Asked { .. }) => self.transfer = another,
+        }
+    }
+
+    /// The visit is about to end. If it was to the target of a move that did not come to stand, what to come back to.
+    pub(super) fn take_move(&mut self, cause: &Cause) -> Option<(String, Back)> {
+        if self.visit.as_ref().is_none_or(|visit| visit.origin != Origin::Transferred) {
+            return None;
+        }
+        match std::mem::take(&mut self.transfer) {
+            // Whoever hangs up does not want to be elsewhere.
+            Transfer::Moving { id, back } if cause.failure != Failure::HungUp => Some((id, back)),
+            Transfer::Moving { .. } => None,
+            another @ (Transfer::None
+            | Transfer::Accepting { .. }
+            | Transfer::Joining { .. }
+            | Transfer::Asked { .. }) => {
+                self.transfer = another;
+                None
+            }
+        }
+    }
+
+    /// The move failed: back to where we were.
+    pub(super) fn return_from_move(&mut self, cx: &mut Cx<'_>, (id, back): (String, Back), cause: &Cause) {
+        self.come_back(cx, back);
+        self.transfer_failed(cx, &id, cause.clone());
+    }
+
+    fn come_back(&mut self, cx: &mut Cx<'_>, Back { name, origin, mut room }: Back) {
+        if self.phase != Phase::Running || self.visit.is_some() {
+            return;
+        }
+        match origin {
+            Origin::Configured(i) => return self.visit_configured(cx, i),
+            // Whoever called us by SIP was hung up on; a room of our own is destroyed when it is left.
+            Origin::Called | Origin::Made => return,
+            Origin::Invited { .. } | Origin::Transferred | Origin::Asked => {}
+        }
+        // We said that we leave: we ask again.
+        if room.id.is_some() {
+            room.sip_uri = None;
+        }
+        self.begin_visit(cx, name, origin, room);
+    }
+
+    // --- we move others ------------------------------------------------------------------------------------------
+
+    /// Asks the QSS to put somebody else in our place. Once it says yes we leave; until then, and if it refuses, we
+    /// stay, and `transferError` says why.
+    ///
+    /// # Errors
+    /// Nothing was sent: see [`TransferError`].
+    pub(super) fn transfer(&mut self, cx: &mut Cx<'_>, order: &TransferOrder) -> Result<(), TransferError> {
+        let visit = self.visit.as_ref().ok_or(TransferError::NoCall)?;
+        let room = visit.room.id.clone().ok_or(TransferError::NoCall)?;
+        if !self.may_move() {
+            return Err(TransferError::Moving);
+        }
+        let names = &self.config.qss.names;
+        let (request, to) = match order {
+            TransferOrder::Blind { to } => (message::transfer(names, &room, to), to),
+            TransferOrder::Attended { to, transferee } => {
+                (message::attended_transfer(names, &room, transferee, to), to)
+            }
+        };
+        let request = request.ok_or(TransferError::NotOffered)?;
+        let ticket = self
+            .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
+            .ok_or(TransferError::NoSession)?;
+        self.transfer = Transfer::Asked { ticket, to: to.clone() };
+        self.tell_transfer(cx, "", TransferState::Invited, &Room::default(), Some(to));
+        Ok(())
+    }
+
+    // --- what is told --------------------------------------------------------------------------------------------
+
+    fn transfer_failed(&mut self, cx: &mut Cx<'_>, id: &str, cause: Cause) {
+        let code = cause.failure.status().and_then(|status| u16::try_from(status).ok()).unwrap_or_default();
+        let (call_transfer_id, message) = (id.to_owned(), cause.detail.clone());
+        self.emit_room(cx, RoomEvent::TransferError { call_transfer_id, code, message }, Some(cause));
+    }
+
+    fn tell_transfer(&mut self, cx: &mut Cx<'_>, id: &str, state: TransferState, room: &Room, to: Option<&str>) {
+        let (call_transfer_id, room_id, to) = (id.to_owned(), room.id.clone(), to.map(str::to_owned));
+        self.emit_room(cx, RoomEvent::CallTransfer { call_transfer_id, state, room_id, to }, None);
+    }
+}
+
+impl Goal {
+    /// With what a reply says of the room.
+    fn described(mut self, described: Option<Room>) -> Goal {
+        if let Some(described) = described {
+            self.room = Room {
+                id: described.id.clone().or(self.room.id),
+                sip_uri: described.sip_uri.clone().or(self.room.sip_uri),
+                bitrate_kbps: described.bitrate_kbps.or(self.room.bitrate_kbps),
+                ..described
+            };
+        }
+        self
+    }
+}
