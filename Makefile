@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 export PATH := $(HOME)/.cargo/bin:$(PATH)
-.PHONY: help demo test bench cross check fuzz sim fleet clean packages-%
+.PHONY: help demo test interop bench cross check fuzz sim fleet clean packages-%
 
 # The mixer of the demo: `lab` (built in) or `asterisk` (a real ConfBridge, 20 MB).
 MIXER ?= lab
@@ -18,6 +18,7 @@ help:
 	@echo 'make demo    two endpoints in one room on virtual sound cards: the status ladder, a table, heard.wav'
 	@echo '             MIXER=asterisk does it through a real ConfBridge'
 	@echo 'make test    everything that can pass or fail'
+	@echo 'make interop  the matrix against a real Asterisk, a row each (part of make test)'
 	@echo 'make bench   measures the endpoint and baresip side by side: target/bench/report.json'
 	@echo 'make cross   aarch64 and armv7 binaries, each tried in a call under an emulator (root or Docker)'
 	@echo 'make check   fmt, clippy, the pure core by itself, the fuzz targets'
@@ -44,8 +45,13 @@ test: packages-test
 	@mkdir -p target/lab
 	@cargo test --locked --workspace --no-fail-fast 2>&1 | tee target/lab/test.log && rc=0 || rc=$$?; \
 	  awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
+	    /^[0-9]+ passed, [0-9]+ failed$$/ { passed += $$1; failed += $$3 } \
 	    END { printf "%d passed, %d failed%s\n", passed, failed, ignored ? ", " ignored " ignored" : "" }' target/lab/test.log; \
 	  exit $$rc
+
+interop: packages-test
+	@tests/lab/asterisk/install.sh
+	cargo test --locked --test interop
 
 bench: packages-bench
 	@tests/lab/asterisk/install.sh

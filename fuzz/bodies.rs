@@ -619,6 +619,7 @@ impl Device {
                 agent::Output::QssOpen
                 | agent::Output::QssPing
                 | agent::Output::QssClose
+                | agent::Output::Keep(_)
                 | agent::Output::SipConnect { .. }
                 | agent::Output::SipDisconnect { .. }
                 | agent::Output::Media(_)

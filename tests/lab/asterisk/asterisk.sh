@@ -48,7 +48,7 @@ main() {
     status) echo "pid $(pid)"; cli 'core show uptime'; cli 'core show channels concise'; cli 'confbridge list' ;;
     env)
       printf '%s\n' "sip:$BIND:$SIP_PORT" "sips:$BIND:$TLS_PORT" "ws://$BIND:$WS_PORT/ws" "wss://$BIND:$WSS_PORT/ws" \
-        "ami $BIND:$AMI_PORT" "ca $run/tls/server.crt" "log $run/log/full.log"
+        "ami $BIND:$AMI_PORT" "ca $run/tls/ca.crt" "log $run/log/full.log"
       ;;
     cli) cli "$2" ;;
     rooms) cli 'confbridge list' ;;
@@ -201,8 +201,13 @@ configure() {
 certificates() (
   cd "$run/tls" && umask 077
   command -v openssl > /dev/null || die "openssl is needed"
-  issue() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 "$@" 2>/dev/null; }
-  issue -subj /CN=localhost -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" -keyout server.key -out server.crt
+  ask() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "$@" 2>/dev/null; }
+  issue() { ask -x509 -days 3650 "$@"; }
+  issue -subj '/CN=lab CA' -keyout ca.key -out ca.crt
+  # Strict clients take no CA's certificate for a server's.
+  ask -subj /CN=localhost -keyout server.key -out server.csr
+  printf '%s\n' 'basicConstraints=CA:FALSE' 'subjectAltName=DNS:localhost,IP:127.0.0.1' > server.ext
+  openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -set_serial 1 -days 3650 -extfile server.ext -out server.crt 2>/dev/null
   issue -subj /CN=audiomixer -keyout dtls.key -out dtls.crt
   cat dtls.key dtls.crt > dtls.pem
 )

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub struct Asterisk {
     /// SIP over UDP and TCP.
     pub sip: SocketAddr,
-    /// SIP over TLS, with the certificate of [`Asterisk::ca`].
+    /// SIP over TLS, with a certificate of [`Asterisk::ca`].
     pub tls: SocketAddr,
     /// SIP over WebSocket, at `/ws`; and over the same with TLS.
     pub ws: SocketAddr,
@@ -84,9 +84,9 @@ impl Asterisk {
         format!("sip:{number}@{}", self.sip)
     }
 
-    /// The certificate of [`Asterisk::tls`] and [`Asterisk::wss`], self-signed for `localhost` and 127.0.0.1.
+    /// Who signed the certificate of [`Asterisk::tls`] and [`Asterisk::wss`], which is for `localhost` and 127.0.0.1.
     pub fn ca(&self) -> PathBuf {
-        self.run.join("tls/server.crt")
+        self.run.join("tls/ca.crt")
     }
 
     /// Warnings and errors of the mixer; `full.log` beside it has everything.
