@@ -26,6 +26,12 @@ pub(super) enum Command {
     /// A `[[call]]` by its name, or users.
     Call(Vec<String>),
     Invite(Vec<String>),
+    /// The ringing invite with this id, or the most important one.
+    Answer(Option<String>),
+    Reject {
+        id: Option<String>,
+        code: Option<u16>,
+    },
 }
 
 /// A line that is no command.
@@ -62,6 +68,14 @@ impl Command {
             "destroy" => Ok(Command::Destroy(Some(id(rest)?))),
             "call" => Ok(Command::Call(users(words)?)),
             "invite" => Ok(Command::Invite(users(words)?)),
+            "answer" if rest.is_empty() => Ok(Command::Answer(None)),
+            "answer" => Ok(Command::Answer(Some(id(rest)?))),
+            "reject" => match &words[..] {
+                [] => Ok(Command::Reject { id: None, code: None }),
+                [one] => Ok(Command::Reject { id: Some(id(one)?), code: None }),
+                [one, code] => Ok(Command::Reject { id: Some(id(one)?), code: Some(refusal(code.parse().ok())?) }),
+                _ => Err(Malformed::BadArgument),
+            },
             "mute" | "hold" | "create" => Err(Malformed::BadArgument),
             _ => Err(Malformed::UnknownCommand),
         }
@@ -94,6 +108,11 @@ impl Command {
             },
             "call" => Ok(Command::Call(users(list(&object, "to")?)?)),
             "invite" => Ok(Command::Invite(users(list(&object, "to")?)?)),
+            "answer" => Ok(Command::Answer(text(&object, "id")?.map(id).transpose()?)),
+            "reject" => Ok(Command::Reject {
+                id: text(&object, "id")?.map(id).transpose()?,
+                code: object.get("code").map(|code| refusal(code.as_u64())).transpose()?,
+            }),
             _ => Err(Malformed::UnknownCommand),
         }
     }
@@ -108,6 +127,12 @@ fn id(text: &str) -> Result<String, Malformed> {
 fn cause(code: Option<u64>) -> Result<Command, Malformed> {
     let code = code.filter(|code| (200..700).contains(code)).and_then(|code| u16::try_from(code).ok());
     code.map(Command::Leave).ok_or(Malformed::BadArgument)
+}
+
+/// Codes that refuse.
+fn refusal(code: Option<u64>) -> Result<u16, Malformed> {
+    let code = code.filter(|code| (400..700).contains(code)).and_then(|code| u16::try_from(code).ok());
+    code.ok_or(Malformed::BadArgument)
 }
 
 fn users(users: Vec<String>) -> Result<Vec<String>, Malformed> {
@@ -173,6 +198,14 @@ mod tests {
             ("destroy", r#"{"command":"destroy"}"#, Command::Destroy(None)),
             ("destroy r1", r#"{"command":"destroy","room":"r1"}"#, Command::Destroy(Some("r1".into()))),
             ("call alice bob", r#"{"command":"call","to":["alice","bob"]}"#, Command::Call(words(&["alice", "bob"]))),
+            ("answer", r#"{"command":"answer"}"#, Command::Answer(None)),
+            ("answer I1", r#"{"command":"answer","id":"I1"}"#, Command::Answer(Some("I1".into()))),
+            ("reject", r#"{"command":"reject"}"#, Command::Reject { id: None, code: None }),
+            (
+                "reject I1 486",
+                r#"{"command":"reject","id":"I1","code":486}"#,
+                Command::Reject { id: Some("I1".into()), code: Some(486) },
+            ),
             ("invite bob/4", r#"{"command":"invite","to":"bob/4"}"#, Command::Invite(words(&["bob/4"]))),
         ];
         for (line, json, command) in rows {

@@ -7,43 +7,74 @@
 //! | in the very room             | answer, stay                       | decline_code |
 //! | stopping                     | busy_code                          | busy_code    |
 
+use super::hunt::Plan;
+use super::outgoing::Order;
 use super::visit::{Leg, Origin};
 use super::{Agent, Cx, Phase};
-use crate::config;
-use crate::qss::message::{self, Body, Invite};
+use crate::config::{self, Caller, CallerAction, RequestRoom};
+use crate::qss::message::{self, Body, Invite, InviteRequest};
 use crate::qss::names::Meaning;
 use crate::status::event::{InviteOutcome, Kind};
 use crate::status::failure::{Cause, Failure};
+use crate::time::Span;
 use serde_json::{Value, json};
 
 /// What the policy says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 enum Verdict {
-    Go,
+    Go {
+        priority: u8,
+    },
     /// We are in that room already.
     Stay,
+    /// By this rule: until a person, or time, answers.
+    Ring(Caller),
     Decline,
     Busy,
 }
 
 /// What the device is doing when the invite comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Engagement {
+pub(super) enum Engagement {
     Free,
-    InCall,
+    InCall { priority: u8 },
     InThisRoom,
     Stopping,
 }
 
+/// The first rule that fits; without one, the list of those who are accepted.
+fn rule(policy: &config::Invites, invite: &Invite) -> Caller {
+    let fits = |entries: &[String]| entries.iter().any(|entry| names(entry, invite));
+    let room = |rooms: &[String]| rooms.is_empty() || invite.room.id.as_ref().is_some_and(|id| rooms.contains(id));
+    let found = policy.callers.iter().find(|rule| fits(&rule.from) && room(&rule.rooms));
+    let does = if fits(&policy.accept) { CallerAction::Accept } else { CallerAction::Reject };
+    found.cloned().unwrap_or_else(|| Caller { does, ..Caller::default() })
+}
+
+/// `*` is everyone, `*@domain` everyone of a domain.
+fn names(entry: &str, invite: &Invite) -> bool {
+    let is = |name: &str| entry == name || entry.strip_prefix('*').is_some_and(|end| name.ends_with(end));
+    is(&invite.from) || invite.username.as_deref().is_some_and(is)
+}
+
 fn judge(policy: &config::Invites, invite: &Invite, engagement: Engagement) -> Verdict {
-    let known = |name: &str| policy.accept.iter().any(|accepted| accepted == "*" || accepted == name);
-    let accepted = known(&invite.from) || invite.username.as_deref().is_some_and(known);
-    match (engagement, accepted) {
+    let rule = rule(policy, invite);
+    match (engagement, rule.does) {
         (Engagement::Stopping, _) => Verdict::Busy,
-        (Engagement::Free | Engagement::InCall | Engagement::InThisRoom, false) => Verdict::Decline,
-        (Engagement::InThisRoom, true) => Verdict::Stay,
-        (Engagement::InCall, true) if !policy.replaces_call => Verdict::Busy,
-        (Engagement::InCall | Engagement::Free, true) => Verdict::Go,
+        (_, CallerAction::Reject) => Verdict::Decline,
+        (_, CallerAction::Busy) => Verdict::Busy,
+        (Engagement::InThisRoom, CallerAction::Accept | CallerAction::Ring) => Verdict::Stay,
+        (Engagement::InCall { priority }, CallerAction::Accept | CallerAction::Ring)
+            if rule.priority <= priority && !policy.replaces_call =>
+        {
+            Verdict::Busy
+        }
+        (Engagement::InCall { .. } | Engagement::Free, CallerAction::Accept) if rule.after == Span::ZERO => {
+            Verdict::Go { priority: rule.priority }
+        }
+        (Engagement::InCall { .. } | Engagement::Free, CallerAction::Accept | CallerAction::Ring) => {
+            Verdict::Ring(rule)
+        }
     }
 }
 
@@ -69,7 +100,8 @@ impl Agent {
                 self.on_meaning(cx, meaning, body);
             }
             Meaning::AttendedTransfer => self.on_attended_transfer(cx, name, id, body),
-            Meaning::InviteRequest | Meaning::Unknown => {
+            Meaning::InviteRequest => self.on_invite_request(cx, name, id, body),
+            Meaning::Unknown => {
                 if self.config.qss.refuse_unknown {
                     self.refuse(cx, name, id, 501, "not implemented", Value::Null);
                 }
@@ -87,42 +119,71 @@ impl Agent {
             let cause = Cause::from(Failure::InviteUnusable);
             return self.invite_event(cx, InviteOutcome::Unusable, id, from, Some(cause));
         };
-        let (from, policy) = (invite.from.as_str(), &self.config.invites);
-        match judge(policy, &invite, self.engagement(&invite)) {
-            Verdict::Decline => {
-                let code = policy.decline_code;
-                self.refuse(cx, name, id, code, "declined", message::decline_payload(from, code));
-                let cause = Cause::from(Failure::InviteDeclined(code.into()));
-                self.invite_event(cx, InviteOutcome::Declined, id, from, Some(cause));
-            }
-            Verdict::Busy => {
-                let code = policy.busy_code;
-                self.refuse(cx, name, id, code, "busy", message::decline_payload(from, code));
-                let cause = Cause::from(Failure::InviteBusy(code.into()));
-                self.invite_event(cx, InviteOutcome::Busy, id, from, Some(cause));
-            }
-            Verdict::Stay => self.accept(cx, name, id, from),
-            Verdict::Go => {
-                self.accept(cx, name, id, from);
-                self.end_visit(cx, &Failure::Replaced.into());
-                let origin = Origin::Invited { id: id.to_owned(), accepted_at: cx.now };
-                let place = invite.display_name.clone().unwrap_or_else(|| invite.from.clone());
-                self.begin_visit(cx, place, origin, invite.room);
+        self.consider(cx, name, id, invite);
+    }
+
+    /// An invite that was never seen before.
+    pub(super) fn consider(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, invite: Invite) {
+        let from = invite.from.clone();
+        match judge(&self.config.invites, &invite, self.engagement(&invite)) {
+            Verdict::Decline => self.decline(cx, name, id, &from, self.config.invites.decline_code),
+            Verdict::Busy => self.say_busy(cx, name, id, &from),
+            Verdict::Stay => self.accept(cx, name, id, &from),
+            Verdict::Go { priority } => self.go(cx, name, id, invite, priority),
+            Verdict::Ring(rule) => {
+                if !self.ring(cx, name, id, invite, rule) {
+                    self.say_busy(cx, name, id, &from);
+                }
             }
         }
     }
 
-    fn accept(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, from: &str) {
+    /// Somebody asks to be invited. Who may, is called by us, or invited into the room we are in.
+    fn on_invite_request(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, body: &Body) {
+        let Some(asked) = InviteRequest::read(body.fields()) else {
+            return self.refuse(cx, name, id, 400, "nobody to be invited", Value::Null);
+        };
+        let who = Invite { from: asked.from.clone(), username: asked.username.clone(), ..Invite::default() };
+        let (policy, from) = (&self.config.invites, asked.from.as_str());
+        if !policy.requests.iter().any(|entry| names(entry, &who)) {
+            return self.decline(cx, name, id, from, policy.decline_code);
+        }
+        let request_id = asked.id.clone().unwrap_or_else(|| id.to_owned());
+        let present = policy.request_room == RequestRoom::Present && self.phase == Phase::Running;
+        let invited = (present && self.invite_here(cx, from, &request_id)) || {
+            let call = self.config.calls.plain.clone();
+            let name = asked.display_name.clone().unwrap_or_else(|| from.to_owned());
+            let plan = Plan::of(&call, vec![from.to_owned()]);
+            let order = Order { name, plan, record: call.record, request_id: Some(request_id) };
+            self.phase == Phase::Running && self.call_out(cx, order).is_ok()
+        };
+        if invited { self.accept(cx, name, id, from) } else { self.say_busy(cx, name, id, from) }
+    }
+
+    pub(super) fn decline(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, from: &str, code: u16) {
+        self.refuse(cx, name, id, code, "declined", message::decline_payload(from, code));
+        let cause = Cause::from(Failure::InviteDeclined(code.into()));
+        self.invite_event(cx, InviteOutcome::Declined, id, from, Some(cause));
+    }
+
+    pub(super) fn say_busy(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, from: &str) {
+        let code = self.config.invites.busy_code;
+        self.refuse(cx, name, id, code, "busy", message::decline_payload(from, code));
+        let cause = Cause::from(Failure::InviteBusy(code.into()));
+        self.invite_event(cx, InviteOutcome::Busy, id, from, Some(cause));
+    }
+
+    pub(super) fn accept(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, from: &str) {
         let payload = message::accept_payload(from);
         self.with_session(cx, |session, _, out| session.answer(name, id, payload, out));
         self.invite_event(cx, InviteOutcome::Accepted, id, from, None);
     }
 
-    fn refuse(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, code: u16, message: &str, payload: Value) {
+    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, code: u16, message: &str, payload: Value) {
         self.with_session(cx, |session, _, out| session.refuse(name, id, code, message, payload, out));
     }
 
-    fn engagement(&self, invite: &Invite) -> Engagement {
+    pub(super) fn engagement(&self, invite: &Invite) -> Engagement {
         if self.phase != Phase::Running {
             return Engagement::Stopping;
         }
@@ -130,14 +191,19 @@ impl Agent {
         let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
         match visit.leg {
             // A call of our own begins with the making of its room.
-            Leg::Due | Leg::Pausing { .. } if visit.origin == Origin::Made => Engagement::InCall,
+            Leg::Due | Leg::Pausing { .. } if visit.origin == Origin::Made => Engagement::InCall { priority: 0 },
             Leg::Due | Leg::Pausing { .. } => Engagement::Free,
             Leg::Dialling { .. } | Leg::Up(_)
                 if same(&visit.room.id, &invite.room.id) || same(&visit.room.sip_uri, &invite.room.sip_uri) =>
             {
                 Engagement::InThisRoom
             }
-            Leg::Dialling { .. } | Leg::Up(_) => Engagement::InCall,
+            Leg::Dialling { .. } | Leg::Up(_) => match visit.origin {
+                Origin::Invited { priority, .. } => Engagement::InCall { priority },
+                Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => {
+                    Engagement::InCall { priority: 0 }
+                }
+            },
         }
     }
 
@@ -147,20 +213,29 @@ impl Agent {
         self.on_transfer_withdrawn(cx, id);
         let fresh = self.config.qss.request_timeout;
         let ours = self.visit.as_ref().is_some_and(|visit| match &visit.origin {
-            Origin::Invited { id: accepted, accepted_at } => accepted == id && cx.now.since(*accepted_at) < fresh,
+            Origin::Invited { id: accepted, accepted_at, .. } => accepted == id && cx.now.since(*accepted_at) < fresh,
             Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => false,
         });
         if replied && !ours {
             return;
         }
         let cause = Cause::from(Failure::InviteWithdrawn);
+        let rang = self.forget_pending(cx, id);
         if ours {
             self.end_visit(cx, &cause);
         }
-        self.invite_event(cx, InviteOutcome::Withdrawn, id, "", Some(cause));
+        let from = rang.map_or_else(String::new, |pending| pending.invite.from);
+        self.invite_event(cx, InviteOutcome::Withdrawn, id, &from, Some(cause));
     }
 
-    fn invite_event(&mut self, cx: &mut Cx<'_>, outcome: InviteOutcome, id: &str, from: &str, cause: Option<Cause>) {
+    pub(super) fn invite_event(
+        &mut self,
+        cx: &mut Cx<'_>,
+        outcome: InviteOutcome,
+        id: &str,
+        from: &str,
+        cause: Option<Cause>,
+    ) {
         self.emit(cx, Kind::Invite { outcome, id: id.to_owned(), from: from.to_owned() }, cause);
     }
 }
@@ -177,12 +252,13 @@ mod tests {
     fn the_policy_is_a_table() {
         let mut policy = config::Config::default().invites;
         let alice = invite("5da6", Some("alice"));
+        let (go, in_call) = (Verdict::Go { priority: 0 }, Engagement::InCall { priority: 0 });
         assert_eq!(judge(&policy, &alice, Engagement::Free), Verdict::Decline, "nobody is accepted by default");
         policy.accept = vec!["alice".into()];
         let rows = [
-            (Engagement::Free, false, Verdict::Go),
-            (Engagement::InCall, false, Verdict::Busy),
-            (Engagement::InCall, true, Verdict::Go),
+            (Engagement::Free, false, go.clone()),
+            (in_call, false, Verdict::Busy),
+            (in_call, true, go.clone()),
             (Engagement::InThisRoom, false, Verdict::Stay),
             (Engagement::Stopping, true, Verdict::Busy),
         ];
@@ -190,8 +266,37 @@ mod tests {
             policy.replaces_call = replaces_call;
             assert_eq!(judge(&policy, &alice, engagement), verdict, "{engagement:?}");
         }
-        assert_eq!(judge(&policy, &invite("mallory", None), Engagement::InCall), Verdict::Decline);
+        assert_eq!(judge(&policy, &invite("mallory", None), in_call), Verdict::Decline);
         policy.accept = vec!["*".into()];
-        assert_eq!(judge(&policy, &invite("mallory", None), Engagement::Free), Verdict::Go);
+        assert_eq!(judge(&policy, &invite("mallory", None), Engagement::Free), go);
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let mut policy = config::Config::default().invites;
+        policy.accept = vec!["*".into()];
+        let rule = |from: &str, does| Caller { from: vec![from.into()], does, ..Caller::default() };
+        let ring = rule("*@example.org", CallerAction::Ring);
+        let page = Caller { priority: 9, ..rule("fire", CallerAction::Accept) };
+        let late = Caller { after: Span::from_secs(3), rooms: vec!["r1".into()], ..rule("bob", CallerAction::Accept) };
+        policy.callers = vec![
+            rule("eve@example.org", CallerAction::Reject),
+            ring.clone(),
+            page,
+            late.clone(),
+            rule("dan", CallerAction::Busy),
+        ];
+        let verdict = |from: &str, engagement| judge(&policy, &invite(from, None), engagement);
+        let (low, high) = (Engagement::InCall { priority: 0 }, Engagement::InCall { priority: 9 });
+        assert_eq!(verdict("eve@example.org", Engagement::Free), Verdict::Decline);
+        assert_eq!(verdict("ann@example.org", Engagement::Free), Verdict::Ring(ring));
+        assert_eq!(verdict("ann@example.org", low), Verdict::Busy, "it is no more important than the call");
+        assert_eq!(verdict("fire", low), Verdict::Go { priority: 9 });
+        assert_eq!(verdict("fire", high), Verdict::Busy, "the same importance takes nothing");
+        assert_eq!(verdict("dan", Engagement::Free), Verdict::Busy);
+        assert_eq!(verdict("bob", Engagement::Free), Verdict::Go { priority: 0 }, "another room than the rule's");
+        let mut bob = invite("5", Some("bob"));
+        bob.room.id = Some("r1".into());
+        assert_eq!(judge(&policy, &bob, Engagement::Free), Verdict::Ring(late));
     }
 }

@@ -88,6 +88,7 @@ refusals! {
     NoSession => "no_session", "this needs the QSS, and there is no session";
     Busy => "busy", "the device is in a call; hang up first";
     NoRoom => "no_room", "the QSS gives no new room, or too many of ours could not be destroyed yet";
+    NotRinging => "not_ringing", "no invite rings here, or none with this id";
     NotOurs => "not_ours", "this is for rooms that this device has made, and it has not made this one";
     Moving => "moving", "a transfer is under way";
     NotOffered => "not_offered", "the configuration has no word for it (qss.names)";
@@ -161,6 +162,14 @@ impl Agent {
                 let order = self.order(targets);
                 self.on_call(cx, order)
             }
+            Command::Answer(id) => match self.answer_pending(cx, id.as_deref()) {
+                true => Ok(Done::Nothing {}),
+                false => Err(Refusal::NotRinging),
+            },
+            Command::Reject { id, code } => match self.reject_pending(cx, id.as_deref(), code) {
+                true => Ok(Done::Nothing {}),
+                false => Err(Refusal::NotRinging),
+            },
             Command::Invite(users) => match self.visit {
                 Some(_) => self.invite_more(cx, users).map(|call| Done::Calling { call }).ok_or(Refusal::NotOurs),
                 None => Err(Refusal::NoCall),

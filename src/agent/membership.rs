@@ -27,6 +27,7 @@ impl Agent {
         self.reporter.registered();
         self.rooms.session_decided();
         self.observe(cx, None);
+        self.ask_for_invites(cx);
         self.ask_again(cx);
         self.advance(cx);
         self.snapshot_soon(cx);
@@ -83,6 +84,10 @@ impl Agent {
     pub(super) fn on_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: Reply) {
         if self.on_transfer_reply(cx, ticket, &reply) {
             return;
+        }
+        if self.invites_asked == Some(ticket) {
+            self.invites_asked = None;
+            return self.on_current_invites(cx, &reply);
         }
         self.on_own_reply(cx, ticket, &reply);
         self.on_invite_reply(cx, ticket, &reply);

@@ -21,7 +21,7 @@
 //! * [`visit`]: what a visit is. * [`rooms`]: which room; [`pace`]: how soon again. * [`membership`]: join, leave, rejoin.
 //! * [`call`]: dial and hang up; [`offer`]: what is offered. * [`sound`]: what the media thread says.
 //! * [`outgoing`]: calls of our own; [`hunt`]: who rings when. * [`own_rooms`], [`making`]: no room of ours is left behind.
-//! * [`invites`]: policy and races. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
+//! * [`invites`]: policy and races; [`pending`]: what rings. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
 //!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket; [`commands`]: its lines.
 //! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
@@ -46,6 +46,7 @@ mod outgoing;
 mod own_rooms;
 mod pace;
 mod participants;
+mod pending;
 mod report;
 mod rooms;
 mod sound;
@@ -54,6 +55,7 @@ mod visit;
 
 use crate::config::Config;
 use crate::media::command;
+use crate::qss::requests::Ticket;
 use crate::qss::session::{self, Session};
 use crate::random::Rng;
 use crate::sip::endpoint::{self, CallId, Endpoint, RouteError};
@@ -65,6 +67,7 @@ use incoming::Ringing;
 use outgoing::Outgoing;
 use own_rooms::OwnRooms;
 use participants::Participants;
+use pending::Pending;
 use report::Reporter;
 use rooms::Rooms;
 use std::collections::VecDeque;
@@ -210,6 +213,10 @@ pub struct Agent {
     /// The call of our own that the visit is for.
     outgoing: Option<Outgoing>,
     own: OwnRooms,
+    /// Invites that ring.
+    pending: Vec<Pending>,
+    /// Asked what invites are pending.
+    invites_asked: Option<Ticket>,
     voice: Voice,
     /// A call to the device that is about to be answered.
     ringing: Option<Ringing>,
@@ -280,6 +287,8 @@ impl Agent {
             rooms: Rooms::new(&config),
             visit: None,
             outgoing: None,
+            pending: Vec::new(),
+            invites_asked: None,
             own: OwnRooms::new(config.calls.destroy_retry),
             voice: Voice {
                 ports: None,
@@ -352,7 +361,7 @@ impl Agent {
         let visit = self.visit.as_ref().and_then(|v| v.poll_timeout(self.config.rtp.dead_timeout));
         let visit = soonest(soonest(visit, self.ringing_wakeup()), self.participants.poll_timeout());
         let calls = match self.phase {
-            Phase::Running => soonest(self.call_timeout(), self.own.poll_timeout()),
+            Phase::Running => soonest(soonest(self.call_timeout(), self.own.poll_timeout()), self.pending_wakeup()),
             Phase::Asleep | Phase::Stopping { .. } | Phase::Gone => None,
         };
         soonest(soonest(soonest(own, visit), calls), soonest(self.session.poll_timeout(), self.sip.poll_timeout()))
@@ -368,6 +377,7 @@ impl Agent {
         self.on_ringing_timeout(cx);
         self.on_participants_timeout(cx);
         self.on_call_timeout(cx);
+        self.on_pending_timeout(cx);
         self.on_report_timeout(cx);
         if let Phase::Stopping { until, .. } = self.phase
             && until <= now
@@ -404,6 +414,7 @@ impl Agent {
         let cause = Cause::from(Failure::Stopping);
         self.reporter.backlog.last_words();
         self.refuse_ringing(cx);
+        self.refuse_pending(cx);
         self.own.doom_all();
         self.leave(cx, &cause);
         self.tend_rooms(cx);

@@ -151,6 +151,12 @@ impl Agent {
         Some(outgoing.number)
     }
 
+    /// Invites somebody, who has asked for it, into the room we are in. False: we are in none.
+    pub(super) fn invite_here(&mut self, cx: &mut Cx<'_>, user: &str, request_id: &str) -> bool {
+        let in_room = self.visit.as_ref().is_some_and(|visit| visit.up().is_some() && visit.room.id.is_some());
+        in_room && self.send_invite(cx, user, Some(request_id), self.config.calls.plain.ring + TRAVEL).is_some()
+    }
+
     /// The next step of our call, if there is one; after everything that happens.
     pub(super) fn advance_call(&mut self, cx: &mut Cx<'_>) {
         let Some(outgoing) = &mut self.outgoing else { return };
@@ -169,10 +175,11 @@ impl Agent {
                 self.tone(cx, Tone::Ringback);
             }
         }
+        let request_id = self.outgoing.as_ref().and_then(|outgoing| outgoing.request_id.clone());
         while self.session.is_registered()
             && let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &self.outgoing
             && let Some((user, ring)) = hunt.next().map(|(user, ring)| (user.to_owned(), ring))
-            && let Some((ticket, id)) = self.send_invite(cx, &user, ring + TRAVEL)
+            && let Some((ticket, id)) = self.send_invite(cx, &user, request_id.as_deref(), ring + TRAVEL)
         {
             if let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &mut self.outgoing {
                 hunt.invited(cx.now, ticket, id);
@@ -308,14 +315,20 @@ impl Agent {
 
     // --- helpers -----------------------------------------------------------------------------------------------------
 
-    fn send_invite(&mut self, cx: &mut Cx<'_>, to: &str, patience: Span) -> Option<(Ticket, String)> {
+    fn send_invite(
+        &mut self,
+        cx: &mut Cx<'_>,
+        to: &str,
+        request_id: Option<&str>,
+        patience: Span,
+    ) -> Option<(Ticket, String)> {
         let room = self.visit.as_ref()?.room.id.as_deref()?;
         let offer = InviteOffer {
             from: &self.config.qss.username,
             to,
             room,
             media: MediaTypes::default(),
-            request_id: self.outgoing.as_ref().and_then(|outgoing| outgoing.request_id.as_deref()),
+            request_id,
             context: &[],
         };
         let request = message::send_invite(&self.config.qss.names, &offer)?;

@@ -77,6 +77,7 @@ impl Pace {
             | Failure::CardError(_)
             | Failure::RoomNotDestroyed
             | Failure::NobodyAnswered
+            | Failure::InviteUnanswered
             | Failure::OthersGone
             | Failure::CallTooLong
             | Failure::Replaced

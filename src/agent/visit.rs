@@ -37,8 +37,9 @@ pub(super) struct Visit {
 pub(super) enum Origin {
     /// Room number `.0` of the configuration: tried again for ever.
     Configured(usize),
-    /// Invited by request `id`, accepted at `accepted_at`: over when the call is.
-    Invited { id: String, accepted_at: Time },
+    /// Invited by request `id`, accepted at `accepted_at`: over when the call is. Only an invite of a higher `priority`
+    /// ends it.
+    Invited { id: String, accepted_at: Time, priority: u8 },
     /// We made the room, for a call of our own: over when the call is.
     Made,
     /// A transfer has moved us: over when the call is.

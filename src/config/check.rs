@@ -47,6 +47,8 @@ impl<'a> Check<'a> {
         self.device_id(&mut draft.config);
         let rooms = std::mem::take(&mut draft.rooms);
         draft.config.rooms = self.rooms(rooms);
+        let callers = std::mem::take(&mut draft.callers);
+        draft.config.invites.callers = callers.into_iter().map(|listed| listed.item).collect();
         let calls = std::mem::take(&mut draft.calls);
         draft.config.calls.list = self.calls(calls);
         self.state_dir(&mut draft.config);
@@ -322,7 +324,7 @@ impl<'a> Check<'a> {
     fn purpose(&mut self, config: &Config) {
         if config.rooms.is_empty()
             && config.calls.list.is_empty()
-            && (config.qss.url.is_none() || config.invites.accept.is_empty())
+            && (config.qss.url.is_none() || (config.invites.accept.is_empty() && config.invites.callers.is_empty()))
         {
             let file = self.file.display();
             let hint =

@@ -1,6 +1,7 @@
 //! The configuration explained: as reference, as example, and as it is in effect. All from the one table of keys.
 
 use super::file::{Draft, Loaded, Origins};
+use super::keys::callers::CALLER;
 use super::keys::calls::CALL;
 use super::keys::{Key, ROOM, SECTIONS, TOP};
 use super::{Config, RoomTarget};
@@ -22,6 +23,9 @@ pub fn reference() -> String {
         }
         if section.name == "qss.codes" {
             list("room", ROOM_DOC, ROOM, &mut page);
+        }
+        if section.name == "invites" {
+            list("caller", CALLER_DOC, CALLER, &mut page);
         }
         if section.name == "calls" {
             list("call", CALL_DOC, CALL, &mut page);
@@ -85,6 +89,9 @@ pub fn effective(loaded: &Loaded) -> String {
         text.push('\n');
     }
     rooms(&loaded.config, &mut text);
+    for caller in &mut draft.config.invites.callers {
+        table("caller", CALLER, caller, &mut text);
+    }
     for call in &mut draft.config.calls.list {
         table("call", CALL, call, &mut text);
     }
@@ -156,6 +163,9 @@ const TABLE_HEAD: &str = "| key | value | default | meaning |\n|---|---|---|---|
 
 const ROOM_DOC: &str = "Rooms to join without being asked, most wanted first; one at a time is in audio. Each has \
 exactly one of `id`, `sip_uri` and `create`.";
+
+const CALLER_DOC: &str =
+    "What becomes of an invite; the first rule that fits decides, and `[invites]` where none does.";
 
 const CALL_DOC: &str =
     "Somebody to call by a short name: `call NAME` on the local socket. Several targets make a hunt.";

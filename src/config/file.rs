@@ -13,10 +13,11 @@
 //! seen through [`Source`] only.
 
 use super::error::{Errors, Fault, MAX_PROBLEMS, Problem, nearest};
+use super::keys::callers::CALLER;
 use super::keys::calls::CALL;
 use super::keys::{Key, LISTS, ROOM, SECTIONS, Section, TOP};
 use super::value::found;
-use super::{Call, Config, Secret, board, check};
+use super::{Call, Caller, Config, Secret, board, check};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -98,6 +99,7 @@ pub(super) struct Draft {
     pub(super) token_file: Option<PathBuf>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) rooms: Vec<Listed<RoomDraft>>,
+    pub(super) callers: Vec<Listed<Caller>>,
     pub(super) calls: Vec<Listed<Call>>,
 }
 
@@ -233,6 +235,7 @@ impl Reading<'_> {
                     self.wrong(name.span(), &format!("[[{list}]]"), Fault::NotInBoard);
                 }
                 "room" => self.draft.rooms = self.tables("room", ROOM, value),
+                "caller" => self.draft.callers = self.tables("caller", CALLER, value),
                 "call" => self.draft.calls = self.tables("call", CALL, value),
                 other => match section(other) {
                     Some(section) => self.section(section, name.span(), value),

@@ -3,6 +3,7 @@
 //! Parsing, error messages, `check`, `docs/config.md` and `docs/endpoint.toml` are all made from these rows. Defaults
 //! are those of `Config::default()`; only what is worked out at load time (a device id, a socket) says so in its text.
 
+pub(super) mod callers;
 pub(super) mod calls;
 mod names;
 
@@ -210,6 +211,20 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.invites.replaces_call,
                 Rule::Any,
                 "An accepted invite ends the present call (true), or is refused as busy (false).",
+            ),
+            key(
+                "requests",
+                |d| &mut d.config.invites.requests,
+                WORDS,
+                "User ids that are invited when they ask for it (`inviteRequest`: visitors of a personal URL, calls from \
+                 outside); `\"*\"` stands for everyone. All others are declined.",
+            ),
+            key(
+                "request_room",
+                |d| &mut d.config.invites.request_room,
+                Rule::Any,
+                "They are invited into a new room, or into the one the device is in; while it is in another call, they \
+                 are told that it is busy.",
             ),
         ],
     },
@@ -673,7 +688,7 @@ pub(super) static ROOM: &[Key<RoomDraft>] = &[
 ];
 
 /// Lists of tables: each may be given again and again.
-pub(super) const LISTS: &[&str] = &["room", "call"];
+pub(super) const LISTS: &[&str] = &["room", "caller", "call"];
 
 /// Keys outside every section, with their meaning.
 pub(super) const TOP: &[(&str, &str)] = &[(

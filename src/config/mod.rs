@@ -8,6 +8,7 @@
 //! and `shape` say what each may hold, `check` compares them, [`error`] says what is wrong, [`describe`] explains.
 
 pub mod board;
+mod callers;
 mod calls;
 mod check;
 pub mod describe;
@@ -18,6 +19,7 @@ mod names;
 mod shape;
 mod value;
 
+pub use callers::{Caller, CallerAction, RequestRoom};
 pub use calls::{Call, Calls, HuntMode};
 pub use names::{QssCodes, QssNames};
 
@@ -118,6 +120,11 @@ pub struct Invites {
     pub busy_code: u16,
     /// An accepted invite ends the present call (true) or is refused with `busy_code` (false).
     pub replaces_call: bool,
+    /// User ids that are invited when they ask for it (`inviteRequest`); `"*"` for everyone.
+    pub requests: Vec<String>,
+    pub request_room: RequestRoom,
+    /// Rules that come before `accept`: `[[caller]]`.
+    pub callers: Vec<Caller>,
 }
 
 /// What others in a room may do with the device.
@@ -342,7 +349,15 @@ impl Default for Config {
                 codes: QssCodes::default(),
             },
             rooms: Vec::new(),
-            invites: Invites { accept: Vec::new(), decline_code: 603, busy_code: 486, replaces_call: false },
+            invites: Invites {
+                accept: Vec::new(),
+                decline_code: 603,
+                busy_code: 486,
+                replaces_call: false,
+                requests: Vec::new(),
+                request_room: RequestRoom::New,
+                callers: Vec::new(),
+            },
             control: Control { remote_mute: true, remote_unmute: false, transfer: true },
             calls: Calls::default(),
             sip: Sip {

@@ -4,7 +4,7 @@
 //! its [`Rule`]. Durations are whole milliseconds everywhere.
 
 use super::error::{Fault, excerpt, nearest};
-use super::{FecMode, HuntMode, Incoming, Keepalive, Secret, SrtpMode};
+use super::{CallerAction, FecMode, HuntMode, Incoming, Keepalive, RequestRoom, Secret, SrtpMode};
 use crate::sip::transport::Transport;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -274,6 +274,15 @@ word_field!(
     Wss = "wss"
 );
 word_field!(Incoming, "\"refuse\" or \"accept\"", Refuse = "refuse", Accept = "accept");
+word_field!(
+    CallerAction,
+    "\"accept\", \"ring\", \"reject\" or \"busy\"",
+    Accept = "accept",
+    Ring = "ring",
+    Reject = "reject",
+    Busy = "busy"
+);
+word_field!(RequestRoom, "\"new\" or \"present\"", New = "new", Present = "present");
 word_field!(HuntMode, "\"in_turn\" or \"at_once\"", InTurn = "in_turn", AtOnce = "at_once");
 word_field!(SrtpMode, "\"off\", \"offer\" or \"require\"", Off = "off", Offer = "offer", Require = "require");
 

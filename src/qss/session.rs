@@ -244,6 +244,19 @@ impl Session {
         }
     }
 
+    /// A request of the server that was told of in another way than by its frame. True: it is new; a known one is
+    /// treated as if its frame had been repeated.
+    pub fn arrived(&mut self, id: &str, out: &mut Outbox) -> bool {
+        match self.transactions.request(id) {
+            Arrival::New => true,
+            Arrival::Answered(text) => {
+                out.push_back(Output::Send(text));
+                false
+            }
+            Arrival::Repeated | Arrival::Withdrawn => false,
+        }
+    }
+
     /// Answers a request of the server positively. Nothing is sent if it was withdrawn meanwhile.
     pub fn answer(&mut self, name: &str, id: &str, payload: Value, out: &mut Outbox) {
         self.reply(id, message::write_answer(name, id, payload), out);

@@ -110,6 +110,10 @@ pub enum Attempt {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InviteOutcome {
+    /// It rings until a person, or time, decides.
+    Ringing,
+    /// Nobody has answered it here.
+    Unanswered,
     Accepted,
     Declined,
     Busy,

@@ -221,6 +221,10 @@ failures! {
             "the device was in a call",
             "the call at the time; the code we gave in `status`",
             "set invites.replaces_call if an invite shall end the present call";
+        InviteUnanswered => "invite_unanswered",
+            "an invite has rung for its time",
+            "nobody said `answer` or `reject`",
+            "nothing: nobody was there; ring_ms of the [[caller]] says how long it rings";
         InviteWithdrawn => "invite_withdrawn",
             "the inviter withdrew the invite",
             "the QSS's `cancel`",
