@@ -616,7 +616,9 @@ impl Device {
                 }
                 agent::Output::Media(Command::Start(params) | Command::Update(params)) => self.call = params.call,
                 agent::Output::Status(line) | agent::Output::Reply { line, .. } => assert!(!line.contains('\n')),
-                agent::Output::QssOpen
+                agent::Output::QssOpen { .. }
+                | agent::Output::QssToken { .. }
+                | agent::Output::Remember(_)
                 | agent::Output::QssPing
                 | agent::Output::QssClose
                 | agent::Output::Keep(_)

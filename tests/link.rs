@@ -4,8 +4,9 @@
 use lab::qss::{Authority, CertificateKind, Config as ServerConfig, Door, QssServer};
 use qss_endpoint::agent::{LinkError, LinkErrorKind};
 use qss_endpoint::config::{Config, Qss, Secret};
-use qss_endpoint::io::websocket::{Link, LinkEvent};
-use qss_endpoint::time::Span;
+use qss_endpoint::io::websocket::{Link, LinkEvent, Security};
+use qss_endpoint::qss::clock::BUILT;
+use qss_endpoint::time::{Span, WallTime};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ fn wss_with_a_private_ca_carries_frames_both_ways() {
     let (server, qss, _ca) = secure(CertificateKind::Good);
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss);
-        assert!(matches!(next(&mut link).await, LinkEvent::Opened));
+        link.open(&qss, qss.token.clone(), BUILT);
+        assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
         link.send(r#"{"request":"register","requestID":"r1","payload":{"username":"u","deviceId":"d"}}"#.into())
             .expect("an open link takes a frame");
         let LinkEvent::Frame(answer) = next(&mut link).await else { panic!("no answer") };
@@ -57,6 +58,61 @@ fn a_certificate_out_of_its_time_is_refused_as_such() {
     assert_eq!(refusal(CertificateKind::NotYetValid).kind, LinkErrorKind::TlsWrongDate);
 }
 
+/// A board without a battery: its clock is before the floor, so certificates are judged at the floor.
+#[test]
+fn a_certificate_is_judged_at_the_floor_when_the_clock_is_behind_it() {
+    let (server, qss, _ca) = secure(CertificateKind::Good);
+    let in_2096 = WallTime(3_976_214_400_000);
+    let error = failure_at(qss, in_2096);
+    assert_eq!(error.kind, LinkErrorKind::TlsWrongDate);
+    assert!(error.detail.contains("clock") && error.detail.contains("@3976214400"), "{}", error.detail);
+    let (server_of_2090, qss, _ca) = secure(CertificateKind::NotYetValid);
+    on_runtime(async {
+        let mut link = Link::default();
+        link.open(&qss, Secret::default(), WallTime(3_850_000_000_000));
+        assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)), "valid at the floor");
+    });
+    drop((server, server_of_2090));
+}
+
+#[test]
+fn a_server_that_wants_a_certificate_gets_it_or_says_so_under_each_tls() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let authority = Authority::new();
+        let config = ServerConfig { tls: Some(authority.server_for_clients(&[version])), ..ServerConfig::default() };
+        let server = QssServer::start(config).expect("loopback has free ports");
+        let ca = CaFile::new(authority.pem());
+        let anonymous = Qss { ca_file: Some(ca.0.clone()), ..client(&server) };
+        let error = failure(anonymous.clone());
+        assert_eq!(error.kind, LinkErrorKind::TlsClientCertificate, "{version:?}: {}", error.detail);
+
+        let stranger = identity(&Authority::new());
+        let error = failure(with_identity(&anonymous, &stranger));
+        assert_eq!(error.kind, LinkErrorKind::TlsClientCertificate, "{version:?}: {}", error.detail);
+
+        let ours = identity(&authority);
+        on_runtime(async {
+            let mut link = Link::default();
+            link.open(&with_identity(&anonymous, &ours), Secret::default(), BUILT);
+            assert!(matches!(next(&mut link).await, LinkEvent::Opened(Security::Tls)), "{version:?}");
+        });
+
+        let mixed = (ours.0, identity(&authority).1);
+        let error = failure(with_identity(&anonymous, &mixed));
+        assert_eq!(error.kind, LinkErrorKind::TlsOther, "a key of another certificate: {}", error.detail);
+        assert!(error.detail.contains("client_cert_file"), "{}", error.detail);
+    }
+}
+
+fn identity(authority: &Authority) -> (CaFile, CaFile) {
+    let (certificate, key) = authority.client();
+    (CaFile::new(&certificate), CaFile::new(&key))
+}
+
+fn with_identity(qss: &Qss, (certificate, key): &(CaFile, CaFile)) -> Qss {
+    Qss { client_cert_file: Some(certificate.0.clone()), client_key_file: Some(key.0.clone()), ..qss.clone() }
+}
+
 #[test]
 fn a_ca_file_that_is_missing_or_empty_is_named() {
     let (server, qss, _ca) = secure(CertificateKind::Good);
@@ -75,9 +131,11 @@ fn the_status_and_retry_after_of_a_refused_upgrade_are_told() {
     server.door(Door::Refuse { status: 503, retry_after: Some(17) });
     let error = failure(client(&server));
     assert_eq!((error.kind, error.retry_after), (LinkErrorKind::Http(503), Some(17)));
-    server.door(Door::Refuse { status: 401, retry_after: None });
-    let error = failure(client(&server));
-    assert_eq!((error.kind, error.retry_after), (LinkErrorKind::Http(401), None));
+    for status in [401, 403, 429] {
+        server.door(Door::Refuse { status, retry_after: None });
+        let error = failure(client(&server));
+        assert_eq!((error.kind, error.retry_after), (LinkErrorKind::Http(status), None));
+    }
 }
 
 #[test]
@@ -95,8 +153,8 @@ fn a_close_after_the_upgrade_brings_its_code() {
     let qss = client(&server);
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss);
-        assert!(matches!(next(&mut link).await, LinkEvent::Opened));
+        link.open(&qss, qss.token.clone(), BUILT);
+        assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
         let LinkEvent::Closed(error) = next(&mut link).await else { panic!("still open") };
         assert_eq!(error.kind, LinkErrorKind::Closed(4001));
     });
@@ -118,8 +176,8 @@ fn a_message_over_the_limit_drops_the_link() {
     let qss = Qss { max_message: 4096, ..client(&server) };
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss);
-        assert!(matches!(next(&mut link).await, LinkEvent::Opened));
+        link.open(&qss, qss.token.clone(), BUILT);
+        assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
         link.send(r#"{"request":"register","requestID":"r1","payload":{"username":"u","deviceId":"d"}}"#.into())
             .expect("an open link takes a frame");
         assert!(matches!(next(&mut link).await, LinkEvent::Frame(_)));
@@ -145,12 +203,16 @@ fn refusal(kind: CertificateKind) -> LinkError {
 
 /// Opens a link that must fail, and returns why.
 fn failure(qss: Qss) -> LinkError {
+    failure_at(qss, BUILT)
+}
+
+fn failure_at(qss: Qss, not_before: WallTime) -> LinkError {
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss);
+        link.open(&qss, qss.token.clone(), not_before);
         match next(&mut link).await {
             LinkEvent::Closed(error) => error,
-            event @ (LinkEvent::Opened | LinkEvent::Frame(_) | LinkEvent::Pong | LinkEvent::Alive) => {
+            event @ (LinkEvent::Opened(_) | LinkEvent::Frame(_) | LinkEvent::Pong | LinkEvent::Alive) => {
                 panic!("not failed, but {event:?}")
             }
         }

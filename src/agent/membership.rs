@@ -58,7 +58,12 @@ impl Agent {
     pub(super) fn on_session_lost(&mut self, cx: &mut Cx<'_>, cause: &Cause, was_registered: bool, retry_at: Time) {
         self.reporter.backlog.link_lost();
         self.rooms.session_decided();
-        let grace_ends = cx.now + self.config.qss.call_grace;
+        // From the first attempt at another session on, which may come late in the spread: a device must not run out
+        // of its grace because it was polite.
+        let grace_ends = match self.config.qss.call_grace {
+            Span::ZERO => cx.now,
+            grace => retry_at + grace,
+        };
         if let Some(visit) = &mut self.visit {
             visit.believed_muted = visit.believed_muted.filter(|muted| !muted);
             match visit.membership {

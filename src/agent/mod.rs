@@ -25,6 +25,7 @@
 //!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket; [`commands`]: its lines.
 //! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
+//! * [`memory`]: what outlives the process.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
@@ -39,6 +40,7 @@ mod invites;
 mod local;
 mod making;
 mod membership;
+mod memory;
 mod mute;
 mod notices;
 mod offer;
@@ -53,17 +55,20 @@ mod sound;
 mod transfer;
 mod visit;
 
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::media::command;
 use crate::qss::requests::Ticket;
 use crate::qss::session::{self, Session};
+use crate::qss::token;
 use crate::random::Rng;
 use crate::sip::endpoint::{self, CallId, Endpoint, RouteError};
 use crate::sip::transport::{Flow, Route, Target};
 use crate::srtp::Entropy;
+use crate::status::event::Attempt;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, WallTime, soonest};
 use incoming::Ringing;
+use memory::Memory;
 use outgoing::Outgoing;
 use own_rooms::OwnRooms;
 use participants::Participants;
@@ -83,6 +88,8 @@ const STOP_PATIENCE: Span = Span::from_millis(1_500);
 pub enum Input<'a> {
     /// What an earlier life of the process has kept ([`Output::Keep`]); before [`Input::Start`].
     Kept(&'a str),
+    /// Before [`Input::Start`]: what [`Output::Remember`] said last, in the life before this one.
+    Recalled(&'a str),
     /// The sockets are bound; the agent begins.
     Start {
         sip_port: u16,
@@ -96,6 +103,12 @@ pub enum Input<'a> {
     QssAlive,
     /// The WebSocket is closed, or could not be opened.
     QssClosed(LinkError),
+    /// What came of [`Output::QssToken`].
+    QssToken(token::Answer),
+    /// The network has come up, or an address was added.
+    LinkUp,
+    /// The clock is synchronised, and a certificate was found valid by it.
+    ClockProven,
     /// A datagram, a WebSocket message or bytes of a stream.
     Sip {
         flow: Flow,
@@ -151,6 +164,8 @@ pub enum LinkErrorKind {
     TlsWrongName,
     /// Certificate: expired, or not yet valid. Says "clock" in its message.
     TlsWrongDate,
+    /// The peer wants a certificate of ours, or another one.
+    TlsClientCertificate,
     TlsOther,
     /// The upgrade was answered with another status than 101.
     Http(u16),
@@ -166,7 +181,16 @@ pub enum LinkErrorKind {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Open the WebSocket to the configured URL.
-    QssOpen,
+    QssOpen {
+        token: Secret,
+        /// Certificates are judged at this time if the clock shows an earlier one.
+        not_before: WallTime,
+    },
+    /// Get a token; asked for again, the former question is void.
+    QssToken {
+        ask: token::Ask,
+        not_before: WallTime,
+    },
     QssSend(String),
     QssPing,
     QssClose,
@@ -184,6 +208,8 @@ pub enum Output {
         flow: Flow,
     },
     Resolve(Target),
+    /// Keep this text where a crash does not reach it, in place of the one before; comes seldom.
+    Remember(String),
     Media(command::Command),
     /// Keys for the media of the next call are wanted: [`Input::Keys`].
     DrawKeys,
@@ -225,6 +251,7 @@ pub struct Agent {
     participants: Participants,
     transfer: Transfer,
     reporter: Reporter,
+    memory: Memory,
 }
 
 /// The life of the process.
@@ -302,6 +329,7 @@ impl Agent {
             participants: Participants::new(&config),
             transfer: Transfer::None,
             reporter: Reporter::new(&config),
+            memory: Memory::default(),
             phase: Phase::Asleep,
             rng,
             config,
@@ -320,6 +348,7 @@ impl Agent {
                     self.own.restore(text);
                 }
             }
+            Input::Recalled(text) => self.recall(text),
             Input::Start { sip_port } => self.start(cx, sip_port),
             Input::QssOpened => self.with_session(cx, |session, now, out| session.opened(now, out)),
             Input::QssFrame(text) => self.with_session(cx, |session, now, out| session.handle_frame(now, text, out)),
@@ -331,6 +360,9 @@ impl Agent {
             // A server that pings proves nothing about what we have sent.
             Input::QssAlive => self.session.handle_alive(),
             Input::QssClosed(error) => self.with_session(cx, |session, now, out| session.closed(now, error, out)),
+            Input::QssToken(answer) => self.with_session(cx, |session, now, out| session.answered(now, answer, out)),
+            Input::LinkUp => self.with_session(cx, |session, now, out| session.link_up(now, out)),
+            Input::ClockProven => self.clock_proven(cx),
             Input::Sip { flow, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_received(now, flow, bytes, out)),
             Input::SipConnected { flow, local } => {
                 self.with_sip(cx, |sip, now, out| sip.handle_connected(now, flow, local, out));
@@ -464,7 +496,15 @@ impl Agent {
         let result = call(&mut self.session, cx.now, &mut outputs);
         for output in outputs {
             match output {
-                session::Output::Open => cx.out.push_back(Output::QssOpen),
+                session::Output::Open(token) => {
+                    let not_before = self.floor(cx);
+                    cx.out.push_back(Output::QssOpen { token, not_before });
+                }
+                session::Output::Ask(ask) => {
+                    let not_before = self.floor(cx);
+                    cx.out.push_back(Output::QssToken { ask, not_before });
+                }
+                session::Output::Attempts(attempts) => self.remember_attempts(cx, attempts),
                 session::Output::Send(text) => cx.out.push_back(Output::QssSend(text)),
                 session::Output::Ping => {
                     self.reporter.backlog.pinged();
@@ -482,6 +522,9 @@ impl Agent {
             session::Event::Registered => self.on_registered(cx),
             session::Event::Lost { cause, was_registered, retry_at } => {
                 self.on_session_lost(cx, &cause, was_registered, retry_at);
+            }
+            session::Event::TokenLate { cause, retry_at } => {
+                self.attempt_failed(cx, Attempt::Token, &cause, retry_at);
             }
             session::Event::Replied { ticket, reply } => self.on_reply(cx, ticket, reply),
             session::Event::Request { name, id, body } => self.on_request(cx, &name, &id, &body),

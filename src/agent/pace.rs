@@ -35,11 +35,18 @@ impl Pace {
             | Failure::TlsUnknownIssuer
             | Failure::TlsWrongName
             | Failure::TlsClock
+            | Failure::TlsClientCertificate
             | Failure::TlsFailed
             | Failure::HttpStatus(_)
+            | Failure::QssOverloaded(_)
             | Failure::QssProtocolError
             | Failure::QssClosed(_)
             | Failure::QssSilent
+            | Failure::QssRevoked(_)
+            | Failure::TokenUnreadable
+            | Failure::TokenRefused(_)
+            | Failure::TokenUnavailable(_)
+            | Failure::TokenUnreachable
             | Failure::QssUnauthorized(_)
             | Failure::RegisterRefused(_)
             | Failure::RegisterTimedOut

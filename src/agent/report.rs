@@ -29,6 +29,7 @@ pub(super) struct Reporter {
     pub(super) backlog: Backlog,
     pub(super) told: Told,
     problems: Tally,
+    tokens: Repeats<Failure>,
     sessions: Repeats<Failure>,
     rooms: Repeats<Failure>,
     calls: Repeats<Failure>,
@@ -62,6 +63,7 @@ impl Reporter {
             backlog: Backlog::new(config.status.backlog),
             told: Told::default(),
             problems: Tally::default(),
+            tokens: Repeats::new(),
             sessions: Repeats::new(),
             rooms: Repeats::new(),
             calls: Repeats::new(),
@@ -80,6 +82,7 @@ impl Reporter {
     pub(super) fn registered(&mut self) {
         self.counters.sessions += 1;
         self.sessions.clear();
+        self.tokens.clear();
     }
 
     pub(super) fn succeeded(&mut self, what: Attempt) {
@@ -101,6 +104,7 @@ impl Reporter {
 
     fn repeats(&mut self, what: Attempt) -> &mut Repeats<Failure> {
         match what {
+            Attempt::Token => &mut self.tokens,
             Attempt::Session => &mut self.sessions,
             Attempt::Room => &mut self.rooms,
             Attempt::Call => &mut self.calls,
@@ -182,11 +186,15 @@ impl Agent {
     /// An attempt failed and is repeated at `retry_at` (`None`: not by itself). Repeats of one failure are folded.
     pub(super) fn attempt_failed(&mut self, cx: &mut Cx<'_>, what: Attempt, cause: &Cause, retry_at: Option<Time>) {
         let next = match what {
-            Attempt::Session => Rung::Session,
-            Attempt::Room => Rung::Room,
-            Attempt::Call => Rung::Call,
+            // No rung is missing: the old token still holds.
+            Attempt::Token => None,
+            Attempt::Session => Some(Rung::Session),
+            Attempt::Room => Some(Rung::Room),
+            Attempt::Call => Some(Rung::Call),
         };
-        self.reporter.explain(next, cause);
+        if let Some(next) = next {
+            self.reporter.explain(next, cause);
+        }
         if let Some(repeats) = self.reporter.repeats(what).count(cause.failure) {
             let retry_in_ms = retry_at.map(|at| at.since(cx.now).as_millis());
             self.emit(cx, Kind::Attempt { what, repeats, retry_in_ms }, Some(cause.clone()));

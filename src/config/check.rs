@@ -4,7 +4,7 @@ mod calls;
 
 use super::error::{Fault, Problem};
 use super::file::{Draft, Listed, Origins, Place, Problems, Purpose, RoomDraft, Source};
-use super::{Config, QssNames, Room, RoomTarget, Secret};
+use super::{Config, Qss, QssNames, Room, RoomTarget, Secret};
 use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,13 @@ const LONGEST_SOCKET_PATH: usize = 107;
 /// Where systemd puts what `LoadCredential=` names.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
+/// What a PEM file is to hold.
+#[derive(Clone, Copy)]
+enum Pem {
+    Certificate,
+    PrivateKey,
+}
+
 impl<'a> Check<'a> {
     pub(super) fn new(
         file: &'a Path,
@@ -40,9 +47,11 @@ impl<'a> Check<'a> {
         if world_readable {
             self.secrets_in_the_open(&draft.config);
         }
-        let (token_file, password_file) = (draft.token_file.take(), draft.password_file.take());
-        self.secret("qss.token", &mut draft.config.qss.token, token_file);
-        self.secret("sip.password", &mut draft.config.sip.password, password_file);
+        self.token(&mut draft);
+        let auth = &mut draft.config.qss.auth;
+        self.secret("qss.auth.client_secret", &mut auth.client_secret, draft.client_secret_file.take());
+        self.secret("qss.auth.password", &mut auth.password, draft.auth_password_file.take());
+        self.secret("sip.password", &mut draft.config.sip.password, draft.password_file.take());
         self.socket(&mut draft);
         self.device_id(&mut draft.config);
         let rooms = std::mem::take(&mut draft.rooms);
@@ -54,7 +63,7 @@ impl<'a> Check<'a> {
         self.state_dir(&mut draft.config);
         self.qss(&mut draft.config);
         if let Some(ca_file) = draft.config.sip.ca_file.take() {
-            draft.config.sip.ca_file = self.ca_file("sip.ca_file", &ca_file);
+            draft.config.sip.ca_file = self.pem("sip.ca_file", &ca_file, Pem::Certificate);
         }
         self.order(&draft.config);
         self.rtp_ports(draft.config.rtp.ports);
@@ -85,7 +94,12 @@ impl<'a> Check<'a> {
     }
 
     fn secrets_in_the_open(&mut self, config: &Config) {
-        let secrets = [("qss.token", &config.qss.token), ("sip.password", &config.sip.password)];
+        let secrets = [
+            ("qss.token", &config.qss.token),
+            ("qss.auth.client_secret", &config.qss.auth.client_secret),
+            ("qss.auth.password", &config.qss.auth.password),
+            ("sip.password", &config.sip.password),
+        ];
         for (key, _) in secrets.iter().filter(|(_, secret)| !secret.0.is_empty()) {
             let file = self.file.display();
             self.warnings.push(format!(
@@ -94,34 +108,70 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Fills `secret` from `file`, if one is given.
-    fn secret(&mut self, key: &str, secret: &mut Secret, file: Option<PathBuf>) {
-        let file_key = format!("{key}_file");
-        let Some(file) = file else { return };
-        if !secret.0.is_empty() {
-            return self.at(&file_key, Fault::Conflict(format!("{key} is given too: one of the two must go")));
+    /// The token itself, from the file, from a file of its own, or from the environment.
+    fn token(&mut self, draft: &mut Draft) {
+        let Draft { config, token_env, .. } = draft;
+        if let Some(name) = token_env {
+            if !config.qss.token.0.is_empty() || config.qss.token_file.is_some() {
+                let what = "qss.token or qss.token_file is given too: one of them must go";
+                return self.at("qss.token_env", Fault::Conflict(what.into()));
+            }
+            match (self.source.variable(name), self.purpose) {
+                (Some(value), _) => match secret_line(&value) {
+                    Ok(token) => config.qss.token = Secret(token.to_owned()),
+                    Err(why) => {
+                        let what = format!("the variable {} {why}", super::error::excerpt(name));
+                        self.at("qss.token_env", Fault::Conflict(what));
+                    }
+                },
+                (None, Purpose::Check) => {
+                    self.warn("qss.token_env", "not looked at: this environment has no such variable");
+                }
+                (None, Purpose::Run) => {
+                    let why = format!("the environment has no variable {}", super::error::excerpt(name));
+                    self.at("qss.token_env", Fault::not_allowed(name, why));
+                }
+            }
         }
-        let Some(path) = self.path(&file_key, &file) else { return };
+        if let Some(file) = config.qss.token_file.take() {
+            config.qss.token_file = self.secret("qss.token", &mut config.qss.token, Some(file));
+        }
+    }
+
+    /// Fills `secret` from `file`, if one is given; its full path.
+    fn secret(&mut self, key: &str, secret: &mut Secret, file: Option<PathBuf>) -> Option<PathBuf> {
+        let file_key = format!("{key}_file");
+        let file = file?;
+        if !secret.0.is_empty() {
+            self.at(&file_key, Fault::Conflict(format!("{key} is given too: one of the two must go")));
+            return None;
+        }
+        let path = self.path(&file_key, &file)?;
         let read = match self.source.read(&path) {
             Ok(read) => read,
-            Err(why) => return self.at(&file_key, Fault::Unreadable { path, why }),
+            Err(why) => {
+                self.at(&file_key, Fault::Unreadable { path, why });
+                return None;
+            }
         };
-        let line = read.text.strip_suffix('\n').unwrap_or(&read.text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        let why = match () {
-            () if line.is_empty() => Some("is empty"),
-            () if line.contains('\n') => Some("has more than one line"),
-            () if line.chars().any(char::is_control) => Some("has a control character in it"),
-            () => None,
-        };
-        if let Some(why) = why {
-            return self.at(&file_key, Fault::BadContent { path, why });
+        match secret_line(&read.text) {
+            Ok(line) => *secret = Secret(line.to_owned()),
+            Err(why) => {
+                self.at(&file_key, Fault::BadContent { path, why });
+                return None;
+            }
         }
         if read.world_readable {
-            let path = path.display();
-            self.warnings.push(format!("{path}: everybody may read this secret: chmod 600 {path}, and let systemd hand it over (LoadCredential)"));
+            self.open_to_all(&path);
         }
-        *secret = Secret(line.to_owned());
+        Some(path)
+    }
+
+    fn open_to_all(&mut self, path: &Path) {
+        let path = path.display();
+        self.warnings.push(format!(
+            "{path}: everybody may read this secret: chmod 600 {path}, and let systemd hand it over (LoadCredential)"
+        ));
     }
 
     fn device_id(&mut self, config: &mut Config) {
@@ -230,15 +280,31 @@ impl<'a> Check<'a> {
 
     fn qss(&mut self, config: &mut Config) {
         let qss = &mut config.qss;
-        if let Some(ca_file) = qss.ca_file.take() {
-            qss.ca_file = self.ca_file("qss.ca_file", &ca_file);
+        if let Some(file) = qss.ca_file.take() {
+            qss.ca_file = self.pem("qss.ca_file", &file, Pem::Certificate);
         }
+        if let Some(file) = qss.auth.ca_file.take() {
+            qss.auth.ca_file = self.pem("qss.auth.ca_file", &file, Pem::Certificate);
+        }
+        let one_without_the_other =
+            "a certificate and its key are given together: qss.client_cert_file, qss.client_key_file";
+        match (qss.client_cert_file.take(), qss.client_key_file.take()) {
+            (Some(cert), Some(key)) => {
+                qss.client_cert_file = self.pem("qss.client_cert_file", &cert, Pem::Certificate);
+                qss.client_key_file = self.pem("qss.client_key_file", &key, Pem::PrivateKey);
+            }
+            (Some(_), None) => self.at("qss.client_cert_file", Fault::Missing(one_without_the_other.into())),
+            (None, Some(_)) => self.at("qss.client_key_file", Fault::Missing(one_without_the_other.into())),
+            (None, None) => {}
+        }
+        self.auth(qss);
         self.names(&qss.names);
         let Some(url) = qss.url.as_deref() else { return };
         if qss.username.is_empty() {
             self.at("qss.username", Fault::Missing("missing: the QSS registers a user".into()));
         }
-        if qss.token.0.is_empty() && !self.origins.contains_key("qss.token_file") {
+        let said = ["qss.token_file", "qss.token_env", "qss.auth.token_url"];
+        if qss.token.0.is_empty() && !said.iter().any(|key| self.origins.contains_key(*key)) {
             self.warn("qss.token", "no token: most QSS refuse to register without one");
         }
         if qss.bearer && super::shape::header_value(&qss.token.0).is_err() {
@@ -248,29 +314,64 @@ impl<'a> Check<'a> {
             self.at("qss.bearer", Fault::Conflict("qss.headers has an Authorization already".into()));
         }
         if let Some(rest) = url.strip_prefix("ws://") {
-            let local = ["localhost", "127.", "[::1]"].iter().any(|local| rest.starts_with(local));
-            if !local && !qss.token.0.is_empty() {
+            if !is_local(rest) && (!qss.token.0.is_empty() || qss.auth.token_url.is_some()) {
                 self.warn("qss.url", "ws:// sends the token in clear over the network; wss:// does not");
             }
-            if qss.ca_file.is_some() {
+            let https = qss.auth.token_url.as_deref().is_some_and(|url| url.starts_with("https:"));
+            if qss.ca_file.is_some() && !https {
                 self.warn("qss.ca_file", "has no effect with ws://");
+            }
+            if qss.client_cert_file.is_some() {
+                self.warn("qss.client_cert_file", "has no effect with ws://");
             }
         }
     }
 
-    fn ca_file(&mut self, key: &str, given: &Path) -> Option<PathBuf> {
+    fn auth(&mut self, qss: &mut Qss) {
+        let auth = &mut qss.auth;
+        let Some(url) = auth.token_url.as_deref() else { return };
+        if auth.username.is_empty() {
+            auth.username = qss.username.clone();
+        }
+        if !qss.token.0.is_empty() || self.origins.contains_key("qss.token_file") {
+            let what = "qss.token is given too: either it or qss.auth must go";
+            self.at("qss.auth.token_url", Fault::Conflict(what.into()));
+        }
+        if auth.client_id.is_empty() {
+            self.at("qss.auth.client_id", Fault::Missing("missing: the token server knows its clients by it".into()));
+        }
+        if auth.password.0.is_empty() && !self.origins.contains_key("qss.auth.password_file") {
+            self.at("qss.auth.password", Fault::Missing("missing, and so is password_file".into()));
+        }
+        if let Some(rest) = url.strip_prefix("http://")
+            && !is_local(rest)
+        {
+            self.warn("qss.auth.token_url", "http:// sends the password in clear over the network; https:// does not");
+        }
+    }
+
+    /// The full path of a PEM file that holds what it should.
+    fn pem(&mut self, key: &str, given: &Path, holds: Pem) -> Option<PathBuf> {
         let path = self.path(key, given)?;
-        match self.source.read(&path) {
-            Ok(read) if read.text.contains("-----BEGIN CERTIFICATE-----") => Some(path),
-            Ok(_) => {
-                self.at(key, Fault::BadContent { path, why: "holds no PEM certificate" });
-                None
-            }
+        let read = match self.source.read(&path) {
+            Ok(read) => read,
             Err(why) => {
                 self.at(key, Fault::Unreadable { path, why });
-                None
+                return None;
             }
+        };
+        let (mark, why) = match holds {
+            Pem::Certificate => ("-----BEGIN CERTIFICATE-----", "holds no PEM certificate"),
+            Pem::PrivateKey => ("PRIVATE KEY-----", "holds no PEM private key"),
+        };
+        if !read.text.contains(mark) {
+            self.at(key, Fault::BadContent { path, why });
+            return None;
         }
+        if matches!(holds, Pem::PrivateKey) && read.world_readable {
+            self.open_to_all(&path);
+        }
+        Some(path)
     }
 
     /// Pairs of keys of which the first must not exceed the second.
@@ -280,6 +381,7 @@ impl<'a> Check<'a> {
             ("qss.reconnect_min_ms", qss.reconnect_min, "qss.reconnect_max_ms", qss.reconnect_max),
             ("calls.ring_ms", calls.plain.ring, "calls.total_ms", calls.plain.total),
             ("calls.destroy_retry_min_ms", calls.destroy_retry.0, "calls.destroy_retry_max_ms", calls.destroy_retry.1),
+            ("qss.auth.retry_min_ms", qss.auth.retry_min, "qss.auth.retry_max_ms", qss.auth.retry_max),
             ("sip.retry_min_ms", sip.retry_min, "sip.retry_max_ms", sip.retry_max),
             ("sip.t1_ms", sip.t1, "sip.t2_ms", sip.t2),
             ("rtp.silence_timeout_ms", rtp.silence_timeout, "rtp.dead_timeout_ms", rtp.dead_timeout),
@@ -389,6 +491,23 @@ impl<'a> Check<'a> {
         };
         self.warnings.push(format!("{place}: {}: {what}", heading(key)));
     }
+}
+
+/// The one line of a file that holds a secret; `Err` completes "the file ...".
+pub(crate) fn secret_line(text: &str) -> Result<&str, &'static str> {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    match () {
+        () if line.is_empty() => Err("is empty"),
+        () if line.contains('\n') => Err("has more than one line"),
+        () if line.chars().any(char::is_control) => Err("has a control character in it"),
+        () => Ok(line),
+    }
+}
+
+/// Of what stands after `scheme://`: nobody else hears it.
+fn is_local(rest: &str) -> bool {
+    ["localhost", "127.", "[::1]"].iter().any(|local| rest.starts_with(local))
 }
 
 /// `qss.names.invite` as `[qss.names] invite`.

@@ -96,7 +96,9 @@ pub fn status_socket(path: &Path, boards: Option<&Path>, source: &dyn Source) ->
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) config: Config,
-    pub(super) token_file: Option<PathBuf>,
+    pub(super) token_env: Option<String>,
+    pub(super) client_secret_file: Option<PathBuf>,
+    pub(super) auth_password_file: Option<PathBuf>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) rooms: Vec<Listed<RoomDraft>>,
     pub(super) callers: Vec<Listed<Caller>>,

@@ -6,6 +6,7 @@
 pub(super) mod callers;
 pub(super) mod calls;
 mod names;
+mod session;
 
 use super::file::{Draft, RoomDraft};
 use super::shape;
@@ -31,9 +32,7 @@ const fn key<T>(name: &'static str, field: fn(&mut T) -> &mut dyn Field, rule: R
     Key { name, field, rule, doc }
 }
 
-const URL: Rule = Rule::Text("ws://host[:port][/path] or wss://…", shape::qss_url);
 const HOSTS: Rule = Rule::Pairs("host or host:port on both sides", shape::host_port, shape::host_port);
-const HEADERS: Rule = Rule::Pairs("header names and their values", shape::header_name, shape::header_value);
 const SUITE: Rule = Rule::Text(shape::SUITES, shape::srtp_suite);
 const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
 const IPS: Rule = Rule::Text("IP addresses", shape::ip);
@@ -51,136 +50,20 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.device.id,
                 Rule::Text("1 to 64 letters, digits or . - _ :", shape::device_id),
                 "Stable id, given to the QSS as `deviceId` and in each status event. If not given: a hash of \
-                 `/etc/machine-id` (not the machine id itself), or else the host name.",
+             `/etc/machine-id` (not the machine id itself), or else the host name.",
             ),
             key(
                 "state_dir",
                 |d| &mut d.config.device.state_dir,
                 Rule::Any,
-                "Directory for what must outlive a crash: the rooms that the device made and must destroy. If not \
-                 given: systemd's `StateDirectory`, or none.",
+                "Directory for what must outlive a crash: the rooms that the device made and must destroy, how many \
+                 attempts at a session came to nothing, and a time that has certainly passed. If not given: systemd's \
+                 `StateDirectory`, or nothing is kept.",
             ),
         ],
     },
-    Section {
-        name: "qss",
-        doc: "The session to the QSS.",
-        board: false,
-        keys: &[
-            key(
-                "url",
-                |d| &mut d.config.qss.url,
-                URL,
-                "Where the QSS listens. Without it the device works alone, and only rooms by `sip_uri` can be joined.",
-            ),
-            key("username", |d| &mut d.config.qss.username, Rule::Any, "User name to register with."),
-            key(
-                "token",
-                |d| &mut d.config.qss.token,
-                Rule::Any,
-                "Token to register with. Prefer `token_file`, so that this file holds no secret.",
-            ),
-            key(
-                "token_file",
-                |d| &mut d.token_file,
-                Rule::Any,
-                "File with the token on its only line. `${CREDENTIALS_DIRECTORY}/qss-token` reads a systemd credential.",
-            ),
-            key(
-                "ca_file",
-                |d| &mut d.config.qss.ca_file,
-                Rule::Any,
-                "PEM file with the CA to trust for `wss`, instead of the system's roots.",
-            ),
-            key("headers", |d| &mut d.config.qss.headers, HEADERS, "Extra header lines of the upgrade request."),
-            key(
-                "bearer",
-                |d| &mut d.config.qss.bearer,
-                Rule::Any,
-                "Send the token as `Authorization: Bearer` in the upgrade request, too.",
-            ),
-            key(
-                "connect_timeout_ms",
-                |d| &mut d.config.qss.connect_timeout,
-                Rule::Range(100, 120_000),
-                "Longest time for name lookup, TCP, TLS and upgrade together.",
-            ),
-            key(
-                "ping_interval_ms",
-                |d| &mut d.config.qss.ping_interval,
-                Rule::Range(100, 3_600_000),
-                "A WebSocket ping is sent this often.",
-            ),
-            key(
-                "ping_misses",
-                |d| &mut d.config.qss.ping_misses,
-                Rule::Range(1, 20),
-                "After so many pings without any frame back the link counts as dead.",
-            ),
-            key(
-                "request_timeout_ms",
-                |d| &mut d.config.qss.request_timeout,
-                Rule::Range(100, 600_000),
-                "A request without an answer has failed after this time.",
-            ),
-            key(
-                "request_resend_ms",
-                |d| &mut d.config.qss.request_resend,
-                Rule::Range(50, 600_000),
-                "Until then it is sent again, under the same id, this often ...",
-            ),
-            key(
-                "request_resends",
-                |d| &mut d.config.qss.request_resends,
-                Rule::Range(0, 20),
-                "... at most so many times.",
-            ),
-            key(
-                "reconnect_min_ms",
-                |d| &mut d.config.qss.reconnect_min,
-                Rule::Range(10, 600_000),
-                "The first pause before connecting again is random, up to this; it doubles with each failure ...",
-            ),
-            key("reconnect_max_ms", |d| &mut d.config.qss.reconnect_max, Rule::Range(10, 3_600_000), "... up to this."),
-            key(
-                "stable_after_ms",
-                |d| &mut d.config.qss.stable_after,
-                Rule::Range(0, 3_600_000),
-                "A session that lasted this long lets the pauses begin anew.",
-            ),
-            key(
-                "spread_ms",
-                |d| &mut d.config.qss.spread,
-                Rule::ZeroOr(10, 600_000),
-                "After a lost session, and after a start of the machine, the first attempt comes within this time and \
-                 the next ones this far apart, so that many devices come back evenly; 0: the pauses above.",
-            ),
-            key(
-                "max_message_bytes",
-                |d| &mut d.config.qss.max_message,
-                Rule::Range(1_024, 16_777_216),
-                "A longer message of the QSS ends the connection.",
-            ),
-            key(
-                "meeting_retry_ms",
-                |d| &mut d.config.qss.meeting_retry,
-                Rule::Range(1_000, 86_400_000),
-                "A meeting that has not begun is asked for when it begins, and at least this often.",
-            ),
-            key(
-                "refuse_unknown",
-                |d| &mut d.config.qss.refuse_unknown,
-                Rule::Any,
-                "A request of the QSS that the device does not know is refused with 501 (true), or ignored (false).",
-            ),
-            key(
-                "call_grace_ms",
-                |d| &mut d.config.qss.call_grace,
-                Rule::Range(0, 86_400_000),
-                "How long a call outlives the session that led to it.",
-            ),
-        ],
-    },
+    session::QSS,
+    session::AUTH,
     names::NAMES,
     names::CODES,
     Section {

@@ -16,12 +16,15 @@ pub mod error;
 pub mod file;
 mod keys;
 mod names;
+mod qss;
 mod shape;
 mod value;
 
 pub use callers::{Caller, CallerAction, RequestRoom};
 pub use calls::{Call, Calls, HuntMode};
+pub(crate) use check::secret_line;
 pub use names::{QssCodes, QssNames};
+pub use qss::{Qss, QssAuth};
 
 use crate::sip::transport::Transport;
 use crate::srtp::Suite;
@@ -50,45 +53,8 @@ pub struct Config {
 pub struct Device {
     /// Stable id of this device, given to QSS as `deviceId` and in each status event.
     pub id: String,
-    /// For what must outlive a crash; `None`: nothing does.
+    /// Directory for what must outlive the process; `None`: nothing does.
     pub state_dir: Option<PathBuf>,
-}
-
-#[derive(Clone, PartialEq, Debug)]
-pub struct Qss {
-    /// `ws://` or `wss://` URL; `None`: the device works without a QSS (rooms by `sip_uri` only).
-    pub url: Option<String>,
-    pub username: String,
-    pub token: Secret,
-    /// PEM file of the CA to trust *instead of* the system's roots.
-    pub ca_file: Option<PathBuf>,
-    /// Extra header lines of the upgrade request.
-    pub headers: Vec<(String, String)>,
-    /// Send the token as `Authorization: Bearer` in the upgrade request too.
-    pub bearer: bool,
-    pub connect_timeout: Span,
-    pub ping_interval: Span,
-    /// Pings without any frame back after which the link counts as dead.
-    pub ping_misses: u32,
-    pub request_timeout: Span,
-    pub request_resend: Span,
-    pub request_resends: u32,
-    pub reconnect_min: Span,
-    pub reconnect_max: Span,
-    /// How long a session must last before the back-off starts again from `reconnect_min`.
-    pub stable_after: Span,
-    /// What all devices of a server spread their attempts over when they lose it, or start, in the same instant.
-    pub spread: Span,
-    /// Largest message accepted, in bytes; beyond it the connection is dropped.
-    pub max_message: usize,
-    /// How long a call outlives the QSS session that led to it.
-    pub call_grace: Span,
-    /// Most time until a meeting that has not begun is asked for again.
-    pub meeting_retry: Span,
-    /// An unknown request of the server is refused with 501, or ignored.
-    pub refuse_unknown: bool,
-    pub names: QssNames,
-    pub codes: QssCodes,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -324,30 +290,7 @@ impl Default for Config {
         let unspecified = IpAddr::from([0, 0, 0, 0]);
         Config {
             device: Device { id: String::new(), state_dir: None },
-            qss: Qss {
-                url: None,
-                username: String::new(),
-                token: Secret::default(),
-                ca_file: None,
-                headers: Vec::new(),
-                bearer: false,
-                connect_timeout: Span::from_secs(10),
-                ping_interval: Span::from_secs(25),
-                ping_misses: 2,
-                request_timeout: Span::from_secs(10),
-                request_resend: Span::from_secs(3),
-                request_resends: 3,
-                reconnect_min: Span::from_secs(1),
-                reconnect_max: Span::from_secs(60),
-                stable_after: Span::from_secs(60),
-                spread: Span::from_secs(10),
-                max_message: 262_144,
-                call_grace: Span::from_secs(30),
-                meeting_retry: Span::from_secs(600),
-                refuse_unknown: true,
-                names: QssNames::default(),
-                codes: QssCodes::default(),
-            },
+            qss: Qss::default(),
             rooms: Vec::new(),
             invites: Invites {
                 accept: Vec::new(),

@@ -20,6 +20,21 @@ pub(super) fn qss_url(text: &str) -> Result<(), &'static str> {
     host_port(authority)
 }
 
+/// `http://host[:port][/path]` or the same with `https` (RFC 9110 4.2).
+pub(super) fn token_url(text: &str) -> Result<(), &'static str> {
+    let Some(rest) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
+        return Err("must begin with http:// or https://");
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("a user or password in the URL would end up in logs: use username and password");
+    }
+    if text.contains('#') || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err("only visible ASCII characters and no fragment (#) may stand in it");
+    }
+    host_port(authority)
+}
+
 /// `sip:[user@]host[:port][;parameters]` (RFC 3261 19.1.1).
 pub(super) fn sip_uri(text: &str) -> Result<(), &'static str> {
     let Some(rest) = text.strip_prefix("sip:") else {
@@ -201,6 +216,12 @@ mod tests {
         }
         for bad in ["http://qss", "qss.example.com", "ws://", "wss:///x", "ws://u:p@h/", "ws://h/#f", "ws://h/ä"] {
             assert!(qss_url(bad).is_err(), "{bad}");
+        }
+        for good in ["http://127.0.0.1:8080/token", "https://idp.example.com/auth/realms/q/token"] {
+            assert_eq!(token_url(good), Ok(()), "{good}");
+        }
+        for bad in ["wss://idp", "https://", "https://u:p@idp/t", "https://idp/t#x", "https://idp/t x"] {
+            assert!(token_url(bad).is_err(), "{bad}");
         }
         for good in ["sip:room@mixer", "sip:mixer:5080", "sip:a@[::1]:5060;transport=udp", "sip:1000@10.0.0.1"] {
             assert_eq!(sip_uri(good), Ok(()), "{good}");

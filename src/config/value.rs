@@ -328,6 +328,29 @@ impl Field for Vec<String> {
     }
 }
 
+impl Field for Vec<u16> {
+    fn set(&mut self, value: &Spanned<DeValue<'_>>, rule: &Rule, list: &mut Vec<Wrong>) {
+        let Some(items) = value.get_ref().as_array() else { return list.push(wrong_type(value, self.kind())) };
+        let mut numbers: Vec<u16> = Vec::new();
+        for item in items.iter() {
+            match integer(item, rule, "an integer in each place of the list") {
+                Ok(number) if numbers.contains(&number) => {
+                    list.push(wrong(item, Fault::Duplicate(number.to_string())));
+                }
+                Ok(number) => numbers.push(number),
+                Err(problem) => list.push(problem),
+            }
+        }
+        *self = numbers;
+    }
+    fn show(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+    fn kind(&self) -> &'static str {
+        "a list of integers"
+    }
+}
+
 impl Field for Vec<(String, String)> {
     fn set(&mut self, value: &Spanned<DeValue<'_>>, rule: &Rule, list: &mut Vec<Wrong>) {
         let Some(table) = value.get_ref().as_table() else { return list.push(wrong_type(value, self.kind())) };

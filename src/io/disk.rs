@@ -37,26 +37,42 @@ impl Source for Disk {
     }
 }
 
-/// What must outlive a crash; within `device.state_dir`.
-const KEPT: &str = "kept.json";
+/// What must outlive a crash: the files of `device.state_dir`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keepsake {
+    /// The rooms of our own.
+    Rooms,
+    /// Attempts at a session, and a time that has passed.
+    Session,
+}
 
 /// What [`keep`] has written last; `None`: nothing, or nothing that can be read.
-pub fn kept(directory: &Path) -> Option<String> {
-    Disk.read(&directory.join(KEPT)).ok().map(|file| file.text)
+pub fn kept(directory: &Path, what: Keepsake) -> Option<String> {
+    Disk.read(&directory.join(what.file())).ok().map(|file| file.text)
 }
 
 /// Writes `text` so that after a crash there is either all of it or what was there before.
 ///
 /// # Errors
 /// The directory is not there and cannot be made, or is full or read-only.
-pub fn keep(directory: &Path, text: &str) -> std::io::Result<()> {
+pub fn keep(directory: &Path, what: Keepsake, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    let (path, new) = (directory.join(KEPT), directory.join("kept.json.new"));
+    let path = directory.join(what.file());
+    let new = path.with_extension("new");
     let mut file = File::create(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&new, &path)?;
     File::open(directory)?.sync_all()
+}
+
+impl Keepsake {
+    fn file(self) -> &'static str {
+        match self {
+            Keepsake::Rooms => "kept.json",
+            Keepsake::Session => "session.json",
+        }
+    }
 }
 
 fn why(error: &std::io::Error) -> ReadError {
@@ -78,13 +94,14 @@ mod tests {
     fn what_is_kept_is_replaced_as_a_whole() {
         let directory = std::env::temp_dir().join(format!("qss-endpoint-kept-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
-        assert_eq!(kept(&directory), None);
-        keep(&directory, "one and a long tail").unwrap();
-        keep(&directory, "two").unwrap();
-        assert_eq!(kept(&directory).as_deref(), Some("two"));
+        assert_eq!(kept(&directory, Keepsake::Rooms), None);
+        keep(&directory, Keepsake::Rooms, "one and a long tail").unwrap();
+        keep(&directory, Keepsake::Rooms, "two").unwrap();
+        assert_eq!(kept(&directory, Keepsake::Rooms).as_deref(), Some("two"));
+        assert_eq!(kept(&directory, Keepsake::Session), None);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
-        std::fs::write(directory.join(KEPT), [0xff, 0xfe]).unwrap();
-        assert_eq!(kept(&directory), None, "what is no text is nothing");
+        std::fs::write(directory.join("kept.json"), [0xff, 0xfe]).unwrap();
+        assert_eq!(kept(&directory, Keepsake::Rooms), None, "what is no text is nothing");
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

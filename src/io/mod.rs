@@ -5,6 +5,7 @@ pub mod clock;
 pub mod disk;
 mod media_engine;
 pub mod media_thread;
+mod network;
 pub mod opus;
 pub mod queue;
 mod rtp_sockets;
@@ -15,5 +16,6 @@ pub mod status_socket;
 #[allow(unsafe_code)]
 mod sys;
 pub mod tls;
+pub mod token;
 pub mod watchdog;
 pub mod websocket;

@@ -11,12 +11,15 @@
 
 use crate::agent::{Agent, Input, Outbox, Output};
 use crate::config::Config;
+use crate::io::disk::Keepsake;
 use crate::io::media_thread::{Grant, MediaHandle, MediaThread, Privileges};
+use crate::io::network::Network;
 use crate::io::sip_socket::{DATAGRAM, SipSocket, routes};
 use crate::io::sip_transport::{SipConnections, SipEvent};
 use crate::io::status_socket::StatusSocket;
+use crate::io::token::Errand;
 use crate::io::watchdog::Watchdog;
-use crate::io::websocket::{Link, LinkEvent};
+use crate::io::websocket::{Link, LinkEvent, Security};
 use crate::io::{clock, disk, sys};
 use crate::media::command::Command;
 use crate::random::Rng;
@@ -64,6 +67,8 @@ struct Control {
     agent: Agent,
     outbox: Outbox,
     link: Link,
+    errand: Errand,
+    network: Option<Network>,
     sip: SipSocket,
     sip_address: std::net::SocketAddr,
     connections: SipConnections,
@@ -102,6 +107,9 @@ impl Control {
             config,
             outbox: Outbox::new(),
             link: Link::default(),
+            errand: Errand::default(),
+            // Without its news an attempt waits its full pause.
+            network: Network::watch().ok(),
             sip,
             sip_address,
             connections,
@@ -122,10 +130,13 @@ impl Control {
         let mut watchdog_tick = tokio::time::interval(watchdog_period.unwrap_or(Duration::from_secs(3600)));
         watchdog_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
-        if let Some(directory) = &self.config.device.state_dir
-            && let Some(kept) = disk::kept(directory)
-        {
-            self.feed(Input::Kept(&kept));
+        if let Some(directory) = self.config.device.state_dir.clone() {
+            if let Some(kept) = disk::kept(&directory, Keepsake::Rooms) {
+                self.feed(Input::Kept(&kept));
+            }
+            if let Some(text) = disk::kept(&directory, Keepsake::Session) {
+                self.feed(Input::Recalled(&text));
+            }
         }
         self.feed(Input::Start { sip_port: self.sip_address.port() });
         self.watchdog.ready();
@@ -148,12 +159,19 @@ impl Control {
                     SipEvent::Closed { flow, why } => self.feed(Input::SipDisconnected { flow, why: &why }),
                 },
                 event = self.link.next() => match event {
-                    LinkEvent::Opened => self.feed(Input::QssOpened),
+                    LinkEvent::Opened(security) => {
+                        if security == Security::Tls && sys::clock_is_synchronised() {
+                            self.feed(Input::ClockProven);
+                        }
+                        self.feed(Input::QssOpened);
+                    }
                     LinkEvent::Frame(text) => self.feed(Input::QssFrame(&text)),
                     LinkEvent::Pong => self.feed(Input::QssPong),
                     LinkEvent::Alive => self.feed(Input::QssAlive),
                     LinkEvent::Closed(error) => self.feed(Input::QssClosed(error)),
                 },
+                answer = self.errand.next() => self.feed(Input::QssToken(answer)),
+                () = network_up(&mut self.network) => self.feed(Input::LinkUp),
                 Some(Routed { target, routes }) = self.routes.1.recv() => {
                     self.feed(Input::Routed { target: &target, routes });
                 }
@@ -197,8 +215,16 @@ impl Control {
     fn carry_out(&mut self) {
         while let Some(output) = self.outbox.pop_front() {
             let sent = match output {
-                Output::QssOpen => {
-                    self.link.open(&self.config.qss);
+                Output::QssOpen { token, not_before } => {
+                    self.link.open(&self.config.qss, token, not_before);
+                    Ok(())
+                }
+                Output::QssToken { ask, not_before } => {
+                    self.errand.set_out(ask, &self.config.qss, not_before);
+                    Ok(())
+                }
+                Output::Remember(text) => {
+                    self.keep(Keepsake::Session, &text);
                     Ok(())
                 }
                 Output::QssSend(text) => self.link.send(text),
@@ -244,7 +270,7 @@ impl Control {
                     Ok(())
                 }
                 Output::Keep(text) => {
-                    self.keep(&text);
+                    self.keep(Keepsake::Rooms, &text);
                     Ok(())
                 }
                 Output::Exit => {
@@ -304,13 +330,13 @@ impl Control {
     }
 
     /// Before anything else is carried out: what is sent next may make a room.
-    fn keep(&self, text: &str) {
+    fn keep(&self, what: Keepsake, text: &str) {
         let Some(directory) = &self.config.device.state_dir else { return };
-        if let Err(error) = disk::keep(directory, text) {
+        if let Err(error) = disk::keep(directory, what, text) {
             let directory = directory.display();
             let _ = writeln!(
                 std::io::stderr(),
-                "warning: {directory}: {error}; rooms of this device would outlive a crash: see device.state_dir"
+                "warning: {directory}: {error}; nothing that must outlive a crash is kept: see device.state_dir"
             );
         }
     }
@@ -343,6 +369,13 @@ fn warn_of_refusals(privileges: Privileges) {
             let _ =
                 writeln!(std::io::stderr(), "warning: no {what} for the media thread: {error}; the unit wants {limit}");
         }
+    }
+}
+
+async fn network_up(network: &mut Option<Network>) {
+    match network {
+        Some(network) => network.next().await,
+        None => std::future::pending().await,
     }
 }
 

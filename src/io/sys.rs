@@ -56,6 +56,36 @@ pub(super) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
 }
 
+/// A non-blocking socket that tells of links and addresses that come and go (rtnetlink(7)).
+pub(super) fn route_news() -> io::Result<OwnedFd> {
+    let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+    // SAFETY: on success the descriptor is ours alone; all-zero is a valid sockaddr_nl, and `bind` is given its length.
+    unsafe {
+        let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        let fd = match libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) {
+            fd if fd < 0 => return Err(io::Error::last_os_error()),
+            fd => OwnedFd::from_raw_fd(fd),
+        };
+        let mut address: libc::sockaddr_nl = std::mem::zeroed();
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        address.nl_groups = groups as u32;
+        let length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        match libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) {
+            0 => Ok(fd),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Whether the kernel says that the wall clock is synchronised (adjtimex(2), without changing anything).
+pub(super) fn clock_is_synchronised() -> bool {
+    // SAFETY: all-zero is a valid timex that changes nothing (`modes` is 0), and outlives the call.
+    unsafe {
+        let mut state: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&mut state) >= 0 && state.status & libc::STA_UNSYNC == 0
+    }
+}
+
 /// `ppoll`; a signal counts as waking with nothing ready.
 pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Span>) -> io::Result<()> {
     let timeout = timeout.map(|span| libc::timespec {
@@ -219,6 +249,13 @@ mod tests {
         assert!(aged);
         a.send_to(b"too long", b.local_addr().unwrap()).unwrap();
         assert_eq!(receive(&b, &mut buffer).unwrap().length, 0);
+    }
+
+    #[test]
+    fn the_kernel_can_be_asked_about_clock_and_network() {
+        let _ = clock_is_synchronised();
+        let mut news = File::from(route_news().unwrap());
+        assert_eq!(news.read(&mut [0; 64]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -6,7 +6,9 @@
 
 use crate::agent::{LinkError, LinkErrorKind};
 use crate::config;
-use crate::io::tls;
+use crate::config::Secret;
+use crate::io::tls::{self, Trust};
+use crate::time::{Span, WallTime};
 use futures_util::{SinkExt, StreamExt};
 use std::io;
 use std::net::SocketAddr;
@@ -19,24 +21,30 @@ use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 use tungstenite::client::IntoClientRequest;
-use tungstenite::http::{HeaderName, HeaderValue, Request, Uri, header};
+use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use tungstenite::protocol::WebSocketConfig;
 
 /// Frames waiting to be written; a link that takes no more of them is dead.
 const SEND_QUEUE: usize = 64;
 const RECEIVE_QUEUE: usize = 64;
-/// How long a close handshake may take before the task is dropped.
-const CLOSE_GRACE: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
 pub enum LinkEvent {
-    Opened,
+    Opened(Security),
     Frame(String),
     /// The answer to our ping.
     Pong,
     /// A ping of the peer or an ignored binary frame: the peer lives.
     Alive,
     Closed(LinkError),
+}
+
+/// What the link proves about its peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Security {
+    None,
+    /// A certificate was verified.
+    Tls,
 }
 
 enum Order {
@@ -52,19 +60,22 @@ pub struct Link {
 }
 
 struct Connection {
+    close_timeout: Duration,
     orders: mpsc::Sender<Order>,
     events: mpsc::Receiver<LinkEvent>,
     task: JoinHandle<()>,
 }
 
 impl Link {
-    /// Dials the configured URL; a connection that still stands is dropped first.
-    pub fn open(&mut self, config: &config::Qss) {
+    /// Dials the configured URL; a connection that still stands is dropped first. `token` is for the upgrade request;
+    /// certificates are judged at `not_before` if the clock shows an earlier time.
+    pub fn open(&mut self, config: &config::Qss, token: Secret, not_before: WallTime) {
         self.abort();
         let (orders, order_queue) = mpsc::channel(SEND_QUEUE);
         let (event_queue, events) = mpsc::channel(RECEIVE_QUEUE);
-        let task = tokio::spawn(run(config.clone(), order_queue, event_queue));
-        self.connection = Some(Connection { orders, events, task });
+        let close_timeout = duration(config.close_timeout);
+        let task = tokio::spawn(run(config.clone(), token, not_before, order_queue, event_queue));
+        self.connection = Some(Connection { close_timeout, orders, events, task });
     }
 
     /// The next thing the link has to say; pends for ever while there is none. Cancel safe.
@@ -102,9 +113,9 @@ impl Link {
             return;
         }
         tokio::spawn(async move {
-            let Connection { orders: _keep_open, mut events, mut task } = connection;
+            let Connection { close_timeout, orders: _keep_open, mut events, mut task } = connection;
             let drain = async { while events.recv().await.is_some() {} };
-            if tokio::time::timeout(CLOSE_GRACE, async { tokio::join!(drain, &mut task) }).await.is_err() {
+            if tokio::time::timeout(close_timeout, async { tokio::join!(drain, &mut task) }).await.is_err() {
                 task.abort();
             }
         });
@@ -130,13 +141,19 @@ impl Link {
     }
 }
 
-async fn run(config: config::Qss, mut orders: mpsc::Receiver<Order>, events: mpsc::Sender<LinkEvent>) {
-    let timeout = Duration::from_micros(config.connect_timeout.as_micros());
-    let error = match tokio::time::timeout(timeout, dial(&config)).await {
+async fn run(
+    config: config::Qss,
+    token: Secret,
+    not_before: WallTime,
+    mut orders: mpsc::Receiver<Order>,
+    events: mpsc::Sender<LinkEvent>,
+) {
+    let dialled = tokio::time::timeout(duration(config.connect_timeout), dial(&config, &token, not_before)).await;
+    let error = match dialled {
         Err(_) => LinkError::new(LinkErrorKind::TimedOut, "no connection within connect_timeout_ms"),
         Ok(Err(error)) => error,
-        Ok(Ok(Dialled::Plain(socket))) => carry(*socket, &mut orders, &events).await,
-        Ok(Ok(Dialled::Tls(socket))) => carry(*socket, &mut orders, &events).await,
+        Ok(Ok(Dialled::Plain(socket))) => carry(*socket, Security::None, &mut orders, &events).await,
+        Ok(Ok(Dialled::Tls(socket))) => carry(*socket, Security::Tls, &mut orders, &events).await,
     };
     let _ = events.send(LinkEvent::Closed(error)).await;
 }
@@ -146,31 +163,36 @@ enum Dialled {
     Tls(Box<WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>>),
 }
 
-async fn dial(config: &config::Qss) -> Result<Dialled, LinkError> {
+async fn dial(config: &config::Qss, token: &Secret, not_before: WallTime) -> Result<Dialled, LinkError> {
     let url = config.url.as_deref().unwrap_or_default();
-    let request = upgrade_request(url, config)?;
-    let (host, port, tls) = target(request.uri())?;
-    let tcp = connect_tcp(&host, port, Duration::from_micros(config.connect_timeout.as_micros())).await?;
+    let request = upgrade_request(url, config, token)?;
+    let (host, port, secure) = target(request.uri())?;
+    let tcp = connect_tcp(&host, port, duration(config.connect_timeout), config.tcp_user_timeout).await?;
+    if secure {
+        let identity = config.client_cert_file.as_deref().zip(config.client_key_file.as_deref());
+        let trust = Trust { ca_file: config.ca_file.as_deref(), identity, not_before };
+        let stream = tls::connect(&host, tcp, trust).await?;
+        Ok(Dialled::Tls(Box::new(upgrade(request, stream, config).await?)))
+    } else {
+        Ok(Dialled::Plain(Box::new(upgrade(request, tcp, config).await?)))
+    }
+}
+
+async fn upgrade<S>(request: Request<()>, stream: S, config: &config::Qss) -> Result<WebSocketStream<S>, LinkError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let limits = WebSocketConfig::default()
         .max_message_size(Some(config.max_message))
         .max_frame_size(Some(config.max_message))
         .read_buffer_size(8 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(1024 * 1024);
-    if tls {
-        let stream = tls::connect(&host, tcp, config.ca_file.as_deref()).await?;
-        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(limits))
-            .await
-            .map_err(|e| classify(&e))?;
-        Ok(Dialled::Tls(Box::new(socket)))
-    } else {
-        let (socket, _) =
-            tokio_tungstenite::client_async_with_config(request, tcp, Some(limits)).await.map_err(|e| classify(&e))?;
-        Ok(Dialled::Plain(Box::new(socket)))
-    }
+    let upgraded = tokio_tungstenite::client_async_with_config(request, stream, Some(limits)).await;
+    upgraded.map(|(socket, _)| socket).map_err(|e| classify(&e))
 }
 
-fn upgrade_request(url: &str, config: &config::Qss) -> Result<Request<()>, LinkError> {
+fn upgrade_request(url: &str, config: &config::Qss, token: &Secret) -> Result<Request<()>, LinkError> {
     let wrong = |what: String| LinkError::new(LinkErrorKind::Protocol, what);
     let mut request = url.into_client_request().map_err(|e| wrong(format!("[qss] url {url:?}: {e}")))?;
     let headers = request.headers_mut();
@@ -180,7 +202,7 @@ fn upgrade_request(url: &str, config: &config::Qss) -> Result<Request<()>, LinkE
         headers.insert(name, value);
     }
     if config.bearer {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", config.token.0))
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
             .map_err(|_| wrong("the token holds characters that no HTTP header may carry".into()))?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
@@ -188,18 +210,33 @@ fn upgrade_request(url: &str, config: &config::Qss) -> Result<Request<()>, LinkE
     Ok(request)
 }
 
-fn target(uri: &Uri) -> Result<(String, u16, bool), LinkError> {
-    let tls = uri.scheme_str() == Some("wss");
-    let host = uri.host().ok_or_else(|| LinkError::new(LinkErrorKind::Protocol, "[qss] url has no host"))?;
+/// Host, port, and whether TLS is spoken there.
+pub(super) fn target(uri: &Uri) -> Result<(String, u16, bool), LinkError> {
+    let tls = matches!(uri.scheme_str(), Some("wss" | "https"));
+    let host = uri.host().ok_or_else(|| LinkError::new(LinkErrorKind::Protocol, "the URL has no host"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     Ok((host, uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls))
 }
 
-async fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, LinkError> {
+/// `user_timeout`: of the connection, once it stands; zero: the kernel's.
+pub(super) async fn connect_tcp(
+    host: &str,
+    port: u16,
+    timeout: Duration,
+    user_timeout: Span,
+) -> Result<TcpStream, LinkError> {
     let addresses = tokio::net::lookup_host((host, port))
         .await
         .map_err(|e| LinkError::new(LinkErrorKind::Dns, format!("{host}: {e}")))?;
-    connect_any(&addresses.collect::<Vec<_>>(), timeout).await
+    let tcp = connect_any(&addresses.collect::<Vec<_>>(), timeout).await?;
+    let _ = tcp.set_nodelay(true);
+    let socket = socket2::SockRef::from(&tcp);
+    if user_timeout > Span::ZERO {
+        // Unacknowledged data older than this ends the connection, whatever the kernel's retransmission says.
+        let _ = socket.set_tcp_user_timeout(Some(duration(user_timeout)));
+    }
+    let _ = socket.set_keepalive(true);
+    Ok(tcp)
 }
 
 /// Tries every address in the order the resolver gives them; the last failure is told. Each gets its share of the time
@@ -212,14 +249,7 @@ async fn connect_any(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpS
         let share = (deadline - Instant::now()) / (addresses.len() - tried + 1) as u32;
         let connected = tokio::time::timeout(share, TcpStream::connect(address)).await;
         match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(tcp) => {
-                let _ = tcp.set_nodelay(true);
-                let socket = socket2::SockRef::from(&tcp);
-                // Unacknowledged data older than this ends the connection, whatever the kernel's retransmission says.
-                let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
-                let _ = socket.set_keepalive(true);
-                return Ok(tcp);
-            }
+            Ok(tcp) => return Ok(tcp),
             Err(e) => {
                 let error = LinkError::from_io(&e);
                 last = LinkError { detail: format!("{address}: {}", error.detail), ..error };
@@ -232,6 +262,7 @@ async fn connect_any(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpS
 /// Carries frames until one side ends the connection; returns why.
 async fn carry<S>(
     socket: WebSocketStream<S>,
+    security: Security,
     orders: &mut mpsc::Receiver<Order>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> LinkError
@@ -239,7 +270,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let local = || LinkError::new(LinkErrorKind::Closed(1000), "closed by the device");
-    if events.send(LinkEvent::Opened).await.is_err() {
+    if events.send(LinkEvent::Opened(security)).await.is_err() {
         return local();
     }
     let (mut sink, mut stream) = socket.split();
@@ -282,20 +313,32 @@ where
 fn classify(error: &tungstenite::Error) -> LinkError {
     use tungstenite::Error;
     match error {
-        Error::Http(response) => {
-            let header = response.headers().get(header::RETRY_AFTER);
-            LinkError {
-                kind: LinkErrorKind::Http(response.status().as_u16()),
-                detail: format!("the upgrade was answered with {}", response.status()),
-                retry_after: header.and_then(|v| v.to_str().ok()?.trim().parse().ok()),
-            }
-        }
+        Error::Http(response) => LinkError {
+            kind: LinkErrorKind::Http(response.status().as_u16()),
+            detail: format!("the upgrade was answered with {}", response.status()),
+            retry_after: retry_after(response.headers()),
+        },
         Error::Io(e) => tls::classify(e),
         Error::ConnectionClosed | Error::AlreadyClosed => {
             LinkError::new(LinkErrorKind::Closed(1006), "connection lost")
         }
         other => LinkError::new(LinkErrorKind::Protocol, other.to_string()),
     }
+}
+
+/// `Retry-After` in seconds (RFC 9110 10.2.3). A date is measured against the server's own `Date`: our clock may be wrong.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<u32> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let value = text(header::RETRY_AFTER)?;
+    value.parse().ok().or_else(|| {
+        let until = httpdate::parse_http_date(value).ok()?;
+        let now = httpdate::parse_http_date(text(header::DATE)?).ok()?;
+        u32::try_from(until.duration_since(now).unwrap_or_default().as_secs()).ok()
+    })
+}
+
+pub(super) fn duration(span: Span) -> Duration {
+    Duration::from_micros(span.as_micros())
 }
 
 impl LinkError {
@@ -355,5 +398,38 @@ mod tests {
             let tcp = connect_any(&[hole, listener.local_addr().unwrap()], short).await.expect("the second answers");
             assert_eq!(tcp.peer_addr().unwrap(), listener.local_addr().unwrap());
         });
+    }
+
+    #[test]
+    fn the_kernel_is_told_how_long_data_may_stay_unacknowledged() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for (configured, told) in [(Span::from_millis(700), Some(Duration::from_millis(700))), (Span::ZERO, None)] {
+                let tcp = connect_tcp("127.0.0.1", port, Duration::from_secs(5), configured).await.unwrap();
+                let socket = socket2::SockRef::from(&tcp);
+                assert_eq!(socket.tcp_user_timeout().unwrap().filter(|t| !t.is_zero()), told);
+                assert!(tcp.nodelay().unwrap() && socket.keepalive().unwrap());
+            }
+        });
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_by_the_servers_own_clock() {
+        let read = |pairs: &[(&'static str, &'static str)]| {
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            retry_after(&pairs.iter().map(pair).collect())
+        };
+        let (date, later) = ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:29:30 GMT");
+        assert_eq!(read(&[("retry-after", " 17 ")]), Some(17));
+        assert_eq!(read(&[("retry-after", later), ("date", date)]), Some(90));
+        assert_eq!(read(&[("retry-after", date), ("date", later)]), Some(0), "it is over already");
+        assert_eq!(read(&[("retry-after", later)]), None, "our own clock is not asked");
+        for wrong in ["", "-1", "soon", "99999999999999999999", "Wed, 99 Oct 2015"] {
+            assert_eq!(read(&[("retry-after", wrong), ("date", date)]), None, "{wrong}");
+        }
     }
 }

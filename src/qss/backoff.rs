@@ -3,7 +3,7 @@
 use crate::random::Rng;
 use crate::time::{Span, Time};
 
-/// Longest `Retry-After` obeyed: a server must not be able to silence a device for ever.
+/// Longest `Retry-After` obeyed unless [`Backoff::obeying`] says another: a server must not silence a device for ever.
 const MAX_RETRY_AFTER: Span = Span::from_secs(3_600);
 /// So many attempts in a crowd keep to its rhythm before their pauses grow.
 const STEADY_ATTEMPTS: u32 = 4;
@@ -13,6 +13,7 @@ const STEADY_ATTEMPTS: u32 = 4;
 pub struct Backoff {
     min: Span,
     max: Span,
+    retry_after_max: Span,
     attempts: u32,
     company: Company,
 }
@@ -30,7 +31,13 @@ enum Company {
 
 impl Backoff {
     pub fn new(min: Span, max: Span) -> Backoff {
-        Backoff { min, max, attempts: 0, company: Company::Alone }
+        Backoff { min, max, retry_after_max: MAX_RETRY_AFTER, attempts: 0, company: Company::Alone }
+    }
+
+    /// A `Retry-After` is waited for up to this.
+    #[must_use]
+    pub fn obeying(self, retry_after_max: Span) -> Backoff {
+        Backoff { retry_after_max, ..self }
     }
 
     /// Something has happened that happens to all clients of the server in the same instant. Each takes a place
@@ -62,7 +69,12 @@ impl Backoff {
             }
         };
         self.attempts = self.attempts.saturating_add(1);
-        now + retry_after.unwrap_or(Span::ZERO).min(MAX_RETRY_AFTER) + pause
+        self.not_before(now, retry_after) + pause
+    }
+
+    /// Before this a `retry_after` allows no attempt at all, whatever else happens.
+    pub fn not_before(&self, now: Time, retry_after: Option<Span>) -> Time {
+        now + retry_after.unwrap_or(Span::ZERO).min(self.retry_after_max)
     }
 
     /// Attempts that were made elsewhere for the same thing count here too.

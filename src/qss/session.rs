@@ -1,13 +1,14 @@
 //! The session: a link, a registration on it, and what travels over it (docs/qss.md, Session). Sans IO.
 //!
 //! ```text
-//!             start             opened              answer register
-//!   Idle ---------------> Connecting ---> Registering ---------------> Registered
-//!                          ^      |            |                          |
-//!           at `retry_at`  |      | failed     | refused, lost            | lost
-//!                          |      v            v                          v
-//!                         Waiting <---------------------------------------+
+//!            start                 token                  opened                answer register
+//!   Idle -----------> AwaitingToken -----> Connecting ----------> Registering -------------------> Registered
+//!                       ^    |                 |                      |                                |
+//!          at `retry_at`|    | no token        | failed               | refused, lost                  | lost
+//!                       |    v                 v                      v                                |
+//!                      Waiting <-----------------------------------------------------------------------+
 //!
+//!   a 401 or 403 on the way: once more through AwaitingToken with another token, before the attempt counts as refused
 //!   stop: Registered ---> Leaving (unregister, open requests) ---> Idle;   any other state ---> Idle
 //! ```
 //!
@@ -17,13 +18,16 @@
 //! accept a link and drop it at once.
 //!
 //! Two things happen to all devices of a server in the same instant: they lose it, and the power returns to them. After
-//! either, attempts are spread (`spread`); a call goes on meanwhile.
+//! either, attempts are spread (`spread`); a call goes on meanwhile. A device that crashes again and again is a third
+//! way to make a storm: the number of attempts outlives the process ([`Output::Attempts`], [`Session::recall`]).
 
 use crate::agent::{LinkError, LinkErrorKind};
 use crate::config::{Config, Secret};
+use crate::qss::attempts::Attempts;
 use crate::qss::backoff::Backoff;
 use crate::qss::message::{self, Body, Frame, Malformed};
 use crate::qss::requests::{Due, Requests, Rhythm, Ticket};
+use crate::qss::token::{Answer, Ask, Outcome, Readiness, Tokens};
 use crate::qss::transactions::{Arrival, Transactions, Withdrawal};
 use crate::random::Rng;
 use crate::status::failure::{Cause, Failure};
@@ -32,19 +36,18 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
-/// How much longer than the shell's own `connect_timeout` the session waits before it gives an attempt up itself: the
-/// shell knows better what failed (name, TCP, TLS, upgrade).
-const CONNECT_MARGIN: Span = Span::from_secs(2);
-/// A start so soon after that of the machine, where its monotonic clock begins, is one of many: the power has returned.
-const POWER_RETURN: Time = Time::from_millis(120_000);
-
 /// What the session wants done, and what it has to tell the agent.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
-    Open,
+    /// Open a link; the token is for the upgrade request.
+    Open(Secret),
+    /// Get a token.
+    Ask(Ask),
     Send(String),
     Ping,
     Close,
+    /// To be kept where a crash does not reach it, for [`Session::recall`].
+    Attempts(u32),
     Event(Event),
 }
 
@@ -59,6 +62,11 @@ pub enum Event {
         /// There was a registered session.
         was_registered: bool,
         retry_at: Time,
+    },
+    /// The token could not be renewed; the session goes on. `None`: the next session tries again.
+    TokenLate {
+        cause: Cause,
+        retry_at: Option<Time>,
     },
     /// One of our requests is over.
     Replied {
@@ -100,7 +108,11 @@ pub struct Session {
     settings: Settings,
     rng: Rng,
     backoff: Backoff,
+    attempts: Attempts,
+    tokens: Tokens,
     state: State,
+    /// When the network last came up while an attempt waited.
+    link_up: Option<Time>,
     requests: Requests,
     transactions: Transactions,
 }
@@ -108,7 +120,6 @@ pub struct Session {
 /// The part of the configuration that the session reads.
 struct Settings {
     username: String,
-    token: Secret,
     device_id: String,
     register: String,
     unregister: String,
@@ -117,17 +128,38 @@ struct Settings {
     ping_misses: u32,
     stable_after: Span,
     spread: Span,
+    power_return: Span,
+    link_up_spread: Span,
+    revoked_codes: Vec<u16>,
+    register_again: bool,
     max_message: usize,
 }
 
 #[derive(Debug)]
 enum State {
     Idle,
+    AwaitingToken(Need),
     Connecting { gives_up: Time },
     Registering { link: Link, ticket: Ticket },
-    Registered { link: Link, since: Time },
-    Waiting { retry_at: Time },
+    Registered { link: Link, age: Age, again: Option<Ticket> },
+    Waiting { retry_at: Time, not_before: Time },
     Leaving { link: Link },
+}
+
+/// Why a token is waited for.
+#[derive(Debug)]
+enum Need {
+    /// An attempt begins.
+    Attempt,
+    /// The QSS refused the last one so.
+    Another(Cause),
+}
+
+/// Whether a registered session has lasted.
+#[derive(Clone, Copy, Debug)]
+enum Age {
+    Young { stable_at: Time },
+    Stable,
 }
 
 /// The liveness of an open link.
@@ -144,7 +176,6 @@ impl Session {
         Session {
             settings: Settings {
                 username: qss.username.clone(),
-                token: qss.token.clone(),
                 device_id: config.device.id.clone(),
                 register: qss.names.register.clone(),
                 unregister: qss.names.unregister.clone(),
@@ -153,11 +184,18 @@ impl Session {
                 ping_misses: qss.ping_misses,
                 stable_after: qss.stable_after,
                 spread: qss.spread,
+                power_return: qss.power_return,
+                link_up_spread: qss.link_up_spread,
+                revoked_codes: qss.revoked_codes.clone(),
+                register_again: qss.auth.register_again,
                 max_message: qss.max_message,
             },
             rng,
-            backoff: Backoff::new(qss.reconnect_min, qss.reconnect_max),
+            backoff: Backoff::new(qss.reconnect_min, qss.reconnect_max).obeying(qss.retry_after_max),
+            attempts: Attempts::default(),
+            tokens: Tokens::new(config),
             state: State::Idle,
+            link_up: None,
             requests: Requests::new(Rhythm {
                 timeout: qss.request_timeout,
                 resend: qss.request_resend,
@@ -169,24 +207,33 @@ impl Session {
 
     // --- the agent's side ----------------------------------------------------------------------------------------
 
-    /// Begins to keep a session up: at once, or after the power has returned somewhere within the spread. Ignored when
-    /// that is under way already.
+    /// What [`Output::Attempts`] said last, in the life before this one. Before [`start`](Session::start).
+    pub fn recall(&mut self, attempts: u32) {
+        self.attempts = Attempts::recalled(attempts);
+        self.backoff.at_least(attempts);
+    }
+
+    /// Begins to keep a session up: at once; or somewhere within the spread, if the power has just returned; or after a
+    /// pause, if the lives before this one made attempts of which nothing lasting came. Ignored when that is under way.
     pub fn start(&mut self, now: Time, out: &mut Outbox) {
         if !matches!(self.state, State::Idle) {
             return;
         }
-        if now >= POWER_RETURN || self.settings.spread == Span::ZERO {
-            return self.connect(now, out);
+        let many = now < Time::ZERO + self.settings.power_return && self.settings.spread > Span::ZERO;
+        match (many, self.backoff.attempts()) {
+            (false, 0) => return self.connect(now, out),
+            (true, _) => self.backoff.join_crowd(self.settings.spread),
+            (false, _) => {}
         }
-        self.backoff.join_crowd(self.settings.spread);
         let retry_at = self.backoff.next(now, None, &mut self.rng).max(now + Span::from_millis(1));
-        self.state = State::Waiting { retry_at };
+        self.state = State::Waiting { retry_at, not_before: now };
     }
 
     pub fn is_registered(&self) -> bool {
         match self.state {
             State::Registered { .. } => true,
             State::Idle
+            | State::AwaitingToken(_)
             | State::Connecting { .. }
             | State::Registering { .. }
             | State::Waiting { .. }
@@ -271,7 +318,11 @@ impl Session {
     pub fn takes_events(&self) -> bool {
         match self.state {
             State::Registered { .. } | State::Leaving { .. } => true,
-            State::Idle | State::Connecting { .. } | State::Registering { .. } | State::Waiting { .. } => false,
+            State::Idle
+            | State::AwaitingToken(_)
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Waiting { .. } => false,
         }
     }
 
@@ -301,7 +352,7 @@ impl Session {
                 self.state = State::Idle;
                 out.push_back(Output::Event(Event::Stopped));
             }
-            State::Idle | State::Waiting { .. } => {
+            State::Idle | State::AwaitingToken(_) | State::Waiting { .. } => {
                 self.state = State::Idle;
                 out.push_back(Output::Event(Event::Stopped));
             }
@@ -316,13 +367,10 @@ impl Session {
             return;
         }
         let link = Link { ping_at: now + self.settings.ping_interval, unanswered: 0 };
-        let payload =
-            message::register_payload(&self.settings.username, &self.settings.token, &self.settings.device_id);
-        let name = self.settings.register.clone();
-        if name.is_empty() {
+        if self.settings.register.is_empty() {
             return self.registered(now, link, out);
         }
-        match self.send_request(now, &name, payload, out) {
+        match self.send_register(now, out) {
             Some(ticket) => self.state = State::Registering { link, ticket },
             None => self.lose(now, Failure::RegisterTimedOut.into(), None, Close::Ours, out),
         }
@@ -350,31 +398,96 @@ impl Session {
 
     pub fn closed(&mut self, now: Time, error: LinkError, out: &mut Outbox) {
         let retry_after = error.retry_after.map(|s| Span::from_secs(s.into()));
+        let failure = match error.kind {
+            LinkErrorKind::Closed(code) if self.settings.revoked_codes.contains(&code) => {
+                Failure::QssRevoked(code.into())
+            }
+            kind => kind.into(),
+        };
+        let cause = Cause::new(failure, error.detail);
         match self.state {
-            State::Connecting { .. } | State::Registering { .. } | State::Registered { .. } => {
-                self.lose(now, Cause::new(error.kind.into(), error.detail), retry_after, Close::Theirs, out);
+            State::Connecting { .. } | State::Registering { .. } => {
+                if matches!(failure, Failure::QssUnauthorized(_) | Failure::QssRevoked(_)) {
+                    self.on_refused(now, cause, Close::Theirs, out);
+                } else {
+                    self.lose(now, cause, retry_after, Close::Theirs, out);
+                }
+            }
+            State::Registered { .. } => {
+                if let Failure::QssRevoked(_) = failure {
+                    // The next attempt asks for another.
+                    self.tokens.refused();
+                }
+                self.lose(now, cause, retry_after, Close::Theirs, out);
             }
             State::Leaving { .. } => {
                 self.fail_requests(out);
                 self.state = State::Idle;
                 out.push_back(Output::Event(Event::Stopped));
             }
-            State::Idle | State::Waiting { .. } => {}
+            State::Idle | State::AwaitingToken(_) | State::Waiting { .. } => {}
         }
+    }
+
+    /// The network has come up, or an address was added. An attempt that waits is made soon, but not before a
+    /// `Retry-After` is over and only once in a spread, however the network flaps. A link that stands is asked whether
+    /// it still does.
+    pub fn link_up(&mut self, now: Time, out: &mut Outbox) {
+        match &mut self.state {
+            State::Waiting { retry_at, not_before } => {
+                let spread = self.settings.link_up_spread;
+                let window = self.link_up.map_or(now, |last| now.max(last + spread));
+                let soon = (window + self.rng.span_up_to(spread)).max(*not_before).max(now + Span::from_millis(1));
+                if soon < *retry_at {
+                    *retry_at = soon;
+                    self.link_up = Some(window);
+                }
+            }
+            State::Registering { link, .. } | State::Registered { link, .. } if link.unanswered == 0 => {
+                let link = *link;
+                self.ping(now, link, out);
+            }
+            State::Idle
+            | State::AwaitingToken(_)
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Registered { .. }
+            | State::Leaving { .. } => {}
+        }
+    }
+
+    /// What came of [`Output::Ask`].
+    pub fn answered(&mut self, now: Time, answer: Answer, out: &mut Outbox) {
+        let mut asks = None;
+        let outcome = self.tokens.handle_answer(now, answer, &mut self.rng, &mut asks);
+        out.extend(asks.map(Output::Ask));
+        self.on_token(now, outcome, out);
     }
 
     // --- time ----------------------------------------------------------------------------------------------------
 
     pub fn poll_timeout(&self) -> Option<Wakeup> {
         let own = match self.state {
-            State::Idle => None,
+            State::Idle | State::AwaitingToken(_) => None,
             State::Connecting { gives_up } => Some(Wakeup::new(gives_up, "qss connect timeout")),
-            State::Waiting { retry_at } => Some(Wakeup::new(retry_at, "qss reconnect")),
+            State::Waiting { retry_at, .. } => Some(Wakeup::new(retry_at, "qss reconnect")),
+            State::Registered { link, age: Age::Young { stable_at }, .. } => {
+                soonest(Some(Wakeup::new(link.ping_at, "qss ping")), Some(Wakeup::new(stable_at, "qss session stable")))
+            }
             State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link } => {
                 Some(Wakeup::new(link.ping_at, "qss ping"))
             }
         };
-        soonest(own, self.requests.poll_timeout())
+        // Nobody needs a token while there is no session and none is tried for.
+        let tokens = match self.state {
+            State::Idle | State::Leaving { .. } => None,
+            State::AwaitingToken(_)
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Registered { .. }
+            | State::Waiting { .. } => self.tokens.poll_timeout(),
+        };
+        soonest(soonest(own, tokens), self.requests.poll_timeout())
     }
 
     pub fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
@@ -384,17 +497,31 @@ impl Session {
                 Due::TimedOut(ticket) => self.finish(now, ticket, Reply::TimedOut, out),
             }
         }
+        if !matches!(self.state, State::Idle | State::Leaving { .. }) {
+            let mut asks = None;
+            let outcome = self.tokens.handle_timeout(now, &mut self.rng, &mut asks);
+            out.extend(asks.map(Output::Ask));
+            self.on_token(now, outcome, out);
+        }
+        if let State::Registered { age: age @ Age::Young { .. }, .. } = &mut self.state
+            && age.is_stable(now)
+        {
+            *age = Age::Stable;
+            self.backoff.reset();
+            out.extend(self.attempts.reset().map(Output::Attempts));
+        }
         match self.state {
             State::Connecting { gives_up } if gives_up <= now => {
                 self.lose(now, Failure::ConnectTimedOut.into(), None, Close::Ours, out);
             }
-            State::Waiting { retry_at } if retry_at <= now => self.connect(now, out),
+            State::Waiting { retry_at, .. } if retry_at <= now => self.connect(now, out),
             State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link }
                 if link.ping_at <= now =>
             {
                 self.ping(now, link, out);
             }
             State::Idle
+            | State::AwaitingToken(_)
             | State::Connecting { .. }
             | State::Registering { .. }
             | State::Registered { .. }
@@ -411,6 +538,7 @@ impl Session {
                     self.closed(now, LinkErrorKind::Dead.into(), out);
                 }
                 State::Idle
+                | State::AwaitingToken(_)
                 | State::Connecting { .. }
                 | State::Registering { .. }
                 | State::Registered { .. }
@@ -458,21 +586,40 @@ impl Session {
                 Reply::Answer(_) => self.registered(now, link, out),
                 Reply::Refused { code, message, .. } => {
                     let code = code.map_or(0, i32::from);
-                    let failure = match code {
-                        401 | 403 => Failure::QssUnauthorized(code),
-                        _ => Failure::RegisterRefused(code),
-                    };
-                    self.lose(now, Cause::new(failure, message), None, Close::Ours, out);
+                    match code {
+                        401 | 403 => {
+                            let cause = Cause::new(Failure::QssUnauthorized(code), message);
+                            self.on_refused(now, cause, Close::Ours, out);
+                        }
+                        _ => {
+                            let cause = Cause::new(Failure::RegisterRefused(code), message);
+                            self.lose(now, cause, None, Close::Ours, out);
+                        }
+                    }
                 }
                 Reply::TimedOut | Reply::LinkLost => {
                     self.lose(now, Failure::RegisterTimedOut.into(), None, Close::Ours, out);
                 }
             },
+            State::Registered { link, age, again: Some(ours) } if ours == ticket => {
+                self.state = State::Registered { link, age, again: None };
+                match reply {
+                    Reply::Answer(_) => self.tokens.accepted(),
+                    Reply::Refused { code: Some(code @ (401 | 403)), message, .. } => {
+                        self.tokens.refused();
+                        let cause = Cause::new(Failure::QssUnauthorized(code.into()), message);
+                        self.lose(now, cause, None, Close::Ours, out);
+                    }
+                    // The session stands without it; whether the link does is another question.
+                    Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => {}
+                }
+            }
             State::Leaving { .. } => {
                 out.push_back(Output::Event(Event::Replied { ticket, reply }));
                 self.finish_leaving(out);
             }
             State::Idle
+            | State::AwaitingToken(_)
             | State::Connecting { .. }
             | State::Registering { .. }
             | State::Registered { .. }
@@ -483,33 +630,99 @@ impl Session {
     // --- transitions ---------------------------------------------------------------------------------------------
 
     fn connect(&mut self, now: Time, out: &mut Outbox) {
-        self.state = State::Connecting { gives_up: now + self.settings.connect_timeout + CONNECT_MARGIN };
-        out.push_back(Output::Open);
+        out.extend(self.attempts.made(self.backoff.attempts()).map(Output::Attempts));
+        self.fetch_token(now, Need::Attempt, out);
+    }
+
+    fn fetch_token(&mut self, now: Time, need: Need, out: &mut Outbox) {
+        let mut asks = None;
+        let readiness = self.tokens.prepare(now, &mut asks);
+        out.extend(asks.map(Output::Ask));
+        match readiness {
+            Readiness::Ready => self.open(now, out),
+            Readiness::Coming => self.state = State::AwaitingToken(need),
+        }
+    }
+
+    fn open(&mut self, now: Time, out: &mut Outbox) {
+        // A little longer than the shell's own time-out: it knows better what failed (name, TCP, TLS, upgrade).
+        let patience = self.settings.connect_timeout.as_micros() / 5 * 6;
+        self.state = State::Connecting { gives_up: now + Span::from_micros(patience) };
+        out.push_back(Output::Open(self.tokens.token().clone()));
+    }
+
+    fn on_token(&mut self, now: Time, outcome: Outcome, out: &mut Outbox) {
+        match (outcome, &mut self.state) {
+            (Outcome::Nothing, _) => {}
+            (Outcome::Later { cause, retry_at }, _) => {
+                out.push_back(Output::Event(Event::TokenLate { cause, retry_at: Some(retry_at) }));
+            }
+            (Outcome::New, State::AwaitingToken(_)) | (Outcome::Same, State::AwaitingToken(Need::Attempt)) => {
+                self.open(now, out);
+            }
+            // What the QSS has just refused need not be shown to it again.
+            (Outcome::Same, State::AwaitingToken(Need::Another(cause))) => {
+                let cause = cause.clone();
+                self.lose(now, cause, None, Close::Theirs, out);
+            }
+            (Outcome::Failed { cause, retry_after }, State::AwaitingToken(_)) => {
+                self.lose(now, cause, retry_after, Close::Theirs, out);
+            }
+            (Outcome::New, State::Registered { again: None, .. }) if self.settings.register_again => {
+                let ticket = self.send_register(now, out);
+                if let State::Registered { again, .. } = &mut self.state {
+                    *again = ticket;
+                }
+            }
+            (Outcome::Failed { cause, .. }, _) => {
+                out.push_back(Output::Event(Event::TokenLate { cause, retry_at: None }));
+            }
+            (Outcome::New | Outcome::Same, _) => {}
+        }
+    }
+
+    /// The QSS refused the token: another is tried at once if there may be one.
+    fn on_refused(&mut self, now: Time, cause: Cause, close: Close, out: &mut Outbox) {
+        if !self.tokens.refused() {
+            return self.lose(now, cause, None, close, out);
+        }
+        if matches!(close, Close::Ours) {
+            out.push_back(Output::Close);
+        }
+        self.fail_requests(out);
+        self.fetch_token(now, Need::Another(cause), out);
     }
 
     fn registered(&mut self, now: Time, link: Link, out: &mut Outbox) {
-        self.state = State::Registered { link, since: now };
+        self.tokens.accepted();
+        let age = Age::Young { stable_at: now + self.settings.stable_after.max(Span::from_millis(1)) };
+        self.state = State::Registered { link, age, again: None };
         out.push_back(Output::Event(Event::Registered));
     }
 
     fn lose(&mut self, now: Time, cause: Cause, retry_after: Option<Span>, close: Close, out: &mut Outbox) {
         let was_registered = match self.state {
-            State::Registered { since, .. } => {
-                if now.since(since) >= self.settings.stable_after {
+            State::Registered { age, .. } => {
+                if age.is_stable(now) {
                     self.backoff.reset();
                 }
-                self.backoff.join_crowd(self.settings.spread);
+                // Whom the QSS has sent away is alone in it.
+                if !matches!(cause.failure, Failure::QssRevoked(_) | Failure::QssUnauthorized(_)) {
+                    self.backoff.join_crowd(self.settings.spread);
+                }
                 true
             }
             State::Idle
+            | State::AwaitingToken(_)
             | State::Connecting { .. }
             | State::Registering { .. }
             | State::Waiting { .. }
             | State::Leaving { .. } => false,
         };
         let earliest = now + Span::from_millis(1);
+        let not_before = self.backoff.not_before(now, retry_after);
         let retry_at = self.backoff.next(now, retry_after, &mut self.rng).max(earliest);
-        self.state = State::Waiting { retry_at };
+        self.state = State::Waiting { retry_at, not_before };
         if matches!(close, Close::Ours) {
             out.push_back(Output::Close);
         }
@@ -531,6 +744,13 @@ impl Session {
         out.extend(self.requests.drain().map(lost));
     }
 
+    fn send_register(&mut self, now: Time, out: &mut Outbox) -> Option<Ticket> {
+        let Settings { username, device_id, register, .. } = &self.settings;
+        let payload = message::register_payload(username, self.tokens.token(), device_id);
+        let name = register.clone();
+        self.send_request(now, &name, payload, out)
+    }
+
     fn send_request(&mut self, now: Time, name: &str, payload: Value, out: &mut Outbox) -> Option<Ticket> {
         let id = self.rng.request_id();
         let text = message::write_request(name, &id, payload);
@@ -548,14 +768,23 @@ impl Session {
                 out.push_back(Output::Send(text));
             }
             // The reply waits in `transactions` for the server's next repetition.
-            State::Idle | State::Connecting { .. } | State::Waiting { .. } => {}
+            State::Idle | State::AwaitingToken(_) | State::Connecting { .. } | State::Waiting { .. } => {}
         }
     }
 
     fn link_mut(&mut self) -> Option<&mut Link> {
         match &mut self.state {
             State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link } => Some(link),
-            State::Idle | State::Connecting { .. } | State::Waiting { .. } => None,
+            State::Idle | State::AwaitingToken(_) | State::Connecting { .. } | State::Waiting { .. } => None,
+        }
+    }
+}
+
+impl Age {
+    fn is_stable(self, now: Time) -> bool {
+        match self {
+            Age::Young { stable_at } => stable_at <= now,
+            Age::Stable => true,
         }
     }
 }

@@ -223,7 +223,7 @@ impl From<Failure> for EndReason {
     fn from(failure: Failure) -> EndReason {
         use crate::status::failure::Group;
         match failure.group() {
-            Group::Link | Group::Qss | Group::Call => EndReason::ServerError,
+            Group::Link | Group::Token | Group::Qss | Group::Call => EndReason::ServerError,
             Group::Invite => EndReason::Unspecified,
             Group::Audio => EndReason::MediaAccessError,
             Group::Ourselves => EndReason::NormalClearing,

@@ -102,6 +102,8 @@ pub enum Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Attempt {
+    /// To renew a token that still holds.
+    Token,
     Session,
     Room,
     Call,

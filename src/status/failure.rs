@@ -76,6 +76,8 @@ macro_rules! failures {
 pub enum Group {
     /// The link to the QSS.
     Link,
+    /// What the QSS is shown.
+    Token,
     /// What the QSS says, or does not.
     Qss,
     Invite,
@@ -125,13 +127,21 @@ failures! {
             "TLS with the QSS failed",
             "an alert of the QSS, or a handshake that breaks the rules",
             "compare the TLS versions and certificates of both sides";
+        TlsClientCertificate => "tls_client_certificate",
+            "the QSS refuses the device's own certificate, or misses one",
+            "its TLS alert, which under TLS 1.3 comes after the handshake",
+            "set qss.client_cert_file and qss.client_key_file to what the QSS accepts, or renew them";
         HttpStatus(status) => "http_status",
             "the WebSocket upgrade was refused",
             "the HTTP status, in `status`",
             "check path, token and headers of the upgrade against the reverse proxy";
+        QssOverloaded(status) => "qss_overloaded",
+            "the QSS asks to come back later",
+            "429 or 503 to the upgrade, or close code 1013",
+            "nothing, if it passes: the device waits as long as Retry-After says, and comes back by itself";
         QssProtocolError => "qss_protocol_error",
             "what came is no WebSocket",
-            "a frame that breaks RFC 6455, or a message over the limit",
+            "a frame that breaks RFC 6455, a message over the limit, or close code 1002, 1003, 1007 or 1009",
             "check that qss.url is the signalling WebSocket; see qss.max_message_bytes";
         QssClosed(status) => "qss_closed",
             "the QSS closed the link",
@@ -142,10 +152,32 @@ failures! {
             "pings without any frame back, qss.ping_misses in a row",
             "check the network between device and QSS; the device comes back by itself";
     }
+    Token {
+        TokenUnreadable => "token_unreadable",
+            "the token file cannot be used",
+            "the system's word, or what the file holds, in `detail`",
+            "check that the file of qss.token_file is there, readable, and has one line";
+        TokenRefused(status) => "token_refused",
+            "the token server gives no token",
+            "its HTTP status, in `status`, and its words, in `detail`",
+            "check qss.auth.username, qss.auth.password and qss.auth.client_id at the token server";
+        TokenUnavailable(status) => "token_unavailable",
+            "the token server cannot answer now",
+            "its HTTP status, in `status`: 429 or 5xx",
+            "check the health of the token server; the device tries again";
+        TokenUnreachable => "token_unreachable",
+            "there is no way to the token server, or no answer of it",
+            "what broke on the way, in `detail`; or qss.auth.timeout_ms is over",
+            "check qss.auth.token_url and the network between the device and the token server";
+    }
     Qss {
+        QssRevoked(status) => "qss_revoked",
+            "the QSS ended this one session on purpose",
+            "a close code of qss.revoked_codes, in `status`",
+            "ask the administrator who ended it; the device comes back with a new token";
         QssUnauthorized(status) => "qss_unauthorized",
             "the QSS does not accept the credentials",
-            "401 or 403 to the upgrade or to `register`",
+            "401 or 403 to the upgrade or to `register`, also for a token that was just renewed",
             "renew qss.token, check qss.username";
         RegisterRefused(status) => "register_refused",
             "the QSS refused the registration",
@@ -396,11 +428,16 @@ impl From<LinkErrorKind> for Failure {
             LinkErrorKind::TlsUnknownIssuer => Failure::TlsUnknownIssuer,
             LinkErrorKind::TlsWrongName => Failure::TlsWrongName,
             LinkErrorKind::TlsWrongDate => Failure::TlsClock,
+            LinkErrorKind::TlsClientCertificate => Failure::TlsClientCertificate,
             LinkErrorKind::TlsOther => Failure::TlsFailed,
             LinkErrorKind::Http(401) => Failure::QssUnauthorized(401),
             LinkErrorKind::Http(403) => Failure::QssUnauthorized(403),
+            LinkErrorKind::Http(status @ (429 | 503)) => Failure::QssOverloaded(status.into()),
             LinkErrorKind::Http(status) => Failure::HttpStatus(status.into()),
             LinkErrorKind::Protocol => Failure::QssProtocolError,
+            // RFC 6455 7.4.1, and the IANA registry: what the peer thinks of our frames; 1013 is "try again later".
+            LinkErrorKind::Closed(1002 | 1003 | 1007 | 1009) => Failure::QssProtocolError,
+            LinkErrorKind::Closed(1013) => Failure::QssOverloaded(1013),
             LinkErrorKind::Closed(code) => Failure::QssClosed(code.into()),
             LinkErrorKind::Dead => Failure::QssSilent,
         }
@@ -527,6 +564,23 @@ mod tests {
     fn a_wrong_date_says_clock() {
         let failure = Failure::from(LinkErrorKind::TlsWrongDate);
         assert!(failure.code().contains("clock") && failure.next_step().contains("clock"));
+    }
+
+    #[test]
+    fn close_codes_and_http_statuses_are_told_apart() {
+        let rows = [
+            (LinkErrorKind::Http(401), Failure::QssUnauthorized(401)),
+            (LinkErrorKind::Http(404), Failure::HttpStatus(404)),
+            (LinkErrorKind::Http(429), Failure::QssOverloaded(429)),
+            (LinkErrorKind::Http(503), Failure::QssOverloaded(503)),
+            (LinkErrorKind::Closed(1000), Failure::QssClosed(1000)),
+            (LinkErrorKind::Closed(1009), Failure::QssProtocolError),
+            (LinkErrorKind::Closed(1012), Failure::QssClosed(1012)),
+            (LinkErrorKind::Closed(1013), Failure::QssOverloaded(1013)),
+        ];
+        for (kind, failure) in rows {
+            assert_eq!(Failure::from(kind), failure, "{kind:?}");
+        }
     }
 
     #[test]

@@ -15,8 +15,13 @@ impl Trace {
     }
 
     fn spread(seed: u64, spread: Span) -> Trace {
+        Trace::with(seed, |config| config.qss.spread = spread)
+    }
+
+    fn with(seed: u64, change: impl FnOnce(&mut Config)) -> Trace {
         let mut config = Config::default();
-        config.qss.spread = spread;
+        config.qss.spread = Span::ZERO;
+        change(&mut config);
         config.device.id = "dev1".into();
         config.qss.username = "lobby".into();
         config.qss.token = Secret("t0k".into());
@@ -27,7 +32,7 @@ impl Trace {
     fn connecting() -> Trace {
         let mut t = Trace::new(1);
         t.session.start(t.now, &mut t.out);
-        assert_eq!(t.take(), [Output::Open]);
+        assert_eq!(t.take(), [Output::Attempts(1), Output::Open(Secret("t0k".into()))]);
         t
     }
 
@@ -76,7 +81,13 @@ impl Trace {
     fn lost(&mut self) -> (Cause, Time) {
         let event = self.take().into_iter().find_map(|o| match o {
             Output::Event(Event::Lost { cause, retry_at, .. }) => Some((cause, retry_at)),
-            Output::Open | Output::Send(_) | Output::Ping | Output::Close | Output::Event(_) => None,
+            Output::Open(_)
+            | Output::Ask(_)
+            | Output::Send(_)
+            | Output::Ping
+            | Output::Close
+            | Output::Attempts(_)
+            | Output::Event(_) => None,
         });
         event.expect("the session is lost")
     }
@@ -126,7 +137,7 @@ fn a_refused_registration_is_classified_and_tried_again() {
         let (cause, retry_at) = t.lost();
         assert_eq!((cause.failure, cause.detail.as_str()), (failure, "no"));
         t.run_to(retry_at.as_millis() + 1);
-        assert_eq!(t.take(), [Output::Open]);
+        assert_eq!(t.take(), [Output::Open(Secret("t0k".into()))]);
     }
 }
 
@@ -134,7 +145,7 @@ fn a_refused_registration_is_classified_and_tried_again() {
 fn silence_provokes_pings_and_then_ends_the_link() {
     let mut t = Trace::registered();
     t.run_to(74_999);
-    assert_eq!(t.take(), [Output::Ping, Output::Ping]);
+    assert_eq!(t.take(), [Output::Ping, Output::Ping, Output::Attempts(0)]);
     t.run_to(75_000);
     assert_eq!(t.out.front(), Some(&Output::Close));
     assert_eq!(t.lost().0.failure, Failure::QssSilent);
@@ -145,7 +156,7 @@ fn any_inbound_frame_keeps_the_link() {
     let mut t = Trace::registered();
     for i in 1..20 {
         t.run_to(i * 25_000);
-        assert_eq!(t.take(), [Output::Ping]);
+        assert_eq!(t.take().iter().filter(|o| **o == Output::Ping).count(), 1);
         match i % 3 {
             0 => t.session.handle_alive(),
             1 => t.frame("garbage"),
@@ -185,7 +196,7 @@ fn retry_after_of_the_upgrade_is_honoured() {
     let error = LinkError { kind: LinkErrorKind::Http(503), detail: "busy".into(), retry_after: Some(120) };
     t.session.closed(t.now, error, &mut t.out);
     let (cause, retry_at) = t.lost();
-    assert_eq!(cause.failure, Failure::HttpStatus(503));
+    assert_eq!(cause.failure, Failure::QssOverloaded(503));
     assert!(retry_at >= Time::from_millis(120_000) && retry_at <= Time::from_millis(121_000));
 }
 
@@ -296,7 +307,9 @@ fn garbage_is_named_and_harmless() {
 fn sent_text(output: &Output) -> Option<String> {
     match output {
         Output::Send(text) => Some(text.clone()),
-        Output::Open | Output::Ping | Output::Close | Output::Event(_) => None,
+        Output::Open(_) | Output::Ask(_) | Output::Ping | Output::Close | Output::Attempts(_) | Output::Event(_) => {
+            None
+        }
     }
 }
 
@@ -324,7 +337,7 @@ fn a_lost_session_is_looked_for_within_the_spread_and_then_in_its_rhythm() {
     t.take();
     let register = t.session.requests.poll_timeout().expect("register waits for its answer");
     assert_eq!(register.why, "qss resend");
-    t.session.state = State::Registered { link: Link { ping_at: t.now, unanswered: 0 }, since: t.now };
+    t.session.state = State::Registered { link: Link { ping_at: t.now, unanswered: 0 }, age: Age::Stable, again: None };
     t.session.closed(t.now, LinkErrorKind::Closed(1012).into(), &mut t.out);
     let (_, first) = t.lost();
     assert!(first.since(t.now) <= Span::from_secs(10));
@@ -332,4 +345,215 @@ fn a_lost_session_is_looked_for_within_the_spread_and_then_in_its_rhythm() {
     t.session.closed(t.now, LinkErrorKind::Refused.into(), &mut t.out);
     let (_, second) = t.lost();
     assert!((Span::from_secs(10)..=Span::from_secs(12)).contains(&second.since(t.now)));
+}
+
+// --- tokens ------------------------------------------------------------------------------------------------------
+
+impl Trace {
+    fn from_file() -> Trace {
+        let mut t = Trace::with(1, |config| config.qss.token_file = Some("/run/token".into()));
+        t.session.start(t.now, &mut t.out);
+        assert_eq!(t.take(), [Output::Attempts(1), Output::Ask(Ask::File)]);
+        t
+    }
+
+    fn file(&mut self, text: &str) {
+        self.session.answered(self.now, Answer::File(Ok(Secret(text.into()))), &mut self.out);
+    }
+
+    fn granting(register_again: bool) -> Trace {
+        let mut t = Trace::with(1, |config| {
+            config.qss.auth.token_url = Some("https://idp/token".into());
+            config.qss.auth.register_again = register_again;
+        });
+        t.session.start(t.now, &mut t.out);
+        assert!(matches!(t.take().as_slice(), [Output::Attempts(1), Output::Ask(Ask::Form(_))]));
+        t
+    }
+
+    fn grant(&mut self, token: &str) {
+        let body = Secret(format!(r#"{{"access_token":"{token}","expires_in":100}}"#));
+        let answer = Answer::Http { status: 200, retry_after: None, body };
+        self.session.answered(self.now, answer, &mut self.out);
+    }
+
+    /// Opens, and answers the registration.
+    fn register(&mut self, reply: &str) {
+        self.session.opened(self.now, &mut self.out);
+        let id = field(&self.sent(), "requestID");
+        self.frame(&reply.replace("@", &id));
+    }
+}
+
+const YES: &str = r#"{"answer":"register","requestID":"@"}"#;
+const NO: &str = r#"{"cancel":"register","requestID":"@","error":401,"message":"expired"}"#;
+
+#[test]
+fn the_token_file_is_read_before_each_attempt_and_once_more_after_a_refusal() {
+    let mut t = Trace::from_file();
+    t.file("t1\n");
+    assert_eq!(t.take(), [Output::Open(Secret("t1".into()))]);
+    t.register(NO);
+    assert_eq!(t.take(), [Output::Close, Output::Ask(Ask::File)], "not lost yet");
+    t.file("t2\n");
+    assert_eq!(t.take(), [Output::Open(Secret("t2".into()))]);
+    t.register(YES);
+    assert_eq!(t.take(), [Output::Event(Event::Registered)]);
+}
+
+#[test]
+fn a_file_that_has_not_changed_makes_the_refusal_count() {
+    let mut t = Trace::from_file();
+    t.file("t0k");
+    t.take();
+    t.register(NO);
+    t.take();
+    t.file("t0k");
+    let (cause, retry_at) = t.lost();
+    assert_eq!((cause.failure, cause.detail.as_str()), (Failure::QssUnauthorized(401), "expired"));
+    t.run_to(retry_at.as_millis() + 1);
+    assert_eq!(t.take(), [Output::Ask(Ask::File)], "and again with the next attempt");
+}
+
+#[test]
+fn a_token_that_cannot_be_had_fails_the_attempt() {
+    let mut t = Trace::from_file();
+    t.session.answered(t.now, Answer::File(Err("gone".into())), &mut t.out);
+    assert_eq!(t.lost().0, Cause::new(Failure::TokenUnreadable, "gone"));
+    let mut t = Trace::granting(false);
+    let answer = Answer::Http { status: 503, retry_after: Some(40), body: Secret::default() };
+    t.session.answered(t.now, answer, &mut t.out);
+    let (cause, retry_at) = t.lost();
+    assert_eq!(cause.failure, Failure::TokenUnavailable(503));
+    assert!(retry_at >= Time::from_millis(40_000), "the token server is obeyed, too");
+    let mut t = Trace::granting(false);
+    t.run_to(12_000);
+    assert_eq!(t.lost().0.failure, Failure::TokenUnreachable);
+}
+
+#[test]
+fn a_401_or_403_at_the_upgrade_or_a_close_for_it_renews_the_token_once() {
+    for kind in [LinkErrorKind::Http(401), LinkErrorKind::Http(403), LinkErrorKind::Closed(4401)] {
+        let mut t = Trace::granting(false);
+        t.grant("a1");
+        assert_eq!(t.take(), [Output::Open(Secret("a1".into()))]);
+        t.session.closed(t.now, kind.into(), &mut t.out);
+        assert!(matches!(t.take().as_slice(), [Output::Ask(Ask::Form(_))]), "{kind:?}");
+        t.grant("a2");
+        assert_eq!(t.take(), [Output::Open(Secret("a2".into()))]);
+        t.session.closed(t.now, kind.into(), &mut t.out);
+        let cause = t.lost().0;
+        assert!(matches!(cause.failure, Failure::QssUnauthorized(_) | Failure::QssRevoked(4401)), "{cause:?}");
+    }
+}
+
+#[test]
+fn a_renewed_token_is_used_at_the_next_session_or_at_once() {
+    for at_once in [false, true] {
+        let mut t = Trace::granting(at_once);
+        t.grant("a1");
+        t.take();
+        t.register(YES);
+        t.take();
+        t.run_to(40_000);
+        t.frame("the link lives");
+        t.take();
+        t.run_to(80_000);
+        let asked = t.take();
+        assert!(asked.iter().any(|o| matches!(o, Output::Ask(_))), "80 % of its life is over: {asked:?}");
+        t.grant("a2");
+        let sent: Vec<_> = t.take().iter().filter_map(sent_text).collect();
+        match at_once {
+            false => assert_eq!(sent, [""; 0]),
+            true => {
+                assert_eq!(serde_json::from_str::<Value>(&sent[0]).expect("JSON")["payload"]["token"], "a2");
+                let id = field(&sent[0], "requestID");
+                t.frame(&YES.replace("@", &id));
+                assert_eq!(t.take(), [], "the session knows already that it is registered");
+            }
+        }
+        t.session.closed(t.now, LinkErrorKind::Closed(1006).into(), &mut t.out);
+        let retry_at = t.lost().1;
+        t.run_to(retry_at.as_millis() + 1);
+        assert_eq!(t.take(), [Output::Open(Secret("a2".into()))]);
+    }
+}
+
+#[test]
+fn a_revoked_session_gets_a_new_token_and_waits_for_nobody_else() {
+    let mut t = Trace::with(1, |config| {
+        config.qss.auth.token_url = Some("https://idp/token".into());
+        config.qss.spread = Span::from_secs(600);
+    });
+    t.now = Time::from_millis(3_600_000);
+    t.session.start(t.now, &mut t.out);
+    t.take();
+    t.grant("a1");
+    t.take();
+    t.register(YES);
+    t.take();
+    t.session.closed(t.now, LinkErrorKind::Closed(4401).into(), &mut t.out);
+    let (cause, retry_at) = t.lost();
+    assert_eq!(cause.failure, Failure::QssRevoked(4401));
+    assert!(retry_at <= t.now + Span::from_secs(1), "alone, not in the crowd");
+    t.run_to(retry_at.as_millis() + 1);
+    assert!(matches!(t.take().as_slice(), [Output::Ask(Ask::Form(_))]), "the old token is not shown again");
+}
+
+// --- a crash loop, and the network ---------------------------------------------------------------------------------
+
+#[test]
+fn a_life_after_many_crashes_waits_and_counts_on() {
+    let mut late = 0;
+    for seed in 0..50 {
+        let mut t = Trace::new(seed);
+        t.session.recall(5);
+        t.session.start(t.now, &mut t.out);
+        assert_eq!(t.take(), [], "no attempt at once");
+        let at = t.session.poll_timeout().expect("an attempt is due").at;
+        late = late.max(at.as_millis());
+        t.run_to(at.as_millis() + 1);
+        assert_eq!(t.take(), [Output::Attempts(6), Output::Open(Secret("t0k".into()))]);
+    }
+    assert!((20_000..=32_000).contains(&late), "full jitter of the sixth window: {late}");
+}
+
+#[test]
+fn a_session_that_lasts_forgets_the_crashes() {
+    let mut t = Trace::registered();
+    t.run_to(59_999);
+    assert!(!t.take().iter().any(|o| matches!(o, Output::Attempts(_))));
+    t.run_to(60_000);
+    assert_eq!(t.take(), [Output::Attempts(0)]);
+}
+
+#[test]
+fn a_network_that_comes_up_is_used_soon_but_not_too_often() {
+    let mut t = Trace::connecting();
+    let mut attempts = 0;
+    // The network flaps ten times a second for a minute, and no attempt ever succeeds.
+    for tick in 1..600 {
+        t.run_to(tick * 100);
+        for output in t.take() {
+            if matches!(output, Output::Open(_)) {
+                attempts += 1;
+            }
+        }
+        t.session.closed(t.now, LinkErrorKind::Unreachable.into(), &mut t.out);
+        t.session.link_up(t.now, &mut t.out);
+    }
+    assert!((15..=35).contains(&attempts), "one attempt in two seconds: {attempts}");
+}
+
+#[test]
+fn a_network_that_comes_up_does_not_break_a_retry_after_and_asks_a_link_that_stands() {
+    let mut t = Trace::connecting();
+    let error = LinkError { retry_after: Some(30), ..LinkErrorKind::Http(503).into() };
+    t.session.closed(t.now, error, &mut t.out);
+    t.session.link_up(t.now, &mut t.out);
+    assert!(t.session.poll_timeout().expect("waits").at >= Time::from_millis(30_000));
+    let mut t = Trace::registered();
+    t.session.link_up(t.now, &mut t.out);
+    t.session.link_up(t.now, &mut t.out);
+    assert_eq!(t.take(), [Output::Ping], "one question is enough");
 }

@@ -197,7 +197,7 @@ impl Fleet {
         for output in outputs {
             let link = self.links[device];
             match output {
-                Output::Open => {
+                Output::Open(_) => {
                     self.links[device] += 1;
                     *self.attempts.entry(now.as_micros() / BIN.as_micros()).or_default() += 1;
                     self.post(now, device, Happening::Connect(link + 1));
@@ -206,7 +206,7 @@ impl Fleet {
                 Output::Ping => self.post(now + TRIP, device, Happening::Alive(link)),
                 Output::Close => self.links[device] += 1,
                 Output::Event(Event::Registered) => self.registered_at[device] = Some(now),
-                Output::Event(_) => {}
+                Output::Ask(_) | Output::Attempts(_) | Output::Event(_) => {}
             }
         }
         let next = self.cores[device].poll_timeout().map(|wakeup| wakeup.at);

@@ -130,6 +130,10 @@ impl Watch {
             | Input::SipConnected { .. }
             | Input::SipDisconnected { .. }
             | Input::AddressesChanged
+            | Input::Recalled(_)
+            | Input::QssToken(_)
+            | Input::LinkUp
+            | Input::ClockProven
             | Input::Routed { .. }
             | Input::Media(_)
             | Input::Kept(_)
@@ -160,7 +164,7 @@ impl Watch {
                 other => format!("{other:?}"),
             });
             match output {
-                Output::QssOpen => self.connects.spend(now, seed),
+                Output::QssOpen { .. } => self.connects.spend(now, seed),
                 Output::QssSend(text) => self.on_message(now, text),
                 Output::SipSend { bytes, .. } => {
                     self.dialogs.said(bytes);
@@ -176,6 +180,8 @@ impl Watch {
                 }
                 Output::Media(_)
                 | Output::QssPing
+                | Output::QssToken { .. }
+                | Output::Remember(_)
                 | Output::QssClose
                 | Output::SipConnect { .. }
                 | Output::SipDisconnect { .. }

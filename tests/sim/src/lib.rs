@@ -83,6 +83,8 @@ pub struct World {
     link: Option<u32>,
     links: u32,
     config: Config,
+    /// What the device has kept where a crash does not reach it.
+    remembered: Option<String>,
 }
 
 pub fn config() -> Config {
@@ -121,6 +123,7 @@ impl World {
             link: None,
             links: 0,
             config,
+            remembered: None,
         }
     }
 
@@ -135,6 +138,9 @@ impl World {
     pub fn start(&mut self) {
         if let Some(kept) = self.kept.clone() {
             self.input(Input::Kept(&kept));
+        }
+        if let Some(text) = self.remembered.clone() {
+            self.input(Input::Recalled(&text));
         }
         self.input(Input::Start { sip_port: 5070 });
         self.input(Input::Media(command::Event::Bound { rtp_port: 4000, rtcp_port: 4001 }));
@@ -298,7 +304,9 @@ impl World {
         for output in outputs {
             assert!(self.exited_at.is_none(), "seed {}: {output:?} after Exit", self.seed);
             match output {
-                Output::QssOpen => {
+                Output::QssToken { .. } => panic!("seed {}: the simulated device was given its token", self.seed),
+                Output::Remember(text) => self.remembered = Some(text),
+                Output::QssOpen { .. } => {
                     self.links += 1;
                     self.link = Some(self.links);
                     self.connects.push(self.now);
@@ -414,5 +422,5 @@ pub fn addr(text: &str) -> SocketAddr {
 }
 
 fn wall(now: Time, error_ms: i64) -> WallTime {
-    WallTime((1_700_000_000_000 + now.as_millis()).saturating_add_signed(error_ms))
+    WallTime((1_800_000_000_000 + now.as_millis()).saturating_add_signed(error_ms))
 }

@@ -165,12 +165,34 @@ fn a_qss_that_stays_away_ends_the_call_after_the_grace_and_a_new_session_starts_
     w.kill_qss(Some(LinkErrorKind::Closed(1006)));
     w.run(29_000);
     assert_eq!(w.rung(), "playing");
-    w.run(2_000);
-    assert_eq!(w.rung(), "offline");
+    // From the first attempt on, which comes within the spread.
+    w.run_until(12_000, |w| w.rung() == "offline");
+    w.run(10);
     assert!(w.causes().contains(&"qss_lost_too_long"));
     assert_eq!(w.mixer.count("BYE"), 1);
     w.qss.up = true;
     w.run_until(61_000, |w| w.rung() == "playing");
+}
+
+/// A late place in the spread is no reason to lose the call.
+#[test]
+fn the_grace_begins_with_the_first_attempt() {
+    for seed in 0..20 {
+        let mut config = config();
+        config.qss.spread = Span::from_secs(60);
+        config.qss.call_grace = Span::from_secs(5);
+        let mut w = World::playing(seed, config);
+        w.kill_qss(Some(LinkErrorKind::Closed(1012)));
+        w.qss.up = true;
+        w.run(80_000);
+        assert_eq!((w.rung(), w.mixer.invites(), w.mixer.count("BYE")), ("playing", 1, 0), "seed {seed}");
+    }
+    let mut config = config();
+    config.qss.call_grace = Span::ZERO;
+    let mut w = World::playing(1, config);
+    w.kill_qss(Some(LinkErrorKind::Closed(1012)));
+    w.run(10);
+    assert_eq!((w.rung(), w.mixer.count("BYE")), ("offline", 1), "none at all");
 }
 
 #[test]
@@ -215,7 +237,7 @@ fn a_qss_that_cannot_say_yet_is_asked_again_within_the_grace() {
     w.kill_qss(Some(LinkErrorKind::Closed(1006)));
     w.qss.refuse.insert("joinRoom".into(), (503, "starting"));
     w.qss.up = true;
-    w.run(31_000);
+    w.run(41_000);
     assert_eq!((w.rung(), w.mixer.count("BYE")), ("session", 1), "the grace is over");
 }
 

@@ -1,6 +1,7 @@
 //! A certificate authority for one test: good certificates, and the bad ones a client must refuse.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
 
@@ -65,19 +66,52 @@ impl Authority {
             | CertificateKind::ForgedIssuer
             | CertificateKind::WrongName => (date_time_ymd(2020, 1, 1), date_time_ymd(2095, 1, 1)),
         };
-        let key = KeyPair::generate().expect("ring makes P-256 keys");
         let stranger = Authority::stranger(kind);
-        let issuer = stranger.as_ref().map_or(&self.issuer, |other| &other.issuer);
-        let certificate: CertificateDer<'static> = params.signed_by(&key, issuer).expect("the issuer signs").into();
-        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring supports the default versions")
+        let (certificate, key) = self.issue(params, stranger.as_ref());
+        let config = builder(rustls::DEFAULT_VERSIONS)
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], private)
+            .with_single_cert(vec![certificate], key)
             .expect("the key belongs to the certificate");
         Arc::new(config)
+    }
+
+    /// A good server that takes only clients with a certificate of this authority, over these versions of TLS.
+    pub fn server_for_clients(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Arc<rustls::ServerConfig> {
+        let names = vec!["localhost".to_string(), "127.0.0.1".to_string()];
+        let (certificate, key) = self.issue(CertificateParams::new(names).expect("valid names"), None);
+        let mut roots = rustls::RootCertStore::empty();
+        let own = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("rcgen writes PEM");
+        roots.add(own).expect("our own certificate is one");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let config = builder(versions)
+            .with_client_cert_verifier(verifier.build().expect("there is a root"))
+            .with_single_cert(vec![certificate], key)
+            .expect("the key belongs to the certificate");
+        Arc::new(config)
+    }
+
+    /// Certificate and key, in PEM, of a client of this authority.
+    pub fn client(&self) -> (String, String) {
+        let mut params = CertificateParams::new(Vec::new()).expect("no name to get wrong");
+        params.distinguished_name.push(DnType::CommonName, "lab device");
+        let key = KeyPair::generate().expect("ring makes P-256 keys");
+        let certificate = params.signed_by(&key, &self.issuer).expect("the issuer signs");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn issue(
+        &self,
+        params: CertificateParams,
+        stranger: Option<&Authority>,
+    ) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().expect("ring makes P-256 keys");
+        let issuer = stranger.map_or(&self.issuer, |other| &other.issuer);
+        let certificate = params.signed_by(&key, issuer).expect("the issuer signs").into();
+        (certificate, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
     }
 
     fn stranger(kind: CertificateKind) -> Option<Authority> {
@@ -90,6 +124,14 @@ impl Authority {
             | CertificateKind::NotYetValid => None,
         }
     }
+}
+
+fn builder(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier> {
+    rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(versions)
+        .expect("ring supports these versions")
 }
 
 impl Default for Authority {

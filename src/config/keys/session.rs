@@ -1,0 +1,252 @@
+//! `[qss]` and `[qss.auth]`: the session and its token.
+
+use super::{Section, key};
+use crate::config::shape;
+use crate::config::value::Rule;
+
+const URL: Rule = Rule::Text("ws://host[:port][/path] or wss://…", shape::qss_url);
+const HEADERS: Rule = Rule::Pairs("header names and their values", shape::header_name, shape::header_value);
+
+pub(super) const QSS: Section = Section {
+    name: "qss",
+    doc: "The session to the QSS.",
+    board: false,
+    keys: &[
+        key(
+            "url",
+            |d| &mut d.config.qss.url,
+            URL,
+            "Where the QSS listens. Without it the device works alone, and only rooms by `sip_uri` can be joined.",
+        ),
+        key("username", |d| &mut d.config.qss.username, Rule::Any, "User name to register with."),
+        key(
+            "token",
+            |d| &mut d.config.qss.token,
+            Rule::Any,
+            "Token to register with. Prefer `token_file`, so that this file holds no secret.",
+        ),
+        key(
+            "token_file",
+            |d| &mut d.config.qss.token_file,
+            Rule::Any,
+            "File with the token on its only line, read again before each attempt. `${CREDENTIALS_DIRECTORY}/qss-token` \
+             is a systemd credential.",
+        ),
+        key(
+            "token_env",
+            |d| &mut d.token_env,
+            Rule::Text("the name of a variable", shape::word),
+            "Variable of the environment that holds the token.",
+        ),
+        key(
+            "ca_file",
+            |d| &mut d.config.qss.ca_file,
+            Rule::Any,
+            "PEM file with the CA to trust for `wss`, instead of the system's roots.",
+        ),
+        key(
+            "client_cert_file",
+            |d| &mut d.config.qss.client_cert_file,
+            Rule::Any,
+            "PEM file with the device's own certificate and its chain, for a QSS that asks for one ...",
+        ),
+        key(
+            "client_key_file",
+            |d| &mut d.config.qss.client_key_file,
+            Rule::Any,
+            "... and with its private key. Both are read again for each connection.",
+        ),
+        key("headers", |d| &mut d.config.qss.headers, HEADERS, "Extra header lines of the upgrade request."),
+        key(
+            "bearer",
+            |d| &mut d.config.qss.bearer,
+            Rule::Any,
+            "Send the token as `Authorization: Bearer` in the upgrade request, too.",
+        ),
+        key(
+            "connect_timeout_ms",
+            |d| &mut d.config.qss.connect_timeout,
+            Rule::Range(100, 120_000),
+            "Longest time for name lookup, TCP, TLS and upgrade together.",
+        ),
+        key(
+            "close_timeout_ms",
+            |d| &mut d.config.qss.close_timeout,
+            Rule::Range(10, 60_000),
+            "A goodbye that takes longer is cut short.",
+        ),
+        key(
+            "tcp_user_timeout_ms",
+            |d| &mut d.config.qss.tcp_user_timeout,
+            Rule::ZeroOr(100, 3_600_000),
+            "Data that the other side has not acknowledged for so long ends the connection; 0: whatever the kernel does.",
+        ),
+        key(
+            "ping_interval_ms",
+            |d| &mut d.config.qss.ping_interval,
+            Rule::Range(100, 3_600_000),
+            "A WebSocket ping is sent this often.",
+        ),
+        key(
+            "ping_misses",
+            |d| &mut d.config.qss.ping_misses,
+            Rule::Range(1, 20),
+            "After so many pings without any frame back the link counts as dead.",
+        ),
+        key(
+            "request_timeout_ms",
+            |d| &mut d.config.qss.request_timeout,
+            Rule::Range(100, 600_000),
+            "A request without an answer has failed after this time.",
+        ),
+        key(
+            "request_resend_ms",
+            |d| &mut d.config.qss.request_resend,
+            Rule::Range(50, 600_000),
+            "Until then it is sent again, under the same id, this often ...",
+        ),
+        key("request_resends", |d| &mut d.config.qss.request_resends, Rule::Range(0, 20), "... at most so many times."),
+        key(
+            "reconnect_min_ms",
+            |d| &mut d.config.qss.reconnect_min,
+            Rule::Range(10, 600_000),
+            "The first pause before connecting again is random, up to this; it doubles with each failure ...",
+        ),
+        key("reconnect_max_ms", |d| &mut d.config.qss.reconnect_max, Rule::Range(10, 3_600_000), "... up to this."),
+        key(
+            "retry_after_max_ms",
+            |d| &mut d.config.qss.retry_after_max,
+            Rule::Range(0, 86_400_000),
+            "A `Retry-After` of the QSS is obeyed up to this: a server must not silence a device for ever.",
+        ),
+        key(
+            "stable_after_ms",
+            |d| &mut d.config.qss.stable_after,
+            Rule::Range(0, 3_600_000),
+            "A session that lasted this long lets the pauses begin anew.",
+        ),
+        key(
+            "spread_ms",
+            |d| &mut d.config.qss.spread,
+            Rule::ZeroOr(10, 600_000),
+            "After a lost session, and after a start of the machine, the first attempt comes within this time and \
+             the next ones this far apart, so that many devices come back evenly; 0: the pauses above.",
+        ),
+        key(
+            "power_return_ms",
+            |d| &mut d.config.qss.power_return,
+            Rule::Range(0, 3_600_000),
+            "A start so soon after that of the machine is one of many: the power has returned.",
+        ),
+        key(
+            "link_up_spread_ms",
+            |d| &mut d.config.qss.link_up_spread,
+            Rule::Range(10, 600_000),
+            "When the network comes up, an attempt that waits is made within this time, and at most once in it.",
+        ),
+        key(
+            "revoked_codes",
+            |d| &mut d.config.qss.revoked_codes,
+            Rule::Range(1_000, 4_999),
+            "WebSocket close codes by which the QSS ends this one session for good, as an administrator may: the token \
+             is renewed or read again before the next attempt, which does not wait for the others.",
+        ),
+        key(
+            "max_message_bytes",
+            |d| &mut d.config.qss.max_message,
+            Rule::Range(1_024, 16_777_216),
+            "A longer message of the QSS ends the connection.",
+        ),
+        key(
+            "meeting_retry_ms",
+            |d| &mut d.config.qss.meeting_retry,
+            Rule::Range(1_000, 86_400_000),
+            "A meeting that has not begun is asked for when it begins, and at least this often.",
+        ),
+        key(
+            "refuse_unknown",
+            |d| &mut d.config.qss.refuse_unknown,
+            Rule::Any,
+            "A request of the QSS that the device does not know is refused with 501 (true), or ignored (false).",
+        ),
+        key(
+            "call_grace_ms",
+            |d| &mut d.config.qss.call_grace,
+            Rule::Range(0, 86_400_000),
+            "How long a call outlives the session that led to it, counted from the first attempt at another; 0: not at all.",
+        ),
+    ],
+};
+
+pub(super) const AUTH: Section = Section {
+    name: "qss.auth",
+    doc: "An OpenID server that gives tokens for a name and a password (the resource owner password grant), instead of \
+          `qss.token`. The token is renewed in good time, and at once when the QSS refuses it.",
+    board: false,
+    keys: &[
+        key(
+            "token_url",
+            |d| &mut d.config.qss.auth.token_url,
+            Rule::Text("http://host[:port]/path or https://…", shape::token_url),
+            "Where tokens are given, such as `https://host/auth/realms/realm/protocol/openid-connect/token`.",
+        ),
+        key("client_id", |d| &mut d.config.qss.auth.client_id, Rule::Any, "The client that the server knows."),
+        key(
+            "client_secret",
+            |d| &mut d.config.qss.auth.client_secret,
+            Rule::Any,
+            "Its secret, if it has one. Prefer `client_secret_file`.",
+        ),
+        key(
+            "client_secret_file",
+            |d| &mut d.client_secret_file,
+            Rule::Any,
+            "File with the client's secret on its only line.",
+        ),
+        key(
+            "username",
+            |d| &mut d.config.qss.auth.username,
+            Rule::Any,
+            "Name to ask with. If not given: `qss.username`.",
+        ),
+        key(
+            "password",
+            |d| &mut d.config.qss.auth.password,
+            Rule::Any,
+            "Password to ask with. Prefer `password_file`.",
+        ),
+        key("password_file", |d| &mut d.auth_password_file, Rule::Any, "File with the password on its only line."),
+        key("scope", |d| &mut d.config.qss.auth.scope, Rule::Any, "Scope to ask for; empty: the server's choice."),
+        key(
+            "ca_file",
+            |d| &mut d.config.qss.auth.ca_file,
+            Rule::Any,
+            "PEM file with the CA to trust for `https`. If not given: as for the QSS.",
+        ),
+        key(
+            "renew_at_percent",
+            |d| &mut d.config.qss.auth.renew_at,
+            Rule::Range(10, 95),
+            "A token is renewed when so much of its life (`expires_in`) is over.",
+        ),
+        key(
+            "timeout_ms",
+            |d| &mut d.config.qss.auth.timeout,
+            Rule::Range(100, 120_000),
+            "Longest time for a request to the token server, name lookup included.",
+        ),
+        key(
+            "retry_min_ms",
+            |d| &mut d.config.qss.auth.retry_min,
+            Rule::Range(10, 600_000),
+            "A renewal that failed is tried again after a random pause up to this; it doubles with each failure ...",
+        ),
+        key("retry_max_ms", |d| &mut d.config.qss.auth.retry_max, Rule::Range(10, 3_600_000), "... up to this."),
+        key(
+            "register_again",
+            |d| &mut d.config.qss.auth.register_again,
+            Rule::Any,
+            "Register a renewed token at once (true), or with the next session (false).",
+        ),
+    ],
+};

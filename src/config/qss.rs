@@ -1,0 +1,136 @@
+//! The session to the QSS: where it is, who we are there, and every pause of it.
+
+use super::{QssCodes, QssNames, Secret};
+use crate::time::Span;
+use std::path::PathBuf;
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Qss {
+    /// `ws://` or `wss://` URL; `None`: the device works without a QSS (rooms by `sip_uri` only).
+    pub url: Option<String>,
+    pub username: String,
+    /// The token, unless `auth` gets one; what `token_file` held when the program started.
+    pub token: Secret,
+    /// Read again before each attempt.
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the CA to trust *instead of* the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of our own certificate (with its chain) and its key, for a QSS that asks for one: both or none.
+    pub client_cert_file: Option<PathBuf>,
+    pub client_key_file: Option<PathBuf>,
+    /// Extra header lines of the upgrade request.
+    pub headers: Vec<(String, String)>,
+    /// Send the token as `Authorization: Bearer` in the upgrade request too.
+    pub bearer: bool,
+    pub connect_timeout: Span,
+    /// How long a goodbye may take before the connection is dropped.
+    pub close_timeout: Span,
+    /// Data that the peer has not acknowledged for so long ends the connection; zero: whatever the kernel does.
+    pub tcp_user_timeout: Span,
+    pub ping_interval: Span,
+    /// Pings without any frame back after which the link counts as dead.
+    pub ping_misses: u32,
+    pub request_timeout: Span,
+    pub request_resend: Span,
+    pub request_resends: u32,
+    pub reconnect_min: Span,
+    pub reconnect_max: Span,
+    /// Longest `Retry-After` obeyed.
+    pub retry_after_max: Span,
+    /// How long a session must last before the back-off starts again from `reconnect_min`.
+    pub stable_after: Span,
+    /// What all devices of a server spread their attempts over when they lose it, or start, in the same instant.
+    pub spread: Span,
+    /// A start so soon after that of the machine is one of many: the power has returned.
+    pub power_return: Span,
+    /// An attempt that waits is made within this time after the network has come up.
+    pub link_up_spread: Span,
+    /// WebSocket close codes by which the QSS ends one session for good: the token is renewed before the next attempt.
+    pub revoked_codes: Vec<u16>,
+    /// Largest message accepted, in bytes; beyond it the connection is dropped.
+    pub max_message: usize,
+    /// How long a call outlives the QSS session that led to it, from the first attempt at another; zero: not at all.
+    pub call_grace: Span,
+    /// Most time until a meeting that has not begun is asked for again.
+    pub meeting_retry: Span,
+    /// An unknown request of the server is refused with 501, or ignored.
+    pub refuse_unknown: bool,
+    pub auth: QssAuth,
+    pub names: QssNames,
+    pub codes: QssCodes,
+}
+
+/// The OpenID server that gives tokens for a name and a password (docs/qss.md, Session).
+#[derive(Clone, PartialEq, Debug)]
+pub struct QssAuth {
+    /// `None`: the token is `qss.token`.
+    pub token_url: Option<String>,
+    pub client_id: String,
+    pub client_secret: Secret,
+    /// Empty: `qss.username`.
+    pub username: String,
+    pub password: Secret,
+    /// Empty: none is asked for.
+    pub scope: String,
+    /// PEM file of the CA to trust; `None`: as for the QSS.
+    pub ca_file: Option<PathBuf>,
+    /// When a token is renewed, in percent of its life.
+    pub renew_at: u8,
+    pub timeout: Span,
+    pub retry_min: Span,
+    pub retry_max: Span,
+    /// A new token is registered at once, not only with the next session.
+    pub register_again: bool,
+}
+
+impl Default for Qss {
+    fn default() -> Qss {
+        Qss {
+            url: None,
+            username: String::new(),
+            token: Secret::default(),
+            token_file: None,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            headers: Vec::new(),
+            bearer: false,
+            connect_timeout: Span::from_secs(10),
+            close_timeout: Span::from_millis(300),
+            tcp_user_timeout: Span::from_secs(30),
+            ping_interval: Span::from_secs(25),
+            ping_misses: 2,
+            request_timeout: Span::from_secs(10),
+            request_resend: Span::from_secs(3),
+            request_resends: 3,
+            reconnect_min: Span::from_secs(1),
+            reconnect_max: Span::from_secs(60),
+            retry_after_max: Span::from_secs(3_600),
+            stable_after: Span::from_secs(60),
+            spread: Span::from_secs(10),
+            power_return: Span::from_secs(120),
+            link_up_spread: Span::from_secs(2),
+            revoked_codes: vec![1008, 4001, 4401, 4403],
+            max_message: 262_144,
+            call_grace: Span::from_secs(30),
+            meeting_retry: Span::from_secs(600),
+            refuse_unknown: true,
+            auth: QssAuth {
+                token_url: None,
+                client_id: String::new(),
+                client_secret: Secret::default(),
+                username: String::new(),
+                password: Secret::default(),
+                scope: String::new(),
+                ca_file: None,
+                renew_at: 80,
+                timeout: Span::from_secs(10),
+                retry_min: Span::from_secs(5),
+                retry_max: Span::from_secs(300),
+                register_again: false,
+            },
+            names: QssNames::default(),
+            codes: QssCodes::default(),
+        }
+    }
+}
