@@ -340,3 +340,22 @@ fn the_call_ends_with_a_bye_and_the_next_one_begins_afresh() {
     assert_eq!(booth.stream.stats(booth.now).packets_sent, 50);
     assert!(booth.events.contains(&Event::Sending { call: 2 }));
 }
+
+#[test]
+fn the_microphones_clock_is_told_and_the_next_call_begins_with_it() {
+    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
+    let mut wire = Sent::default();
+    let mut now = Time::from_millis(5_000);
+    stream.start(now, params());
+    assert_eq!(stream.stats(now).clocks.capture, None);
+    // 480 samples each 10.003 ms: 300 ppm slow.
+    for _ in 0..3_000 {
+        now += Span::from_micros(10_003);
+        stream.capture(now, &[0; 480], &mut wire);
+    }
+    let told = |stream: &Stream<Mouth, Ear>| stream.stats(now).clocks.capture.unwrap_or(f32::NAN);
+    assert!((told(&stream) + 300.0).abs() < 10.0, "{}", told(&stream));
+    stream.stop(now, &mut wire);
+    stream.start(now, params());
+    assert!((told(&stream) + 300.0).abs() < 10.0, "{}", told(&stream));
+}

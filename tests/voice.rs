@@ -242,6 +242,8 @@ fn drifting(hours: f64, talker_ppm: i64, card_ppm: i64) {
     assert!((last - first).abs() <= 10.0, "{talker_ppm} {card_ppm}: {first} ms, then {last} ms");
     assert_eq!((after.concealed_samples, after.discarded), (before.concealed_samples, 0), "{talker_ppm} {card_ppm}");
     assert!(loudest < 50.0, "{talker_ppm} {card_ppm}: {loudest}");
+    let told = room.stream.stats(room.now).clocks;
+    assert_eq!((told.network, told.playback), (clocks.0.map(|ppm| ppm as f32), clocks.1.map(|ppm| ppm as f32)));
     let off = |found: Option<f64>, ppm: i64| (found.unwrap_or(f64::NAN) - ppm as f64).abs();
     assert!(off(clocks.0, talker_ppm) < 5.0 && off(clocks.1, card_ppm) < 5.0, "{talker_ppm} {card_ppm}: {clocks:?}");
 }

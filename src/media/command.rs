@@ -186,4 +186,18 @@ pub struct Stats {
     /// Peak of the last second, in dBFS * 10.
     pub capture_level: i16,
     pub playback_level: i16,
+    pub clocks: Clocks,
+    /// Rating R of the E-model, 0 to 93 (ITU-T G.107): see [`quality`](crate::media::quality). 0 before any sound came.
+    pub rating: u8,
+}
+
+/// How much faster than ours other clocks run, in ppm; `None`: not known yet. It is learnt in 15 s, and a call begins
+/// with what the one before has learnt.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Clocks {
+    /// Of the peer's timestamps.
+    pub network: Option<f32>,
+    /// Of the card, each direction.
+    pub capture: Option<f32>,
+    pub playback: Option<f32>,
 }

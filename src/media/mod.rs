@@ -5,7 +5,8 @@
 //! that wait), [`stretch`] (time without clicks), [`drift`]
 //! and [`resample`] (clocks that run apart). [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen. [`command`] is the
-//! border between the control thread and the media thread, [`plan`] what fits under a cap.
+//! border between the control thread and the media thread, [`plan`] what fits under a cap, [`quality`] a
+//! rating.
 
 pub mod budget;
 pub mod codec;
@@ -19,6 +20,7 @@ mod peer;
 pub mod plan;
 pub mod playout;
 pub mod protection;
+pub mod quality;
 pub mod resample;
 pub mod stream;
 pub mod stretch;

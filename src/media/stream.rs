@@ -10,7 +10,9 @@
 use crate::config::{Codec, Jitter, Rtp};
 use crate::media::budget::{Budget, Kind, Overhead};
 use crate::media::codec::{Decoder, Encoder};
-use crate::media::command::{Event, PacketKind, Stats, StreamParams};
+use crate::media::command::{Clocks, Event, PacketKind, Stats, StreamParams};
+use crate::media::delay;
+use crate::media::drift::Rate;
 use crate::media::gain::{Level, Mute};
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::liveness::Liveness;
@@ -18,6 +20,7 @@ use crate::media::peer::Peer;
 use crate::media::plan;
 use crate::media::playout::{Arrival, Playout};
 use crate::media::protection::Protection;
+use crate::media::quality;
 use crate::media::tone::{Tone, Tones};
 use crate::random::Rng;
 use crate::rtp::packet::{HEADER_LEN, Malformed, Packet, is_rtcp};
@@ -30,6 +33,8 @@ use std::net::SocketAddr;
 
 /// The longest packet we send, 60 ms.
 const MAX_FRAME: usize = 2_880;
+/// A packet of 20 ms and libopus' look-ahead.
+const CODEC_DELAY: Span = Span::from_micros(26_500);
 /// A payload shorter than this is not worth its headers: the frame is withheld.
 const LEAST_PAYLOAD: usize = 10;
 /// Under a cap one frame may be this many times the average: enough for an onset, and the second is not eaten at once.
@@ -63,6 +68,9 @@ pub struct Stream<E, D> {
     tones: Tones,
     capture_level: Level,
     playback_level: Level,
+    /// The microphone's clock, with the samples it has given.
+    microphone: Rate,
+    captured: i64,
     budget: Budget,
     liveness: Liveness,
     frame: Box<[i16; MAX_FRAME]>,
@@ -113,6 +121,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             tones: Tones::new(settings.tone_level),
             capture_level: Level::default(),
             playback_level: Level::default(),
+            microphone: Rate::new(),
+            captured: 0,
             budget: Budget::new(),
             liveness: Liveness::new(settings.rtp.silence_timeout),
             frame: Box::new([0; MAX_FRAME]),
@@ -131,6 +141,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.budget = Budget::new();
         self.capture_level = Level::default();
         self.playback_level = Level::default();
+        self.microphone.restart();
         self.liveness.start(now, params.call, params.send, params.receive);
         // An encoder that refuses a setting goes on with the one it has: the budget still holds the cap.
         let _ = self.encoder.reset();
@@ -205,6 +216,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Takes microphone samples (mono, 48 kHz, any number) and sends each packet that becomes full.
     pub fn capture(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
         self.capture_level.measure(samples);
+        self.captured += samples.len() as i64;
+        self.microphone.observe(delay::in_samples(now), self.captured);
         self.skip_lost_capture(now, samples.len());
         let mut rest = samples;
         while let Some(call) = &mut self.call
@@ -369,7 +382,26 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             muted: self.mute.is_on(),
             capture_level: self.capture_level.dbfs_10(),
             playback_level: self.playback_level.dbfs_10(),
+            clocks: self.clocks(),
+            rating: self.rating(now, call),
         }
+    }
+
+    fn clocks(&self) -> Clocks {
+        let (network, playback) = self.playout.clocks();
+        let short = |ppm: Option<f64>| ppm.map(|ppm| ppm as f32);
+        Clocks { network: short(network), capture: short(self.microphone.ppm()), playback: short(playback) }
+    }
+
+    fn rating(&self, now: Time, call: &Call) -> u8 {
+        let played = self.playout.counters();
+        let all = played.decoded_samples + played.concealed_samples;
+        if all == 0 {
+            return 0;
+        }
+        let one_way =
+            Span::from_micros(call.counters.round_trip.as_micros() / 2) + self.playout.delay(now) + CODEC_DELAY;
+        quality::rating(one_way, played.concealed_samples as f32 / all as f32)
     }
 
     /// Bitrate and cap; over IPv6 the headers are longer than the plan could know, and under SRTP the tags may be.

@@ -80,11 +80,21 @@ pub struct Media {
     pub muted: bool,
     pub capture_dbfs: f64,
     pub playback_dbfs: f64,
+    /// How much faster than the device's own clock others run, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_ppm: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture_ppm: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub playback_ppm: Option<f64>,
+    /// E-model, 0 to 93.
+    pub rating: u8,
 }
 
 impl From<&Stats> for Media {
     fn from(s: &Stats) -> Media {
         let ms = |us: u32| f64::from(us) / 1e3;
+        let ppm = |ppm: Option<f32>| ppm.map(|ppm| (f64::from(ppm) * 10.0).round() / 10.0);
         Media {
             packets_sent: s.packets_sent,
             packets_withheld: s.packets_withheld,
@@ -107,6 +117,10 @@ impl From<&Stats> for Media {
             muted: s.muted,
             capture_dbfs: f64::from(s.capture_level) / 10.0,
             playback_dbfs: f64::from(s.playback_level) / 10.0,
+            network_ppm: ppm(s.clocks.network),
+            capture_ppm: ppm(s.clocks.capture),
+            playback_ppm: ppm(s.clocks.playback),
+            rating: s.rating,
         }
     }
 }
