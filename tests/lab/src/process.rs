@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 pub struct ConfigFile {
     sections: BTreeMap<String, BTreeMap<String, String>>,
     rooms: Vec<String>,
+    calls: Vec<String>,
 }
 
 impl ConfigFile {
@@ -47,6 +48,13 @@ impl ConfigFile {
     /// Dials this address by itself.
     pub fn sip_uri(mut self, uri: &str) -> ConfigFile {
         self.rooms.push(format!("sip_uri = {}", quoted(uri)));
+        self
+    }
+
+    /// Somebody to call by a name.
+    pub fn call(&mut self, name: &str, targets: &[&str]) -> &mut ConfigFile {
+        let targets: Vec<String> = targets.iter().map(|target| quoted(target)).collect();
+        self.calls.push(format!("name = {}\ntargets = [{}]", quoted(name), targets.join(", ")));
         self
     }
 
@@ -82,6 +90,7 @@ impl ConfigFile {
             keys.iter().for_each(|(key, value)| text.push_str(&format!("{key} = {value}\n")));
         }
         self.rooms.iter().for_each(|room| text.push_str(&format!("\n[[room]]\n{room}\n")));
+        self.calls.iter().for_each(|call| text.push_str(&format!("\n[[call]]\n{call}\n")));
         text
     }
 }

@@ -1,64 +1,25 @@
-//! `lab-demo`: the main job from end to end, on one machine, in about twenty seconds.
-//!
-//! ```text
-//!   card a ─ endpoint A ─ joins the room by itself ─┐
-//!                                                   ├─ wire (counts) ─ mixer: ours, or a real Asterisk
-//!   card b ─ endpoint B ─ is invited by the QSS ────┘
-//! ```
-//! A says something, B answers, each loudspeaker is recorded. The ladder is shown while it is climbed, then a table; what
-//! B heard is written to a WAV file. The exit code is 0 only if both heard the other.
-#![allow(clippy::disallowed_types)]
+//! A talk: A joins by itself, B is invited; A says something, B answers, each loudspeaker is recorded and measured.
 
-use lab::asterisk::Asterisk;
-use lab::cards::{Card, Cards};
+use super::show::{Show, plain, reached, stuck};
+use super::stage::Stage;
+use super::{AUDIBLE_DBFS, Options, PATIENCE, ROOM};
+use lab::cards::Card;
 use lab::clock::{mono_us, sleep_until};
 use lab::measure::likeness::{Likeness, likeness, twice_through_opus};
 use lab::measure::{level, signal, sound_file, tone, wire};
-use lab::mixer::{self, Mixer};
-use lab::process::{ConfigFile, Endpoint, Line, Usage, endpoint_binary};
-use lab::qss::{Authority, CertificateKind, Config, QssServer, RoomSpec};
-use lab::wire::Relay;
-use lexopt::{Arg, ValueExt};
+use lab::mixer::Mixer;
+use lab::process::{Endpoint, Usage};
+use lab::qss::QssServer;
 use std::error::Error;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-const USAGE: &str = "lab-demo [--endpoint PROGRAM] [--mixer lab|asterisk|IP:PORT] [--cap KBPS] [--out FILE.wav]";
-const ROOM: &str = "2f11c52047f244f78e1deac1839fbd45d008d20f6eabcf2e17ede0b5d3d520e9";
-const SIP_URI: &str = "sip:88826777033@audiomixer-sfu1:5080";
-/// Everybody must have climbed the whole ladder by then.
-const PATIENCE: Duration = Duration::from_secs(12);
-/// Louder than this counts as sound.
-const AUDIBLE_DBFS: f64 = -45.0;
 /// What A and B hum before they speak.
 const HUM_HZ: [f64; 2] = [440.0, 660.0];
 
-struct Options {
-    endpoint: PathBuf,
-    mixer: String,
-    cap_kbps: u32,
-    out: PathBuf,
-}
-
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = read_options()?;
-    let stage = Stage::build(&options)?;
-    let mut show = Show::new();
-    let authority = Authority::new();
-    std::fs::write(stage.cards.path().join("ca.pem"), authority.pem())?;
-    let qss = QssServer::start(Config {
-        tls: Some(authority.server(CertificateKind::Good)),
-        rooms: vec![RoomSpec::open(ROOM, SIP_URI, options.cap_kbps)],
-        token: Some("demo-token".into()),
-        ..Config::default()
-    })?;
-    println!("   QSS {}   mixer {} ({})   cap {} kbit/s", qss.url(), stage.sip, options.mixer, options.cap_kbps);
-
+/// Prints a table at the end. An error says what did not happen.
+pub fn run(options: &Options, stage: &Stage, qss: &QssServer, show: &mut Show) -> Result<(), Box<dyn Error>> {
     let start = |name: &str, card: &Card, joins: bool| -> Result<Endpoint, Box<dyn Error>> {
-        let mut file = ConfigFile::lab(name, card).session(&qss.url(), name, "demo-token").accept_all();
-        file = file.host_map("audiomixer-sfu1:5080", stage.relay.address());
-        file.set("qss", "ca_file", &stage.cards.path().join("ca.pem").to_string_lossy());
+        let file = stage.config(qss, name, card);
         let file = if joins { file.room(ROOM) } else { file };
         Ok(Endpoint::start(&options.endpoint, name, &file, &stage.cards)?)
     };
@@ -188,97 +149,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Everything that is neither endpoint nor QSS.
-struct Stage {
-    cards: Cards,
-    card_a: Card,
-    card_b: Card,
-    sip: SocketAddr,
-    relay: Relay,
-    ours: Option<Mixer>,
-    _asterisk: Option<Asterisk>,
-}
-
-impl Stage {
-    fn build(options: &Options) -> Result<Stage, Box<dyn Error>> {
-        if !options.endpoint.exists() {
-            return Err(format!("there is no {}: cargo build", options.endpoint.display()).into());
-        }
-        let cards = Cards::new("demo")?;
-        let (mut ours, mut asterisk) = (None, None);
-        let sip = match options.mixer.as_str() {
-            "lab" => ours.insert(Mixer::start(mixer::Config::default())?).address(),
-            "asterisk" => asterisk.insert(Asterisk::start("demo")?).sip,
-            address => address.parse().map_err(|_| USAGE)?,
-        };
-        let relay = Relay::start(sip, 1)?;
-        let (card_a, card_b) = (cards.card("a", "")?, cards.card("b", "")?);
-        Ok(Stage { cards, card_a, card_b, sip, relay, ours, _asterisk: asterisk })
-    }
-}
-
-/// Prints each new status line of the endpoints once, with the time since the start.
-struct Show {
-    begun_us: u64,
-    shown: [usize; 2],
-    rungs: [String; 2],
-}
-
-impl Show {
-    fn new() -> Show {
-        Show { begun_us: mono_us(), shown: [0; 2], rungs: ["offline".into(), "offline".into()] }
-    }
-
-    fn note(&self, at_us: u64, who: &str, what: &str) {
-        println!("{:7.3} s  {who:4}  {what}", at_us.saturating_sub(self.begun_us) as f64 / 1e6);
-    }
-
-    fn lines(&mut self, endpoints: &[&Endpoint; 2]) {
-        let mut fresh = Vec::new();
-        for (at, endpoint) in endpoints.iter().enumerate() {
-            let lines = endpoint.lines();
-            fresh.extend(lines[self.shown[at]..].iter().cloned().map(|line| (at, line)));
-            self.shown[at] = lines.len();
-        }
-        fresh.sort_by_key(|(_, line)| line.at_us);
-        fresh.iter().for_each(|(at, line)| self.line(*at, line));
-    }
-
-    /// A change of the rung, or something else worth knowing.
-    fn line(&mut self, at: usize, line: &Line) {
-        let who = ["A", "B"][at];
-        let event = &line.event;
-        let cause = event["cause"]["code"].as_str().map_or(String::new(), |code| format!("  ({code})"));
-        let rung = line.rung().unwrap_or(&self.rungs[at]).to_string();
-        if rung != self.rungs[at] {
-            self.note(line.at_us, who, &format!("{} -> {rung}{cause}", self.rungs[at]));
-            self.rungs[at] = rung;
-        } else if let Some(kind @ ("attempt" | "invite" | "call_ended" | "card" | "problem")) = event["event"].as_str()
-        {
-            let fields = ["what", "outcome", "from", "retry_in_ms", "state", "rate", "period", "buffer"];
-            let value = |key: &str| [&event[key], &event["card"][key]].into_iter().find(|value| !value.is_null());
-            let detail = fields.iter().filter_map(|key| value(key).map(|value| format!(" {key} {}", plain(value))));
-            self.note(line.at_us, who, &format!("{kind}{}{cause}", detail.collect::<String>()));
-        }
-    }
-
-    fn until(&mut self, endpoints: &[&Endpoint; 2], patience: Duration, done: impl Fn() -> bool) -> Result<(), ()> {
-        let deadline = mono_us() + patience.as_micros() as u64;
-        loop {
-            self.lines(endpoints);
-            match done() {
-                true => return Ok(()),
-                false if mono_us() > deadline => return Err(()),
-                false => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-    }
-
-    fn wait(&mut self, endpoints: &[&Endpoint; 2], how_long: Duration) {
-        let _ = self.until(endpoints, how_long, || false);
-    }
-}
-
 /// What one side made of the other's words.
 struct Heard {
     found: Option<Likeness>,
@@ -350,19 +220,6 @@ impl Cost {
     }
 }
 
-fn reached(endpoint: &Endpoint, rung: &str) -> bool {
-    endpoint.lines().last().and_then(|line| line.rung().map(String::from)).as_deref() == Some(rung)
-}
-
-fn stuck(endpoints: &[(&str, &Endpoint)]) -> String {
-    let mut text = "the ladder was not climbed in time\n".to_string();
-    for (name, endpoint) in endpoints {
-        let last = endpoint.lines().last().map_or("nothing".into(), |line| line.event.to_string());
-        text.push_str(&format!("   {name} said last: {last}\n{}", endpoint.errors()));
-    }
-    text
-}
-
 /// The coherence that is left when nothing but Opus, twice, stands between mouth and ear.
 fn codecs_alone(said: &[i16]) -> String {
     let mut heard = twice_through_opus(said, 32_000);
@@ -380,10 +237,6 @@ fn row(name: &str, left: &str, right: &str) {
     println!("   {name:<28}{left:>18}{right:>18}");
 }
 
-fn plain(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), String::from)
-}
-
 fn seconds(samples: usize) -> Duration {
     Duration::from_secs_f64(samples as f64 / 48_000.0)
 }
@@ -391,20 +244,4 @@ fn seconds(samples: usize) -> Duration {
 fn codes(exits: &[Option<std::process::ExitStatus>]) -> String {
     let code = |exit: &Option<std::process::ExitStatus>| exit.map_or("none (killed)".into(), |exit| exit.to_string());
     exits.iter().map(code).collect::<Vec<_>>().join(", ")
-}
-
-fn read_options() -> Result<Options, Box<dyn Error>> {
-    let out = PathBuf::from("heard.wav");
-    let mut options = Options { endpoint: endpoint_binary(), mixer: "lab".into(), cap_kbps: 64, out };
-    let mut arguments = lexopt::Parser::from_env();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Arg::Long("endpoint") => options.endpoint = arguments.value()?.into(),
-            Arg::Long("mixer") => options.mixer = arguments.value()?.string()?,
-            Arg::Long("cap") => options.cap_kbps = arguments.value()?.parse()?,
-            Arg::Long("out") => options.out = arguments.value()?.into(),
-            _ => return Err(USAGE.into()),
-        }
-    }
-    Ok(options)
 }

@@ -1,0 +1,146 @@
+//! The tour: what two endpoints can do besides talking, scene by scene. Each scene is seen to happen, by the QSS, by the
+//! endpoints' own status and by what comes out of a loudspeaker, or the demo fails.
+
+use super::show::{Show, reached, stuck};
+use super::stage::Stage;
+use super::{AUDIBLE_DBFS, Options, PATIENCE, ROOM, call_out, expulsion, hold, invite, mute, transfer};
+use lab::cards::Card;
+use lab::clock::mono_us;
+use lab::measure::{level, signal};
+use lab::process::Endpoint;
+use lab::qss::QssServer;
+use serde_json::Value;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How much of a loudspeaker is listened to, in samples, and how late it may be.
+const LISTEN: usize = 19_200;
+const SETTLED: usize = 4_800;
+
+type Scene = fn(&mut Tour<'_>) -> Result<(), Box<dyn Error>>;
+
+/// In this order: each begins where the one before it ended.
+pub const SCENES: &[(&str, Scene)] = &[
+    ("a call out by button", call_out::scene),
+    ("a hold", hold::scene),
+    ("a mute", mute::scene),
+    ("a transfer", transfer::scene),
+    ("an invite", invite::scene),
+    ("an expulsion", expulsion::scene),
+];
+
+/// Two endpoints without a room of their own, A humming all the time.
+pub struct Tour<'a> {
+    pub show: Show,
+    pub qss: &'a QssServer,
+    pub stage: &'a Stage,
+    pub a: Endpoint,
+    pub b: Endpoint,
+    socket: PathBuf,
+}
+
+pub fn run(options: &Options, stage: &Stage, qss: &QssServer) -> Result<(), Box<dyn Error>> {
+    println!();
+    let socket = stage.cards.path().join("a.sock");
+    let mut with_button = stage.config(qss, "A", &stage.card_a);
+    with_button.set("status", "socket", &socket.to_string_lossy());
+    with_button.call("desk", &["B"]);
+    let a = Endpoint::start(&options.endpoint, "A", &with_button, &stage.cards)?;
+    let b = Endpoint::start(&options.endpoint, "B", &stage.config(qss, "B", &stage.card_b), &stage.cards)?;
+    let mut tour = Tour { show: Show::new(), qss, stage, a, b, socket };
+    tour.until("both have a session", |tour| reached(&tour.a, "session") && reached(&tour.b, "session"))?;
+    stage.card_a.say_now(&signal::tone(440.0, -20.0, 60.0))?;
+    for (name, scene) in SCENES {
+        scene(&mut tour).map_err(|error| format!("{name}: {error}"))?;
+        tour.note("", &format!("seen: {name}"));
+    }
+    tour.goodbye()
+}
+
+impl Tour<'_> {
+    pub fn note(&self, who: &str, what: &str) {
+        self.show.note(mono_us(), who, what);
+    }
+
+    /// Presses a button of A, that is: says a line on its local socket.
+    pub fn press(&self, command: &str) -> Result<Value, Box<dyn Error>> {
+        self.note("A", &format!("button: {command}"));
+        say(&self.socket, command)
+    }
+
+    /// Shows what happens until `done`.
+    pub fn until(&mut self, what: &str, done: impl Fn(&Tour<'_>) -> bool) -> Result<(), Box<dyn Error>> {
+        let deadline = mono_us() + PATIENCE.as_micros() as u64;
+        loop {
+            self.show.lines(&[&self.a, &self.b]);
+            if done(self) {
+                return Ok(());
+            }
+            if mono_us() > deadline {
+                return Err(format!("not so: {what}; {}", stuck(&[("A", &self.a), ("B", &self.b)])).into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// B's loudspeaker sounds, or is silent, before patience ends.
+    pub fn until_b_hears(&mut self, sound: bool) -> Result<(), Box<dyn Error>> {
+        let deadline = mono_us() + PATIENCE.as_micros() as u64;
+        loop {
+            self.show.wait(&[&self.a, &self.b], Duration::from_millis(200));
+            if (loudness(&self.stage.card_b) > AUDIBLE_DBFS) == sound {
+                return Ok(());
+            }
+            if mono_us() > deadline {
+                return Err(if sound { "B hears nothing" } else { "B still hears A" }.into());
+            }
+        }
+    }
+
+    pub fn wait(&mut self, how_long: Duration) {
+        self.show.wait(&[&self.a, &self.b], how_long);
+    }
+
+    /// Both stop; no room is left behind.
+    fn goodbye(mut self) -> Result<(), Box<dyn Error>> {
+        self.a.terminate();
+        self.b.terminate();
+        for endpoint in [&mut self.a, &mut self.b] {
+            let exit = endpoint.wait_exit(Duration::from_secs(4));
+            if !exit.is_some_and(|exit| exit.success()) {
+                return Err(format!("an endpoint did not stop by itself: {exit:?}").into());
+            }
+        }
+        self.show.lines(&[&self.a, &self.b]);
+        match self.qss.rooms().as_slice() {
+            [only] if only == ROOM => Ok(()),
+            rooms => Err(format!("rooms are left behind: {rooms:?}").into()),
+        }
+    }
+}
+
+/// The room an endpoint last said it is in.
+pub fn room_of(endpoint: &Endpoint) -> Option<String> {
+    endpoint.lines().last().and_then(|line| line.event["room"]["id"].as_str().map(String::from))
+}
+
+fn say(socket: &Path, command: &str) -> Result<Value, Box<dyn Error>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    writeln!(stream, "{command}")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let reply: Value = serde_json::from_str(&line)?;
+    if reply["ok"] == true { Ok(reply) } else { Err(format!("{command}: {reply}").into()) }
+}
+
+/// The level of what a loudspeaker played just now, in dBFS.
+fn loudness(card: &Card) -> f64 {
+    let end = card.frame_now().saturating_sub(SETTLED);
+    let played = card.loudspeaker();
+    let end = end.min(played.len());
+    level::rms_dbfs(&played[end.saturating_sub(LISTEN)..end])
+}
