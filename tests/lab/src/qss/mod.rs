@@ -305,6 +305,11 @@ impl QssServer {
         self.send_wire(user, |_| Wire::Text(text.into()))
     }
 
+    /// Sends a text frame of any bytes, also of such as are no UTF-8.
+    pub fn send_text_bytes(&self, user: &str, bytes: &[u8]) -> usize {
+        self.send_wire(user, |_| Wire::TextBytes(bytes.into()))
+    }
+
     pub fn send_binary(&self, user: &str, bytes: &[u8]) -> usize {
         self.send_wire(user, |_| Wire::Binary(bytes.into()))
     }

@@ -18,6 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Bytes, Message};
 
 /// What a connection task is asked to send.
@@ -25,6 +27,8 @@ use tungstenite::{Bytes, Message};
 pub(super) enum Wire {
     Frame(Value),
     Text(String),
+    /// A text frame of any bytes, also of such as are no UTF-8.
+    TextBytes(Vec<u8>),
     Binary(Vec<u8>),
     Close(u16),
 }
@@ -344,6 +348,11 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
         Wire::Text(text) => {
             let shown = text.chars().take(200).collect();
             (Message::text(text), What::SentRaw(shown))
+        }
+        Wire::TextBytes(bytes) => {
+            let shown = format!("{} bytes as text", bytes.len());
+            let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
+            (Message::Frame(frame), What::SentRaw(shown))
         }
         Wire::Binary(bytes) => {
             let shown = format!("{} bytes", bytes.len());
