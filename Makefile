@@ -15,7 +15,7 @@ HOURS ?= 10000
 SEED ?=
 
 help:
-	@echo 'make demo    two endpoints in one room on virtual sound cards: the status ladder, a table, heard.wav'
+	@echo 'make demo    two endpoints on virtual sound cards: a talk with ladder, table and heard.wav, then a tour of calls'
 	@echo '             MIXER=asterisk does it through a real ConfBridge'
 	@echo 'make test    everything that can pass or fail'
 	@echo 'make interop  the matrix against a real Asterisk, a row each (part of make test)'

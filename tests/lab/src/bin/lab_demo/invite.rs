@@ -6,8 +6,6 @@ use super::{PATIENCE, ROOM};
 use std::error::Error;
 
 pub fn scene(tour: &mut Tour<'_>) -> Result<(), Box<dyn Error>> {
-    // The room of the first call ends when A has left it.
-    tour.until("B is free", |tour| reached(&tour.b, "session"))?;
     let mark = tour.qss.mark();
     tour.note("QSS", "invites B into the room");
     tour.qss.invite("A", "B", ROOM);

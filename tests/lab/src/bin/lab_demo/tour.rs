@@ -39,18 +39,19 @@ pub struct Tour<'a> {
     pub stage: &'a Stage,
     pub a: Endpoint,
     pub b: Endpoint,
-    socket: PathBuf,
+    sockets: [PathBuf; 2],
 }
 
 pub fn run(options: &Options, stage: &Stage, qss: &QssServer) -> Result<(), Box<dyn Error>> {
     println!();
-    let socket = stage.cards.path().join("a.sock");
-    let mut with_button = stage.config(qss, "A", &stage.card_a);
-    with_button.set("status", "socket", &socket.to_string_lossy());
-    with_button.call("desk", &["B"]);
-    let a = Endpoint::start(&options.endpoint, "A", &with_button, &stage.cards)?;
-    let b = Endpoint::start(&options.endpoint, "B", &stage.config(qss, "B", &stage.card_b), &stage.cards)?;
-    let mut tour = Tour { show: Show::new(), qss, stage, a, b, socket };
+    let sockets = ["a.sock", "b.sock"].map(|name| stage.cards.path().join(name));
+    let start = |name: &str, card: &Card, socket: &Path| {
+        let mut file = stage.config(qss, name, card);
+        file.set("status", "socket", &socket.to_string_lossy()).call("desk", &["B"]);
+        Endpoint::start(&options.endpoint, name, &file, &stage.cards)
+    };
+    let (a, b) = (start("A", &stage.card_a, &sockets[0])?, start("B", &stage.card_b, &sockets[1])?);
+    let mut tour = Tour { show: Show::new(), qss, stage, a, b, sockets };
     tour.until("both have a session", |tour| reached(&tour.a, "session") && reached(&tour.b, "session"))?;
     stage.card_a.say_now(&signal::tone(440.0, -20.0, 60.0))?;
     for (name, scene) in SCENES {
@@ -65,10 +66,10 @@ impl Tour<'_> {
         self.show.note(mono_us(), who, what);
     }
 
-    /// Presses a button of A, that is: says a line on its local socket.
-    pub fn press(&self, command: &str) -> Result<Value, Box<dyn Error>> {
-        self.note("A", &format!("button: {command}"));
-        say(&self.socket, command)
+    /// Presses a button of A or B, that is: says a line on its local socket.
+    pub fn press(&self, who: &str, command: &str) -> Result<Value, Box<dyn Error>> {
+        self.note(who, &format!("button: {command}"));
+        say(&self.sockets[usize::from(who == "B")], command)
     }
 
     /// Shows what happens until `done`.
@@ -137,10 +138,10 @@ fn say(socket: &Path, command: &str) -> Result<Value, Box<dyn Error>> {
     if reply["ok"] == true { Ok(reply) } else { Err(format!("{command}: {reply}").into()) }
 }
 
-/// The level of what a loudspeaker played just now, in dBFS.
+/// The level of what a loudspeaker played just now, in dBFS; a card that nobody plays to is silent.
 fn loudness(card: &Card) -> f64 {
     let end = card.frame_now().saturating_sub(SETTLED);
-    let played = card.loudspeaker();
-    let end = end.min(played.len());
+    let mut played = card.loudspeaker();
+    played.resize(played.len().max(end), 0);
     level::rms_dbfs(&played[end.saturating_sub(LISTEN)..end])
 }

@@ -1,4 +1,4 @@
-//! B sends A over to another room: A goes there, and leaves the old one.
+//! B sends A over to another room, and hangs up: A goes there, and leaves the old one.
 
 use super::show::reached;
 use super::tour::{Tour, room_of};
@@ -12,5 +12,7 @@ pub fn scene(tour: &mut Tour<'_>) -> Result<(), Box<dyn Error>> {
     tour.qss.wait_for("the answer of A", PATIENCE, |log| {
         log.after(mark).answers("transferring-attended-transfer").next().map(|_| ())
     })?;
-    tour.until("A plays there", |tour| reached(&tour.a, "playing") && room_of(&tour.a).as_deref() == Some(ROOM))
+    tour.until("A plays there", |tour| reached(&tour.a, "playing") && room_of(&tour.a).as_deref() == Some(ROOM))?;
+    tour.press("B", "hangup")?;
+    tour.until("B is free", |tour| reached(&tour.b, "session"))
 }
