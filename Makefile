@@ -49,9 +49,11 @@ test: packages-test
 	    END { printf "%d passed, %d failed%s\n", passed, failed, ignored ? ", " ignored " ignored" : "" }' target/lab/test.log; \
 	  exit $$rc
 
+# ROWS: only those, for example ROWS="sdes mux".
 interop: packages-test
 	@tests/lab/asterisk/install.sh
-	cargo test --locked --test interop
+	cargo build --locked --package vsnd
+	cargo test --locked --test interop -- $(ROWS)
 
 bench: packages-bench
 	@tests/lab/asterisk/install.sh
