@@ -87,7 +87,9 @@ pub fn classify(error: &std::io::Error) -> LinkError {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied => LinkErrorKind::TlsClientCertificate,
+            | AlertDescription::AccessDenied
+            // What the peer could not verify of ours is the signature that goes with the certificate (RFC 8446 6.2).
+            | AlertDescription::DecryptError => LinkErrorKind::TlsClientCertificate,
             _ => LinkErrorKind::TlsOther,
         },
         _ => LinkErrorKind::TlsOther,
