@@ -124,8 +124,6 @@ pub enum Input<'a> {
         flow: Flow,
         why: &'a str,
     },
-    /// The device may have other addresses than before.
-    AddressesChanged,
     Routed {
         target: &'a Target,
         routes: Result<Vec<Route>, RouteError>,
@@ -350,7 +348,11 @@ impl Agent {
             }
             Input::Recalled(text) => self.recall(text),
             Input::Start { sip_port } => self.start(cx, sip_port),
-            Input::QssOpened => self.with_session(cx, |session, now, out| session.opened(now, out)),
+            Input::QssOpened => {
+                self.with_session(cx, |session, now, out| session.opened(now, out));
+                // A link that had to be made anew often comes from another address; the call then moves there.
+                self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out));
+            }
             Input::QssFrame(text) => self.with_session(cx, |session, now, out| session.handle_frame(now, text, out)),
             Input::QssPong => {
                 self.session.handle_alive();
@@ -361,7 +363,10 @@ impl Agent {
             Input::QssAlive => self.session.handle_alive(),
             Input::QssClosed(error) => self.with_session(cx, |session, now, out| session.closed(now, error, out)),
             Input::QssToken(answer) => self.with_session(cx, |session, now, out| session.answered(now, answer, out)),
-            Input::LinkUp => self.with_session(cx, |session, now, out| session.link_up(now, out)),
+            Input::LinkUp => {
+                self.with_session(cx, |session, now, out| session.link_up(now, out));
+                self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out));
+            }
             Input::ClockProven => self.clock_proven(cx),
             Input::Sip { flow, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_received(now, flow, bytes, out)),
             Input::SipConnected { flow, local } => {
@@ -370,7 +375,6 @@ impl Agent {
             Input::SipDisconnected { flow, why } => {
                 self.with_sip(cx, |sip, now, out| sip.handle_disconnected(now, flow, why, out));
             }
-            Input::AddressesChanged => self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out)),
             Input::Routed { target, routes } => {
                 self.with_sip(cx, |sip, now, out| sip.handle_route(now, target, routes, out));
             }

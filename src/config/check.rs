@@ -4,7 +4,7 @@ mod calls;
 
 use super::error::{Fault, Problem};
 use super::file::{Draft, Listed, Origins, Place, Problems, Purpose, RoomDraft, Source};
-use super::{Config, Qss, QssNames, Room, RoomTarget, Secret};
+use super::{Config, Qss, QssNames, Room, RoomTarget, Secret, Sip};
 use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -62,9 +62,7 @@ impl<'a> Check<'a> {
         draft.config.calls.list = self.calls(calls);
         self.state_dir(&mut draft.config);
         self.qss(&mut draft.config);
-        if let Some(ca_file) = draft.config.sip.ca_file.take() {
-            draft.config.sip.ca_file = self.pem("sip.ca_file", &ca_file, Pem::Certificate);
-        }
+        self.sip_files(&mut draft.config.sip);
         self.order(&draft.config);
         self.rtp_ports(draft.config.rtp.ports);
         self.srtp_suites(&draft.config.rtp.srtp_suites);
@@ -275,6 +273,22 @@ impl<'a> Check<'a> {
                     self.at(&format!("qss.names.{key}"), fault);
                 }
             }
+        }
+    }
+
+    fn sip_files(&mut self, sip: &mut Sip) {
+        if let Some(file) = sip.ca_file.take() {
+            sip.ca_file = self.pem("sip.ca_file", &file, Pem::Certificate);
+        }
+        let together = "a certificate and its key are given together: sip.client_cert_file, sip.client_key_file";
+        match (sip.client_cert_file.take(), sip.client_key_file.take()) {
+            (Some(cert), Some(key)) => {
+                sip.client_cert_file = self.pem("sip.client_cert_file", &cert, Pem::Certificate);
+                sip.client_key_file = self.pem("sip.client_key_file", &key, Pem::PrivateKey);
+            }
+            (Some(_), None) => self.at("sip.client_cert_file", Fault::Missing(together.into())),
+            (None, Some(_)) => self.at("sip.client_key_file", Fault::Missing(together.into())),
+            (None, None) => {}
         }
     }
 

@@ -180,6 +180,13 @@ pub(super) static SECTIONS: &[Section] = &[
                 "PEM file with the CA to trust for `tls` and `wss`, instead of the system's roots.",
             ),
             key(
+                "client_cert_file",
+                |d| &mut d.config.sip.client_cert_file,
+                Rule::Any,
+                "PEM file with the own certificate and its chain, for a server that wants one ...",
+            ),
+            key("client_key_file", |d| &mut d.config.sip.client_key_file, Rule::Any, "... and with its private key."),
+            key(
                 "ws_path",
                 |d| &mut d.config.sip.ws_path,
                 Rule::Text("a path", shape::path),

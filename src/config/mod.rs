@@ -126,6 +126,9 @@ pub struct Sip {
     pub transport: Transport,
     /// PEM file of the CA to trust for TLS *instead of* the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// PEM files of our own certificate (chain) and its key, for servers that want one.
+    pub client_cert_file: Option<PathBuf>,
+    pub client_key_file: Option<PathBuf>,
     /// Path of the WebSocket (RFC 7118 names none).
     pub ws_path: String,
     /// Longest time for a connection to come about, TLS and upgrade included.
@@ -317,6 +320,8 @@ impl Default for Config {
                 ring: Span::ZERO,
                 transport: Transport::Udp,
                 ca_file: None,
+                client_cert_file: None,
+                client_key_file: None,
                 ws_path: "/ws".into(),
                 connect_timeout: Span::from_secs(5),
                 keepalive_interval: Span::from_secs(25),

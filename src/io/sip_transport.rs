@@ -295,5 +295,6 @@ where
 }
 /// A clock from before this program was built is wrong.
 fn trust(config: &config::Sip) -> Trust<'_> {
-    Trust { ca_file: config.ca_file.as_deref(), identity: None, not_before: BUILT }
+    let identity = config.client_cert_file.as_deref().zip(config.client_key_file.as_deref());
+    Trust { ca_file: config.ca_file.as_deref(), identity, not_before: BUILT }
 }

@@ -129,7 +129,6 @@ impl Watch {
             | Input::QssClosed(_)
             | Input::SipConnected { .. }
             | Input::SipDisconnected { .. }
-            | Input::AddressesChanged
             | Input::Recalled(_)
             | Input::QssToken(_)
             | Input::LinkUp

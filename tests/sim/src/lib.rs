@@ -29,7 +29,7 @@ use qss_endpoint::sip::transport::{Flow, Route, Target};
 use qss_endpoint::time::{Span, Time, WallTime};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use voice::Voice;
 
 pub const DEVICE: &str = "127.0.0.1:5070";
@@ -74,6 +74,8 @@ pub struct World {
     pub watch: Watch,
     /// What the device's wall clock is wrong by, in milliseconds.
     pub wall_error: i64,
+    /// What the device sends SIP from.
+    pub address: IpAddr,
     /// What the agent asked the link to do; counts attempts to connect.
     pub connects: Vec<Time>,
     pub rng: Rng,
@@ -115,6 +117,7 @@ impl World {
             kept: None,
             net: Net::default(),
             watch: Watch::new(seed),
+            address: addr(DEVICE).ip(),
             wall_error: 0,
             connects: Vec::new(),
             rng,
@@ -248,7 +251,7 @@ impl World {
                     Err(RouteError::UnknownHost)
                 } else {
                     let remote = SocketAddr::new(addr(MIXER).ip(), target.port_or_default());
-                    Ok(vec![Route { flow: Flow { transport: target.transport, remote }, local: addr(DEVICE).ip() }])
+                    Ok(vec![Route { flow: Flow { transport: target.transport, remote }, local: self.address }])
                 };
                 self.input(Input::Routed { target: &target, routes });
             }

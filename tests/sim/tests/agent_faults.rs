@@ -157,3 +157,22 @@ fn stop_ends_in_time_at_any_moment() {
         assert!(w.agent.poll_timeout().is_none(), "seed {seed}: nothing is waited for any more");
     }
 }
+
+#[test]
+fn a_call_moves_with_the_device_from_address_to_address() {
+    let mut w = World::playing(11, config());
+    let call = w.mixer.log[0].1.clone();
+    for (moves, seen_by_link) in [(1, true), (2, false), (3, true), (4, false), (5, true)] {
+        w.address = sim::addr(&format!("127.0.1.{moves}:0")).ip();
+        if seen_by_link {
+            w.kill_qss(Some(LinkErrorKind::Closed(1006)));
+            w.qss.up = true;
+        }
+        // Without a link that tells, the next keep-alive finds out.
+        w.run_until(60_000, |w| w.mixer.log.iter().filter(|(method, _)| method == "INVITE").count() == moves + 1);
+        w.run(10_000);
+    }
+    assert!(w.mixer.log.iter().all(|(_, id)| *id == call), "one call: {:?}", w.mixer.log);
+    assert!(w.mixer.log.iter().all(|(method, _)| method != "BYE"));
+    assert_eq!(w.rung(), "playing");
+}
