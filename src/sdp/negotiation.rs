@@ -15,7 +15,8 @@ pub struct Negotiation {
     version: u64,
     address: IpAddr,
     local: Local,
-    protection: Protection,
+    /// Boxed: it is larger than all the rest.
+    protection: Box<Protection>,
     agreed: Agreed,
     /// Payload types we announce; kept from one offer to the next (RFC 3264 8.3.2).
     opus: u8,
@@ -46,7 +47,7 @@ impl Negotiation {
             version: 0,
             address,
             local,
-            protection: Protection::Off,
+            protection: Box::default(),
             agreed: Agreed::Nothing,
             opus: OPUS,
             telephone_event: TELEPHONE_EVENT,
@@ -56,12 +57,12 @@ impl Negotiation {
 
     /// The same with SRTP as `protection` says.
     pub fn protected(self, protection: Protection) -> Negotiation {
-        Negotiation { protection, ..self }
+        Negotiation { protection: Box::new(protection), ..self }
     }
 
     /// The peer has refused an offer of ours: whether plain RTP may be offered instead, and was not yet. If so, it is.
     pub fn fall_back_to_plain(&mut self) -> bool {
-        match (self.protection, self.agreed) {
+        match (*self.protection, self.agreed) {
             (Protection::Offer(_), Agreed::Nothing) => {
                 self.agreed = Agreed::Plain;
                 true

@@ -132,7 +132,8 @@ pub(super) struct Departure {
 pub(super) struct Session {
     pub(super) leg: Leg,
     pub(super) dialog: Dialog,
-    pub(super) media: Negotiated,
+    /// Boxed: with its keys it is long.
+    pub(super) media: Box<Negotiated>,
     pub(super) exchange: Exchange,
     pub(super) timer: SessionTimer,
     pub(super) reach: Reach,

@@ -282,7 +282,7 @@ impl Call {
                 self.state = State::Confirmed(Session {
                     leg,
                     dialog,
-                    media,
+                    media: Box::new(media),
                     exchange: Exchange::Settled,
                     timer,
                     reach: Reach::Here,

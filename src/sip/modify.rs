@@ -134,7 +134,7 @@ impl Call {
                         if before == session.leg.media.local() {
                             session.adopt(media, self.id, out);
                         } else {
-                            session.media = media;
+                            *session.media = media;
                             out.push_back(Output::Event(Event::Modified { call: self.id, media }));
                         }
                         self.offer_next(core, now, next, out);
@@ -326,7 +326,7 @@ impl Session {
 
     /// Reports media that differ from those before.
     fn adopt(&mut self, media: Negotiated, call: CallId, out: &mut Outbox) {
-        if mem::replace(&mut self.media, media) != media {
+        if mem::replace(&mut *self.media, media) != media {
             out.push_back(Output::Event(Event::Modified { call, media }));
         }
     }
