@@ -275,6 +275,8 @@ impl Endpoint {
 
     fn handle_message(&mut self, now: Time, flow: Flow, bytes: &[u8], out: &mut Outbox) {
         match message::parse(bytes) {
+            // RFC 3261 8.1.3.3: a response with another Via below ours is for somebody behind us, and nobody is.
+            Ok(Message::Response { response, .. }) if response.headers.elements(&Name::Via).count() > 1 => {}
             Ok(Message::Response { response, identity }) => {
                 let notice = self.core.transactions.handle_response(now, response, identity, out);
                 if let Some(notice) = notice {

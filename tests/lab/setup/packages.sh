@@ -5,8 +5,8 @@ set -euo pipefail
 
 # What links the product: Opus is built from source (cmake, C compiler), ALSA is the system's.
 build="gcc libc6-dev make cmake pkg-config libasound2-dev"
-# A third-party endpoint for the end-to-end tests; certificates for the mixer's TLS ports.
-test="$build baresip-core openssl"
+# A third-party endpoint and a scripted SIP peer for the end-to-end tests; certificates for the mixer's TLS ports.
+test="$build baresip-core sip-tester openssl"
 # A voice to say something.
 demo="$test espeak-ng"
 bench="$test"
