@@ -347,6 +347,11 @@ impl Endpoint {
         debug_assert!(self.poll_timeout().is_none_or(|next| next.at > now), "a fired timer is still set");
     }
 
+    /// Transactions that are remembered: none of a call that nothing has happened to for a minute.
+    pub fn transactions(&self) -> usize {
+        self.core.transactions.count()
+    }
+
     /// Counted over all calls since the start.
     pub fn refreshes(&self) -> Refreshes {
         self.core.refreshes

@@ -16,6 +16,7 @@ mod routing;
 mod timers;
 mod torture;
 mod transport;
+mod week;
 
 use super::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output, RouteError};
 use super::message::{self, Identity, Message, Method, Name, Request};

@@ -153,6 +153,10 @@ impl Transactions {
         }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.client_invites.len() + self.clients.len() + self.server_invites.len() + self.servers.len()
+    }
+
     pub(super) fn timing(&self) -> Timing {
         self.timing
     }
