@@ -16,17 +16,21 @@ A headless conference endpoint: QSS session, SIP call to the audiomixer, Opus, A
 usage: qss-endpoint run --config FILE [--boards DIR]
        qss-endpoint check FILE [--boards DIR] [--quiet]
        qss-endpoint status [--socket PATH | --config FILE] [--follow]
+       qss-endpoint ctl [--socket PATH | --config FILE] COMMAND ..
        qss-endpoint version | help
 
   run       join the rooms of FILE and stay there until SIGTERM
   check     say whether FILE is right, and print what is in effect (secrets masked);
             --quiet prints errors and warnings only
   status    print the status of the running endpoint; --follow: and every event after it
+  ctl       send a command to the running endpoint (`call front-desk`, `hangup`, ..: docs/local-socket.md)
   --boards  directory of board files, instead of `boards` beside FILE and the system's
 
-exit code: 0 fine, 64 wrong usage, 69 no endpoint answers, 70 internal error, 78 wrong configuration
+exit code: 0 fine, 1 command refused, 64 wrong usage, 69 no endpoint answers, 70 internal error, 78 wrong configuration
 ";
 
+/// The endpoint has refused a command.
+const REFUSED: u8 = 1;
 /// Exit codes of sysexits.h.
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
@@ -41,6 +45,8 @@ struct Options {
     socket: Option<PathBuf>,
     follow: bool,
     quiet: bool,
+    /// Of `ctl`.
+    words: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -54,7 +60,9 @@ fn main() -> ExitCode {
         ("check", Some(_)) => check(&options),
         ("run", None) => fail(USAGE, "run needs --config FILE"),
         ("check", None) => fail(USAGE, "check needs a FILE"),
-        ("status", _) => status(&options),
+        ("status", _) => ask(&options, "status"),
+        ("ctl", _) if options.words.is_empty() => fail(USAGE, "ctl needs a COMMAND"),
+        ("ctl", _) => ask(&options, &options.words.join(" ")),
         ("version", _) => print(concat!("qss-endpoint ", env!("CARGO_PKG_VERSION"), "\n")),
         ("help", _) => print(HELP),
         _ => fail(USAGE, HELP),
@@ -74,6 +82,9 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options, lexopt::E
             Long("help") | Short('h') => options.command = Some("help".into()),
             Long("version") | Short('V') => options.command = Some("version".into()),
             Value(word) if options.command.is_none() => options.command = Some(word.to_string_lossy().into()),
+            Value(word) if options.command.as_deref() == Some("ctl") => {
+                options.words.push(word.to_string_lossy().into())
+            }
             Value(file) if options.command.as_deref() == Some("check") && options.config.is_none() => {
                 options.config = Some(file.into());
             }
@@ -102,10 +113,15 @@ fn check(options: &Options) -> ExitCode {
     }
 }
 
-fn status(options: &Options) -> ExitCode {
+/// Sends a line to the running endpoint, and prints what it answers.
+fn ask(options: &Options, command: &str) -> ExitCode {
     let configured = || options.config.as_ref().and_then(|file| status_socket(file, options.boards.as_deref(), &Disk));
     let path = options.socket.clone().or_else(configured).unwrap_or_else(|| socket::DEFAULT_PATH.into());
-    let answer = socket::ask(&path, options.follow, |line| writeln!(std::io::stdout(), "{line}"));
+    let mut refused = false;
+    let answer = socket::ask(&path, command, options.follow, |line| {
+        refused |= line.starts_with(r#"{"ok":false"#);
+        writeln!(std::io::stdout(), "{line}")
+    });
     match answer {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -114,6 +130,7 @@ fn status(options: &Options) -> ExitCode {
         Err(e) => {
             fail(UNAVAILABLE, &format!("{}: {e}\nis the endpoint running, with status.socket set?", path.display()))
         }
+        Ok(()) if refused => ExitCode::from(REFUSED),
         Ok(()) => ExitCode::SUCCESS,
     }
 }

@@ -140,3 +140,24 @@ fn status_prints_the_answer_and_with_follow_the_events_after_it() {
     assert_eq!(stdout, "{\"rung\":\"room\"}\n{\"rung\":\"call\"}\n");
     assert_eq!(server.join().unwrap(), ["status", "status", "follow"]);
 }
+
+#[test]
+fn ctl_sends_a_command_and_a_refusal_is_1() {
+    let scratch = Scratch::new("ctl");
+    let socket = scratch.0.join("status.sock");
+    assert!(ends_with(&endpoint(&["ctl"]), 64).1.contains("COMMAND"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for answer in ["{\"ok\":true,\"call\":1}\n", "{\"ok\":false,\"error\":{\"code\":\"no_call\"}}\n"] {
+            let (mut stream, _) = listener.accept().unwrap();
+            asked.extend(BufReader::new(stream.try_clone().unwrap()).lines().next().map(Result::unwrap));
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        asked
+    });
+    let ctl = |words: &[&str]| endpoint(&[&["ctl", "--socket", utf8(&socket)], words].concat());
+    assert_eq!(ends_with(&ctl(&["call", "front-desk"]), 0).0, "{\"ok\":true,\"call\":1}\n");
+    assert!(ends_with(&ctl(&["hangup"]), 1).0.contains("no_call"));
+    assert_eq!(server.join().unwrap(), ["call front-desk", "hangup"]);
+}

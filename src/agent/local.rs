@@ -9,8 +9,10 @@ use super::outgoing::{NoCall, Order};
 use super::transfer::TransferError;
 use super::visit::{Hold, Origin, Visit};
 use super::{Agent, Cx, Output, Phase};
+use crate::config::Button;
+use crate::evdev;
 use crate::qss::message::Room;
-use crate::status::event::MutedBy;
+use crate::status::event::{Kind, MutedBy};
 use crate::status::failure::{Cause, Failure};
 use serde::Serialize;
 
@@ -126,6 +128,16 @@ impl Agent {
             Err(refusal) => Reply::Refused { ok: false, error: refusal.error() },
         };
         self.reply(cx, client, &reply);
+    }
+
+    /// A button is a line that nobody waits for the answer of: an event tells it.
+    pub(super) fn on_pressed(&mut self, cx: &mut Cx<'_>, device: &str, code: u16) {
+        let is_it = |button: &&Button| button.device == device && evdev::code(&button.key) == Some(code);
+        let Some(button) = self.config.buttons.iter().find(is_it) else { return };
+        let does = if button.toggle && self.is_engaged() { "hangup".to_owned() } else { button.does.clone() };
+        let done = Command::parse(&does).map_err(Refusal::from).and_then(|command| self.obey(cx, command));
+        let refused = done.err().map(|refusal| refusal.error().code);
+        self.emit(cx, Kind::Button { does, refused }, None);
     }
 
     fn obey(&mut self, cx: &mut Cx<'_>, command: Command) -> Result<Done, Refusal> {

@@ -64,7 +64,7 @@ use crate::random::Rng;
 use crate::sip::endpoint::{self, CallId, Endpoint, RouteError};
 use crate::sip::transport::{Flow, Route, Target};
 use crate::srtp::Entropy;
-use crate::status::event::Attempt;
+use crate::status::event::{Attempt, Kind};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, WallTime, soonest};
 use incoming::Ringing;
@@ -135,6 +135,16 @@ pub enum Input<'a> {
     Local {
         client: u32,
         line: &'a str,
+    },
+    /// A key went down at an input device.
+    Pressed {
+        device: &'a str,
+        code: u16,
+    },
+    /// An input device can be read again (`Ok`), or not (`Err`, in the system's words).
+    ButtonDevice {
+        device: &'a str,
+        state: Result<(), &'a str>,
     },
     /// SIGTERM: leave, unregister, say goodbye; [`Output::Exit`] follows within two seconds.
     Stop,
@@ -222,6 +232,11 @@ pub enum Output {
     Keep(String),
     /// All is said: the process may end.
     Exit,
+}
+
+/// A line that the local socket would understand.
+pub fn is_command(line: &str) -> bool {
+    commands::Command::parse(line).is_ok()
 }
 
 pub type Outbox = VecDeque<Output>;
@@ -381,6 +396,11 @@ impl Agent {
             Input::Media(event) => self.on_media(cx, event),
             Input::Keys(entropy) => self.sip.give_keys(entropy),
             Input::Local { client, line } => self.on_local(cx, client, line),
+            Input::Pressed { device, code } => self.on_pressed(cx, device, code),
+            Input::ButtonDevice { device, state } => {
+                let detail = state.err().map(str::to_owned);
+                self.emit(cx, Kind::ButtonDevice { input: device.to_owned(), there: detail.is_none(), detail }, None);
+            }
             Input::Stop => self.stop(cx),
         }
         self.settle(cx);

@@ -56,6 +56,8 @@ impl<'a> Check<'a> {
         self.device_id(&mut draft.config);
         let rooms = std::mem::take(&mut draft.rooms);
         draft.config.rooms = self.rooms(rooms);
+        let buttons = std::mem::take(&mut draft.buttons);
+        draft.config.buttons = self.buttons(buttons);
         let callers = std::mem::take(&mut draft.callers);
         draft.config.invites.callers = callers.into_iter().map(|listed| listed.item).collect();
         let calls = std::mem::take(&mut draft.calls);

@@ -1,6 +1,7 @@
 //! The configuration explained: as reference, as example, and as it is in effect. All from the one table of keys.
 
 use super::file::{Draft, Loaded, Origins};
+use super::keys::buttons::BUTTON;
 use super::keys::callers::CALLER;
 use super::keys::calls::CALL;
 use super::keys::{Key, ROOM, SECTIONS, TOP};
@@ -29,6 +30,7 @@ pub fn reference() -> String {
         }
         if section.name == "calls" {
             list("call", CALL_DOC, CALL, &mut page);
+            list("button", BUTTON_DOC, BUTTON, &mut page);
         }
     }
     page
@@ -94,6 +96,9 @@ pub fn effective(loaded: &Loaded) -> String {
     }
     for call in &mut draft.config.calls.list {
         table("call", CALL, call, &mut text);
+    }
+    for button in &mut draft.config.buttons {
+        table("button", BUTTON, button, &mut text);
     }
     text
 }
@@ -167,6 +172,9 @@ exactly one of `id`, `sip_uri` and `create`.";
 const CALLER_DOC: &str =
     "What becomes of an invite; the first rule that fits decides, and `[invites]` where none does.";
 
+const BUTTON_DOC: &str =
+    "A button, and the command it stands for. The device must be readable for the service: group `input`.";
+
 const CALL_DOC: &str =
     "Somebody to call by a short name: `call NAME` on the local socket. Several targets make a hunt.";
 
@@ -226,4 +234,10 @@ const EXAMPLE_CALL: &str = "
 #   mode = \"in_turn\"
 #   ring_ms = 20000
 #   total_ms = 60000
+# A button that calls it, and hangs up when pressed again:
+#   [[button]]
+#   device = \"/dev/input/by-path/platform-gpio-keys-event\"
+#   key = \"KEY_PHONE\"
+#   does = \"call front-desk\"
+#   toggle = true
 ";

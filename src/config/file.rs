@@ -13,11 +13,12 @@
 //! seen through [`Source`] only.
 
 use super::error::{Errors, Fault, MAX_PROBLEMS, Problem, nearest};
+use super::keys::buttons::BUTTON;
 use super::keys::callers::CALLER;
 use super::keys::calls::CALL;
 use super::keys::{Key, LISTS, ROOM, SECTIONS, Section, TOP};
 use super::value::found;
-use super::{Call, Caller, Config, Secret, board, check};
+use super::{Button, Call, Caller, Config, Secret, board, check};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -102,6 +103,7 @@ pub(super) struct Draft {
     pub(super) password_file: Option<PathBuf>,
     pub(super) rooms: Vec<Listed<RoomDraft>>,
     pub(super) callers: Vec<Listed<Caller>>,
+    pub(super) buttons: Vec<Listed<Button>>,
     pub(super) calls: Vec<Listed<Call>>,
 }
 
@@ -238,6 +240,7 @@ impl Reading<'_> {
                 }
                 "room" => self.draft.rooms = self.tables("room", ROOM, value),
                 "caller" => self.draft.callers = self.tables("caller", CALLER, value),
+                "button" => self.draft.buttons = self.tables("button", BUTTON, value),
                 "call" => self.draft.calls = self.tables("call", CALL, value),
                 other => match section(other) {
                     Some(section) => self.section(section, name.span(), value),

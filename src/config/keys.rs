@@ -3,6 +3,7 @@
 //! Parsing, error messages, `check`, `docs/config.md` and `docs/endpoint.toml` are all made from these rows. Defaults
 //! are those of `Config::default()`; only what is worked out at load time (a device id, a socket) says so in its text.
 
+pub(super) mod buttons;
 pub(super) mod callers;
 pub(super) mod calls;
 mod names;
@@ -578,7 +579,7 @@ pub(super) static ROOM: &[Key<RoomDraft>] = &[
 ];
 
 /// Lists of tables: each may be given again and again.
-pub(super) const LISTS: &[&str] = &["room", "caller", "call"];
+pub(super) const LISTS: &[&str] = &["room", "caller", "call", "button"];
 
 /// Keys outside every section, with their meaning.
 pub(super) const TOP: &[(&str, &str)] = &[(

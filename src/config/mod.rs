@@ -8,6 +8,7 @@
 //! and `shape` say what each may hold, `check` compares them, [`error`] says what is wrong, [`describe`] explains.
 
 pub mod board;
+mod buttons;
 mod callers;
 mod calls;
 mod check;
@@ -20,6 +21,7 @@ mod qss;
 mod shape;
 mod value;
 
+pub use buttons::Button;
 pub use callers::{Caller, CallerAction, RequestRoom};
 pub use calls::{Call, Calls, HuntMode};
 pub(crate) use check::secret_line;
@@ -41,6 +43,7 @@ pub struct Config {
     pub invites: Invites,
     pub control: Control,
     pub calls: Calls,
+    pub buttons: Vec<Button>,
     pub sip: Sip,
     pub rtp: Rtp,
     pub codec: Codec,
@@ -306,6 +309,7 @@ impl Default for Config {
             },
             control: Control { remote_mute: true, remote_unmute: false, transfer: true },
             calls: Calls::default(),
+            buttons: Vec::new(),
             sip: Sip {
                 bind: SocketAddr::new(unspecified, 0),
                 user: "endpoint".into(),

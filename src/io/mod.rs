@@ -1,6 +1,7 @@
 //! The only place that waits: sockets, clocks, sound card, signals.
 
 pub mod alsa;
+pub mod buttons;
 pub mod clock;
 pub mod disk;
 mod media_engine;

@@ -11,6 +11,7 @@
 
 use crate::agent::{Agent, Input, Outbox, Output};
 use crate::config::Config;
+use crate::io::buttons::{self, ButtonEvent};
 use crate::io::disk::Keepsake;
 use crate::io::media_thread::{Grant, MediaHandle, MediaThread, Privileges};
 use crate::io::network::Network;
@@ -75,6 +76,7 @@ struct Control {
     media: MediaHandle,
     media_ready: AsyncFd<OwnedFd>,
     routes: (mpsc::Sender<Routed>, mpsc::Receiver<Routed>),
+    buttons: mpsc::Receiver<ButtonEvent>,
     status: Option<StatusSocket>,
     watchdog: Watchdog,
     exit: bool,
@@ -104,7 +106,6 @@ impl Control {
         let media_ready = media.event_fd().and_then(sys::readable).map_err(RunError::System)?;
         Ok(Control {
             agent: Agent::new(config.clone(), Rng::from_seed(seed)),
-            config,
             outbox: Outbox::new(),
             link: Link::default(),
             errand: Errand::default(),
@@ -116,6 +117,8 @@ impl Control {
             media,
             media_ready,
             routes: mpsc::channel(8),
+            buttons: buttons::follow(config.buttons.iter().map(|button| button.device.clone()).collect()),
+            config,
             status,
             watchdog: Watchdog::from_env(),
             exit: false,
@@ -157,6 +160,13 @@ impl Control {
                     SipEvent::Connected { flow, local } => self.feed(Input::SipConnected { flow, local }),
                     SipEvent::Received { flow, bytes } => self.feed(Input::Sip { flow, bytes: &bytes }),
                     SipEvent::Closed { flow, why } => self.feed(Input::SipDisconnected { flow, why: &why }),
+                },
+                Some(event) = self.buttons.recv() => match event {
+                    ButtonEvent::Pressed { device, code } => self.feed(Input::Pressed { device: &device, code }),
+                    ButtonEvent::There { device } => self.feed(Input::ButtonDevice { device: &device, state: Ok(()) }),
+                    ButtonEvent::Gone { device, why } => {
+                        self.feed(Input::ButtonDevice { device: &device, state: Err(&why) });
+                    }
                 },
                 event = self.link.next() => match event {
                     LinkEvent::Opened(security) => {

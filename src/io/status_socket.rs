@@ -226,15 +226,15 @@ impl Drop for StatusSocket {
     }
 }
 
-/// The client side, for `qss-endpoint status`: the answer to `status`, and with `follow` every event after it, one line
+/// The client side, for `qss-endpoint status` and `ctl`: the answer to `command`, and with `follow` every event after it, one line
 /// at a time to `print`, until the server goes or `print` fails.
 ///
 /// # Errors
 /// No server, no answer within five seconds, or what `print` said.
-pub fn ask(path: &Path, follow: bool, mut print: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+pub fn ask(path: &Path, command: &str, follow: bool, mut print: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
     let mut stream = BlockingStream::connect(path)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    stream.write_all(if follow { b"status\nfollow\n" } else { b"status\n" })?;
+    stream.write_all(format!("{command}\n{}", if follow { "follow\n" } else { "" }).as_bytes())?;
     let mut lines = io::BufReader::new(stream.try_clone()?).lines();
     match lines.next() {
         Some(Ok(line)) => print(&line)?,
@@ -426,7 +426,7 @@ mod tests {
             let path = bench.path.clone();
             let client = std::thread::spawn(move || {
                 let mut lines = Vec::new();
-                ask(&path, true, |line| {
+                ask(&path, "status", true, |line| {
                     lines.push(line.to_owned());
                     if lines.len() == 2 { Err(ErrorKind::BrokenPipe.into()) } else { Ok(()) }
                 })

@@ -153,6 +153,8 @@ fn is_snapshot(event: &Event) -> bool {
         | Kind::Attempt { .. }
         | Kind::Invite { .. }
         | Kind::Call { .. }
+        | Kind::Button { .. }
+        | Kind::ButtonDevice { .. }
         | Kind::RoomLeft { .. }
         | Kind::CallEnded { .. }
         | Kind::Card { .. }

@@ -67,6 +67,19 @@ pub enum Kind {
         #[serde(flatten)]
         step: CallStep,
     },
+    /// A button was pressed: the command it stands for, and why it was refused.
+    Button {
+        does: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused: Option<&'static str>,
+    },
+    /// The input device of a button can be read again, or not.
+    ButtonDevice {
+        input: String,
+        there: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
     /// A room that the device has made stays behind: the QSS does not let it be destroyed.
     RoomLeft {
         id: String,

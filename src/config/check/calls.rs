@@ -1,8 +1,8 @@
-//! `[[call]]` and `[calls]`, compared with each other and with the rest.
+//! `[[call]]`, `[[button]]` and `[calls]`, compared with each other and with the rest.
 
 use super::super::error::Fault;
 use super::super::file::Listed;
-use super::super::{Call, Config};
+use super::super::{Button, Call, Config};
 use super::Check;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,6 +42,32 @@ impl Check<'_> {
             calls.push(item);
         }
         calls
+    }
+
+    pub(super) fn buttons(&mut self, listed: Vec<Listed<Button>>) -> Vec<Button> {
+        let mut buttons: Vec<Button> = Vec::new();
+        for Listed { number, place, item } in listed {
+            let missing = [("device", &item.device), ("key", &item.key), ("does", &item.does)];
+            let mut wrong: Vec<Fault> = missing
+                .iter()
+                .filter(|(_, value)| value.is_empty())
+                .map(|(key, _)| Fault::Missing(format!("has no {key}")))
+                .collect();
+            if !item.key.is_empty() && crate::evdev::code(&item.key).is_none() {
+                wrong.push(Fault::not_allowed(&item.key, "must be a number, or a name such as \"KEY_PHONE\""));
+            }
+            if !item.does.is_empty() && !crate::agent::is_command(&item.does) {
+                wrong.push(Fault::not_allowed(&item.does, "must be a command of the local socket, with its arguments"));
+            }
+            if buttons.iter().any(|known| known.device == item.device && known.key == item.key) {
+                wrong.push(Fault::Duplicate("another button is the same key of the same device".into()));
+            }
+            for fault in wrong {
+                self.push(place.as_ref(), &format!("[[button]] {number}"), fault);
+            }
+            buttons.push(item);
+        }
+        buttons
     }
 
     /// Where what must outlive a crash is kept: as given, or systemd's directory.

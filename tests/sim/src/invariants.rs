@@ -136,6 +136,8 @@ impl Watch {
             | Input::Routed { .. }
             | Input::Media(_)
             | Input::Kept(_)
+            | Input::Pressed { .. }
+            | Input::ButtonDevice { .. }
             | Input::Stop => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Calls of the device itself, on virtual time: the room that is made, who rings when, and that no room is left behind.
 
 use qss_endpoint::agent::LinkErrorKind;
-use qss_endpoint::config::{Call, Config, HuntMode, RoomTarget};
+use qss_endpoint::config::{Button, Call, Config, HuntMode, RoomTarget};
 use qss_endpoint::media::command::Command;
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::time::Span;
@@ -389,6 +389,35 @@ fn the_room_that_others_destroy_needs_no_destruction() {
     w.qss_says(&json!({"type": "event", "payload": {"eventName": "destroyed", "payload": {"uuid": MADE}}}).to_string());
     nothing_left(&mut w);
     assert!(w.qss.requests("destroyRoom").is_empty());
+}
+
+#[test]
+fn a_button_calls_and_pressed_again_hangs_up() {
+    let mut config = door();
+    let button =
+        |key: &str, does: &str, toggle| Button { device: "/dev/b".into(), key: key.into(), does: does.into(), toggle };
+    config.buttons = vec![button("KEY_PHONE", "call desk", true), button("2", "destroy nothing", false)];
+    let mut w = idle(config);
+    let press = |w: &mut World, device: &str, code| {
+        w.input(qss_endpoint::agent::Input::Pressed { device, code });
+        w.run(500);
+    };
+    press(&mut w, "/dev/other", 169);
+    press(&mut w, "/dev/b", 170);
+    assert_eq!(w.events_of("button").len(), 0, "no button of ours");
+    press(&mut w, "/dev/b", 169);
+    assert_eq!((w.rung(), invited(&w)), ("playing", vec!["ann".to_owned()]));
+    press(&mut w, "/dev/b", 169);
+    nothing_left(&mut w);
+    press(&mut w, "/dev/b", 2);
+    let told: Vec<_> = w.events_of("button").iter().map(|e| (e["does"].clone(), e["refused"].clone())).collect();
+    let (none, refused) = (Value::Null, json!("not_ours"));
+    assert_eq!(
+        told,
+        [(json!("call desk"), none.clone()), (json!("hangup"), none), (json!("destroy nothing"), refused)]
+    );
+    w.input(qss_endpoint::agent::Input::ButtonDevice { device: "/dev/b", state: Err("No such device") });
+    assert_eq!(w.events_of("button_device")[0]["there"], false);
 }
 
 #[test]
