@@ -31,7 +31,7 @@ impl Attempts {
 
     /// An attempt is made, after so many that failed. `Some`: this number is to be kept.
     pub fn made(&mut self, failed: u32) -> Option<u32> {
-        let count = failed.max(1).min(ENOUGH);
+        let count = failed.clamp(1, ENOUGH);
         let worth_it = match self.0 {
             Kept::Before(kept) => kept < ENOUGH,
             Kept::ByUs(kept) => count >= kept.max(1) * 4,

@@ -398,11 +398,12 @@ impl Session {
 
     pub fn closed(&mut self, now: Time, error: LinkError, out: &mut Outbox) {
         let retry_after = error.retry_after.map(|s| Span::from_secs(s.into()));
-        let failure = match error.kind {
-            LinkErrorKind::Closed(code) if self.settings.revoked_codes.contains(&code) => {
-                Failure::QssRevoked(code.into())
-            }
-            kind => kind.into(),
+        let failure = if let LinkErrorKind::Closed(code) = error.kind
+            && self.settings.revoked_codes.contains(&code)
+        {
+            Failure::QssRevoked(code.into())
+        } else {
+            error.kind.into()
         };
         let cause = Cause::new(failure, error.detail);
         match self.state {
