@@ -19,6 +19,32 @@ pub struct Span(u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct WallTime(pub u64);
 
+/// What is known of the wall clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// It shows a time before this program was written: a board without a battery, and no time source yet.
+    Unset,
+    /// It may be right, but nobody keeps it right.
+    #[default]
+    Kept,
+    /// The kernel is told by a time source, and follows it.
+    Synced,
+}
+
+/// A reading of the wall clock, and how far to trust it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wall {
+    pub at: WallTime,
+    pub clock: Clock,
+}
+
+impl From<WallTime> for Wall {
+    fn from(at: WallTime) -> Wall {
+        Wall { at, clock: Clock::default() }
+    }
+}
+
 /// The next moment at which a component wants `handle_timeout` to be called, and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wakeup {

@@ -26,11 +26,15 @@ pub(super) enum HoldError {
 }
 
 impl Agent {
-    /// Holds the call of the present visit, or goes on with it. Asking for what is so already changes nothing.
+    /// Holds the call of the present visit, or goes on with it, and with every other room that was left on hold. Asking
+    /// for what is so already changes nothing.
     ///
     /// # Errors
     /// There is no visit.
     pub(super) fn hold(&mut self, cx: &mut Cx<'_>, wanted: Hold) -> Result<(), HoldError> {
+        if wanted == Hold::Off {
+            self.rooms.entries.iter_mut().for_each(|entry| entry.hold = Hold::Off);
+        }
         let visit = self.visit.as_mut().ok_or(HoldError::NoCall)?;
         if visit.hold == wanted {
             return Ok(());

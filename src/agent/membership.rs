@@ -227,7 +227,7 @@ impl Agent {
         let (Some(since), Some(Visit { origin: Origin::Configured(i), .. })) = (valid_since_ms, &self.visit) else {
             return;
         };
-        let wait = Span::from_millis(since.saturating_sub(cx.wall.0)).min(self.config.qss.meeting_retry);
+        let wait = Span::from_millis(since.saturating_sub(cx.wall.at.0)).min(self.config.qss.meeting_retry);
         if let Some(entry) = self.rooms.entries.get_mut(*i) {
             entry.not_before = Some(cx.now + wait);
         }

@@ -47,15 +47,15 @@ impl Agent {
     }
 
     pub(super) fn clock_proven(&mut self, cx: &mut Cx<'_>) {
-        if cx.wall.0 >= self.memory.floor.at().0.saturating_add(DAY_MS) {
-            self.memory.floor.proven(cx.wall);
+        if cx.wall.at.0 >= self.memory.floor.at().0.saturating_add(DAY_MS) {
+            self.memory.floor.proven(cx.wall.at);
             cx.out.push_back(Output::Remember(self.memory.write()));
         }
     }
 
     /// The earliest time at which a certificate may be judged. A clock behind it is wrong, which is said.
     pub(super) fn floor(&mut self, cx: &mut Cx<'_>) -> WallTime {
-        match self.memory.floor.judge(cx.wall) {
+        match self.memory.floor.judge(cx.wall.at) {
             Reading::Behind => self.problem(cx, "clock_behind"),
             Reading::Possible => {}
         }

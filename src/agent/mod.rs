@@ -66,7 +66,7 @@ use crate::sip::transport::{Flow, Route, Target};
 use crate::srtp::Entropy;
 use crate::status::event::{Attempt, Kind};
 use crate::status::failure::{Cause, Failure};
-use crate::time::{Span, Time, Wakeup, WallTime, soonest};
+use crate::time::{Span, Time, Wakeup, Wall, WallTime, soonest};
 use incoming::Ringing;
 use memory::Memory;
 use outgoing::Outgoing;
@@ -311,7 +311,7 @@ enum CardUse {
 /// The circumstances of one step.
 struct Cx<'a> {
     now: Time,
-    wall: WallTime,
+    wall: Wall,
     out: &'a mut Outbox,
 }
 
@@ -350,7 +350,8 @@ impl Agent {
     }
 
     /// `wall` is written into events, and says how long a meeting is not asked for; nothing else is decided by it.
-    pub fn handle(&mut self, now: Time, wall: WallTime, input: Input<'_>, out: &mut Outbox) {
+    pub fn handle(&mut self, now: Time, wall: impl Into<Wall>, input: Input<'_>, out: &mut Outbox) {
+        let wall = wall.into();
         if self.phase == Phase::Gone {
             return;
         }
@@ -423,7 +424,8 @@ impl Agent {
         soonest(soonest(soonest(own, visit), calls), soonest(self.session.poll_timeout(), self.sip.poll_timeout()))
     }
 
-    pub fn handle_timeout(&mut self, now: Time, wall: WallTime, out: &mut Outbox) {
+    pub fn handle_timeout(&mut self, now: Time, wall: impl Into<Wall>, out: &mut Outbox) {
+        let wall = wall.into();
         let cx = &mut Cx { now, wall, out };
         self.with_session(cx, |session, now, out| session.handle_timeout(now, out));
         self.with_sip(cx, |sip, now, out| sip.handle_timeout(now, out));

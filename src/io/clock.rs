@@ -4,16 +4,26 @@
 //! date, as good as it is; it only ever becomes text.
 
 use crate::io::sys;
-use crate::time::{Time, WallTime};
+use crate::time::{Clock, Time, Wall, WallTime};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// 2026-01-01: no clock that is right shows an earlier time.
+const WRITTEN: WallTime = WallTime(1_767_225_600_000);
 
 /// The present instant; never goes back, stands still while the machine sleeps.
 pub fn now() -> Time {
     Time::from_micros(sys::monotonic_us())
 }
 
-/// Milliseconds since 1970 UTC; zero if the date is before that.
-pub fn wall() -> WallTime {
+/// Milliseconds since 1970 UTC; zero if the date is before that. Whether somebody keeps the clock right is the kernel's
+/// word, one system call; where that is forbidden nobody is said to.
+pub fn wall() -> Wall {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime(since.as_millis().try_into().unwrap_or(u64::MAX))
+    let at = WallTime(since.as_millis().try_into().unwrap_or(u64::MAX));
+    let clock = match (at < WRITTEN, sys::clock_is_synchronised()) {
+        (true, _) => Clock::Unset,
+        (false, true) => Clock::Synced,
+        (false, false) => Clock::Kept,
+    };
+    Wall { at, clock }
 }

@@ -109,13 +109,13 @@ struct Floored(WallTime);
 
 impl TimeProvider for Floored {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_millis(clock::wall().max(self.0).0)))
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(clock::wall().at.max(self.0).0)))
     }
 }
 
 /// Says which time the certificate was judged at.
 fn dated(error: LinkError, not_before: WallTime) -> LinkError {
-    let shown = clock::wall();
+    let shown = clock::wall().at;
     let judged = if shown < not_before {
         format!("the clock shows {}, which cannot be: judged at {}", seconds(shown), seconds(not_before))
     } else {

@@ -5,7 +5,7 @@ use crate::status::conference::RoomEvent;
 use crate::status::failure::Cause;
 use crate::status::ladder::Rung;
 use crate::status::snapshot::{Media, Snapshot};
-use crate::time::{Time, WallTime};
+use crate::time::{Clock, Time, Wall};
 use serde::Serialize;
 
 /// What happened, with the circumstances common to every event.
@@ -13,8 +13,10 @@ use serde::Serialize;
 pub struct Event {
     /// Counts up from 1 without gaps while the process lives.
     pub seq: u64,
-    /// Wall clock, milliseconds since the Unix epoch; as right as the device's clock.
+    /// Wall clock, milliseconds since the Unix epoch ...
     pub time_ms: u64,
+    /// ... and how far to trust it.
+    pub clock: Clock,
     /// Monotonic clock in milliseconds: for distances between events of one process.
     pub mono_ms: u64,
     pub device: String,
@@ -226,15 +228,16 @@ impl Stamp {
     pub fn event(
         &mut self,
         now: Time,
-        wall: WallTime,
+        wall: impl Into<Wall>,
         kind: Kind,
         rung: Rung,
         room: Option<RoomRef>,
         cause: Option<Cause>,
     ) -> Event {
         self.seq += 1;
-        let (time_ms, mono_ms) = (wall.0, now.as_millis());
-        Event { seq: self.seq, time_ms, mono_ms, device: self.device.clone(), kind, rung, room, cause, lost: 0 }
+        let Wall { at, clock } = wall.into();
+        let (time_ms, mono_ms) = (at.0, now.as_millis());
+        Event { seq: self.seq, time_ms, clock, mono_ms, device: self.device.clone(), kind, rung, room, cause, lost: 0 }
     }
 }
 
@@ -252,6 +255,7 @@ fn is_zero(n: &u64) -> bool {
 mod tests {
     use super::*;
     use crate::status::failure::Failure;
+    use crate::time::WallTime;
 
     #[test]
     fn an_event_is_one_flat_line() {
@@ -263,7 +267,7 @@ mod tests {
         let event = stamp.event(now, WallTime(1_700_000_000_000), kind, Rung::Room, Some(room), Some(cause));
         assert_eq!(
             event.line(),
-            r#"{"seq":1,"time_ms":1700000000000,"mono_ms":1500,"device":"dev1","event":"ladder","previous":"playing","proven":["session","room"],"rung":"room","room":{"name":"lobby","id":"2f11"},"cause":{"code":"sip_refused","status":503,"detail":"Service Unavailable","what":"the mixer refused the call","evidence":"the final response, in `status` and `detail`","next":"look up the status in the mixer's log; the device tries again"}}"#
+            r#"{"seq":1,"time_ms":1700000000000,"clock":"kept","mono_ms":1500,"device":"dev1","event":"ladder","previous":"playing","proven":["session","room"],"rung":"room","room":{"name":"lobby","id":"2f11"},"cause":{"code":"sip_refused","status":503,"detail":"Service Unavailable","what":"the mixer refused the call","evidence":"the final response, in `status` and `detail`","next":"look up the status in the mixer's log; the device tries again"}}"#
         );
     }
 
@@ -274,7 +278,7 @@ mod tests {
         let line = stamp.event(Time::ZERO, WallTime(0), kind, Rung::Call, None, None).line();
         assert_eq!(
             line,
-            r#"{"seq":1,"time_ms":0,"mono_ms":0,"device":"d","event":"card","card":{"state":"lost"},"rung":"call"}"#
+            r#"{"seq":1,"time_ms":0,"clock":"kept","mono_ms":0,"device":"d","event":"card","card":{"state":"lost"},"rung":"call"}"#
         );
     }
 }

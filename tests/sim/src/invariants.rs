@@ -1,6 +1,7 @@
 //! What must hold at every step, whatever the world does. Each line of this file that fails ends the run with its seed.
 //!
 //! * Nothing is stuck: there is always a next deadline, and it is not far away.
+//! * A call on hold neither sends nor plays.
 //! * One audio room at most: one stream (`voice`), no claim of audio without one, and one answered call that neither
 //!   side has ended.
 //! * A request id stands for one message for ever, over restarts of the device too.
@@ -10,7 +11,7 @@
 //!   sent us away is not entered again by itself.
 
 use qss_endpoint::agent::{Input, Outbox, Output};
-use qss_endpoint::media::command::Command;
+use qss_endpoint::media::command::{Command, StreamParams};
 use qss_endpoint::time::{Span, Time};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,8 @@ pub struct Watch {
     pub barred: Option<String>,
     microphone: Microphone,
     may_unmute: bool,
+    /// The call that is on hold.
+    held_call: Option<u32>,
     dialogs: Dialogs,
     connects: Budget,
     calls: Budget,
@@ -75,6 +78,7 @@ impl Watch {
             barred: None,
             microphone: Microphone::Open,
             may_unmute: false,
+            held_call: None,
             dialogs: Dialogs::default(),
             connects: Budget::new("connects", 15, Span::from_secs(4)),
             calls: Budget::new("calls", 15, Span::from_secs(4)),
@@ -88,6 +92,7 @@ impl Watch {
         self.barred = None;
         self.microphone = Microphone::Open;
         self.may_unmute = false;
+        self.held_call = None;
         self.dialogs = Dialogs::default();
         for budget in [&mut self.connects, &mut self.calls, &mut self.requests] {
             (budget.left, budget.since) = (budget.full, now);
@@ -111,6 +116,12 @@ impl Watch {
                     self.forbidden.insert(id.to_owned());
                 }
             }
+            // There and back, and what is asked and answered meanwhile.
+            Input::QssFrame(text) if text.contains("ransfer") => {
+                self.calls.left += 2;
+                self.requests.left += 4;
+            }
+            Input::QssFrame(text) if text.contains("\"lobby\"") => self.requests.left += 1,
             Input::Local { line, .. } => {
                 self.calls.left += 1;
                 self.requests.left += 2;
@@ -236,15 +247,29 @@ impl Watch {
         assert!(!barred, "seed {seed}: back by itself in a room that sent us away");
     }
 
+    /// The call of `stream` was put on hold, or goes on.
+    pub fn on_hold(&mut self, held: bool, stream: Option<StreamParams>) {
+        self.held_call = stream.filter(|_| held).map(|stream| stream.call);
+    }
+
     /// `bytes`: what the agent holds, 0 if nobody counts.
-    pub fn after_step(&mut self, now: Time, deadline: Option<Time>, rung: &str, streams: bool, bytes: i64) {
+    pub fn after_step(
+        &mut self,
+        now: Time,
+        deadline: Option<Time>,
+        rung: &str,
+        stream: Option<StreamParams>,
+        bytes: i64,
+    ) {
         let seed = self.seed;
+        let silent = stream.is_none_or(|s| self.held_call != Some(s.call) || !(s.send || s.receive));
+        assert!(silent, "seed {seed}: a call on hold sends or plays");
         self.steps += 1;
         let open = &self.dialogs.open;
         assert!(open.len() <= 1, "seed {seed}: {} answered calls at once: {open:?}", open.len());
         self.most_bytes = self.most_bytes.max(bytes);
         assert!(bytes <= MAX_BYTES, "seed {seed}: the agent holds {bytes} bytes");
-        assert!(streams || rung != "playing", "seed {seed}: says that it plays, without a stream");
+        assert!(stream.is_some() || rung != "playing", "seed {seed}: says that it plays, without a stream");
         assert!(deadline.is_none_or(|at| at.since(now) <= MAX_SLEEP), "seed {seed}: sleeps until {deadline:?}");
     }
 }

@@ -359,7 +359,7 @@ impl World {
         assert!(self.queue.len() < 2_000, "seed {}: {} things on their way", self.seed, self.queue.len());
         let rung = self.events.last().map_or("offline", |e| e["rung"].as_str().expect("a rung"));
         let deadline = self.agent.poll_timeout().map(|w| w.at);
-        self.watch.after_step(self.now, deadline, rung, self.voice.stream.is_some(), memory::balance());
+        self.watch.after_step(self.now, deadline, rung, self.voice.stream, memory::balance());
     }
 
     fn on_status(&mut self, line: &str) {
@@ -367,6 +367,9 @@ impl World {
         let seq = event["seq"].as_u64().expect("a sequence number");
         assert_eq!(seq, self.events.len() as u64 + 1, "seed {}: sequence numbers have no gaps", self.seed);
         assert_eq!(event["device"], "dev1");
+        if event["event"] == "hold" {
+            self.watch.on_hold(event["held"] == true, self.voice.stream);
+        }
         self.events.push(event);
     }
 

@@ -34,6 +34,11 @@ pub struct Life {
 
 /// Lives through `hours`. Panics, naming the seed, when something that must hold does not.
 pub fn live(seed: u64, hours: u64) -> Life {
+    live_and_show(seed, hours, |_| {})
+}
+
+/// The same, and the events of the device's last process are shown after each calm.
+pub fn live_and_show(seed: u64, hours: u64, mut show: impl FnMut(&[serde_json::Value])) -> Life {
     memory::reset();
     let mut chance = Rng::from_u64(seed ^ 0x5151);
     let mut world = World::started(seed, policy(&mut chance));
@@ -48,6 +53,7 @@ pub fn live(seed: u64, hours: u64) -> Life {
         let recovery = world.now.since(healed);
         life.worst_recovery = life.worst_recovery.max(recovery);
         calm(&mut world, chance.below(1_800_000));
+        show(&world.events);
     }
     life.lived = world.now.since(born);
     life.steps = world.watch.steps;
@@ -112,11 +118,12 @@ fn heal(w: &mut World) -> Time {
     w.mixer.pause(false);
     w.net = crate::net::Net::default();
     w.input(Input::Local { client: 1, line: "join lobby" });
+    w.input(Input::Local { client: 1, line: "hold off" });
     w.now
 }
 
 fn fault(w: &mut World, chance: &mut Rng) -> &'static str {
-    match chance.below(28) {
+    match chance.below(31) {
         0 => {
             w.kill_qss(Some(LinkErrorKind::Closed(1006)));
             "qss dies"
@@ -243,7 +250,68 @@ fn fault(w: &mut World, chance: &mut Rng) -> &'static str {
             w.voice_trouble(chance);
             "sound card"
         }
+        27 => {
+            transfer(w, chance);
+            "transfers"
+        }
+        28 => {
+            participants(w, chance);
+            "storm of participants"
+        }
+        29 => {
+            let line = if chance.below(3) == 0 { "hold off" } else { "hold on" };
+            w.input(Input::Local { client: 1, line });
+            "hold"
+        }
         _ => person(w, chance),
+    }
+}
+
+/// Others move the device: blind or attended, to rooms that are and are not, some taken back; or it moves others.
+fn transfer(w: &mut World, chance: &mut Rng) {
+    let id = chance.request_id();
+    let number = chance.below(1_000);
+    let (room, uri) = (format!("t{number}"), format!("sip:999{number:03}@audiomixer-sfu1:5080"));
+    if chance.below(2) == 0 {
+        w.qss.rooms.insert(room.clone(), crate::qss::room(&room, &uri));
+    }
+    match chance.below(4) {
+        0 => w.qss_says(&format!(
+            r#"{{"type":"event","payload":{{"eventName":"callTransfer","payload":{{"callTransferId":"{id}","roomId":"{room}","to":"bob"}}}}}}"#
+        )),
+        1 => {
+            w.input(Input::Local { client: 1, line: "transfer bob" });
+            if chance.below(2) == 0 {
+                w.qss_says(r#"{"type":"event","payload":{"eventName":"transferError","payload":{"code":486}}}"#);
+            }
+        }
+        _ => {
+            w.qss_says(&format!(
+                r#"{{"request":"transferring-attended-transfer","requestID":"{id}","payload":{{"targetUserId":"bob","targetRoom":{{"roomId":"{room}","sipUri":"{uri}"}}}}}}"#
+            ));
+            w.run(chance.below(300));
+            if chance.below(2) == 0 {
+                w.qss_says(&format!(r#"{{"cancel":"transferring-attended-transfer","requestID":"{id}","error":487}}"#));
+            }
+        }
+    }
+    w.run(chance.below(3_000));
+    w.qss.rooms.remove(&room);
+}
+
+/// Crowds come, go and hold; now and then the device itself is said to be gone.
+fn participants(w: &mut World, chance: &mut Rng) {
+    let users: Vec<String> = (0..chance.below(2_000)).map(|n| format!(r#""user{n:05}""#)).collect();
+    w.qss_says(&format!(
+        r#"{{"type":"event","payload":{{"eventName":"participants","payload":{{"participants":[{}]}}}}}}"#,
+        users.join(",")
+    ));
+    for _ in 0..1 << chance.below(8) {
+        let user = if chance.below(50) == 0 { "lobby".to_owned() } else { format!("user{:05}", chance.below(3_000)) };
+        let status = ["IN_CALL", "HOLD", "GONE"][chance.below(3) as usize];
+        w.input(Input::QssFrame(&format!(
+            r#"{{"type":"event","payload":{{"eventName":"participant","payload":{{"userId":"{user}","status":"{status}"}}}}}}"#
+        )));
     }
 }
 
