@@ -80,7 +80,7 @@ fn all_problems_come_at_once_in_the_order_of_the_text() {
     assert_eq!(all[4], ":7:7: [codec] fec: \"onn\" is not known; did you mean on? allowed: off, on, auto");
     assert_eq!(
         all[5],
-        ":9:11: [[room]] 1, sip_uri: \"x\" is not allowed: must begin with sip: (sips: would need TLS, which is not supported)"
+        ":9:11: [[room]] 1, sip_uri: \"x\" is not allowed: must begin with sip: (for TLS add ;transport=tls)"
     );
     assert_eq!(all[6], ":11:8: [rtp] dscp: 64 is out of range; allowed: 0 to 63");
     assert!(
@@ -100,8 +100,8 @@ fn a_key_in_the_wrong_section_is_sent_home() {
 fn wrong_types() {
     for (text, message) in [
         ("audio = 3", ":1:9: [audio]: is an integer; allowed: a table"),
-        ("[room]\nid = 'a'", ":1:1: [[room]]: is a table; allowed: a list of tables, each under its own [[room]]"),
-        ("room = [3]", ":1:9: [[room]] 1: is an integer; allowed: a list of tables, each under its own [[room]]"),
+        ("[room]\nid = 'a'", ":1:1: [[room]]: is a table; allowed: a list of tables, each under its own [[heading]]"),
+        ("room = [3]", ":1:9: [[room]] 1: is an integer; allowed: a list of tables, each under its own [[heading]]"),
         ("board = 3", ":1:9: board: is an integer; allowed: a string, the name of a board"),
         ("[codec]\ndtx = 1", ":2:7: [codec] dtx: is an integer; allowed: true or false"),
         (
@@ -234,7 +234,7 @@ fn what_is_allowed_but_hardly_meant_is_warned_of() {
         ),
         ("[qss]\nurl = 'wss://q'\nusername = 'u'\n", ": [qss] token: no token"),
         ("[invites]\naccept = ['*', 'a']\n", ":2:1: [invites] accept: \"*\" stands for everyone"),
-        ("", ": neither a [[room]] to join nor invites.accept"),
+        ("", ": neither a [[room]] to join nor a [[call]] nor invites.accept"),
     ] {
         let warnings = loaded(text).warnings;
         let expected = format!("/etc/endpoint.toml{warning}");

@@ -123,9 +123,16 @@ fn the_demo_succeeds_with_a_mixer_and_fails_without() {
     let shown = demo("lab");
     let text = String::from_utf8_lossy(&shown.stdout).into_owned() + &String::from_utf8_lossy(&shown.stderr);
     assert!(shown.status.success(), "{text}");
-    for row in
-        ["receiving -> playing", "mouth to ear p50", "SNR", "wire up", "invite to audio", "CPU", "memory, private"]
-    {
+    for row in [
+        "receiving -> playing",
+        "seen: a talk, and 6 scenes",
+        "mouth to ear p50",
+        "SNR",
+        "wire up",
+        "invite to audio",
+        "CPU",
+        "memory, private",
+    ] {
         assert!(text.contains(row), "the demo does not show {row:?}:\n{text}");
     }
     assert!(std::fs::metadata(&heard).is_ok_and(|file| file.len() > 100_000), "heard.wav is missing or empty");

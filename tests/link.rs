@@ -173,7 +173,7 @@ fn nobody_listening_and_no_such_host_are_told_apart() {
 #[test]
 fn a_message_over_the_limit_drops_the_link() {
     let server = QssServer::start(ServerConfig::default()).expect("loopback has free ports");
-    let qss = Qss { max_message: 4096, ..client(&server) };
+    let qss = Qss { max_message: 1024, max_link_message: 4096, ..client(&server) };
     on_runtime(async {
         let mut link = Link::default();
         link.open(&qss, qss.token.clone(), BUILT);
@@ -181,6 +181,9 @@ fn a_message_over_the_limit_drops_the_link() {
         link.send(r#"{"request":"register","requestID":"r1","payload":{"username":"u","deviceId":"d"}}"#.into())
             .expect("an open link takes a frame");
         assert!(matches!(next(&mut link).await, LinkEvent::Frame(_)));
+        server.send_text("u", &"x".repeat(3000));
+        let LinkEvent::Frame(long) = next(&mut link).await else { panic!("the session drops it, not the link") };
+        assert_eq!(long.len(), 3000);
         server.send_text("u", &"x".repeat(5000));
         let LinkEvent::Closed(error) = next(&mut link).await else { panic!("still open") };
         assert_eq!(error.kind, LinkErrorKind::Protocol);
@@ -194,6 +197,26 @@ fn the_token_goes_into_the_upgrade_only_when_asked() {
     let error = failure(bad);
     assert_eq!(error.kind, LinkErrorKind::Protocol);
     assert!(!error.detail.contains("two"), "the token must not show: {}", error.detail);
+}
+
+#[test]
+fn token_and_subprotocol_stand_in_the_upgrade_if_they_are_configured() {
+    let server = QssServer::start(ServerConfig::default()).expect("loopback has free ports");
+    let qss = Qss { token_query: "access_token".into(), subprotocol: "qss.v1".into(), ..client(&server) };
+    on_runtime(async {
+        let mut link = Link::default();
+        link.open(&qss, Secret("a b&c=é".into()), BUILT);
+        assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
+    });
+    let opened = |log: lab::qss::Log<'_>| {
+        log.entries.iter().find_map(|entry| match &entry.what {
+            lab::qss::What::Opened { path, headers } => Some((path.clone(), headers.clone())),
+            _ => None,
+        })
+    };
+    let (path, headers) = server.wait_for("an upgrade", Duration::from_secs(5), opened).expect("it was opened");
+    assert!(path.ends_with("/qss?access_token=a%20b%26c%3D%C3%A9"), "{path}");
+    assert!(headers.contains(&("sec-websocket-protocol".into(), "qss.v1".into())), "{headers:?}");
 }
 
 fn refusal(kind: CertificateKind) -> LinkError {

@@ -22,6 +22,10 @@ pub struct Qss {
     pub headers: Vec<(String, String)>,
     /// Send the token as `Authorization: Bearer` in the upgrade request too.
     pub bearer: bool,
+    /// Send the token as this parameter of the URL's query too; empty: not.
+    pub token_query: String,
+    /// WebSocket subprotocol to ask for (RFC 6455 1.9); empty: none.
+    pub subprotocol: String,
     pub connect_timeout: Span,
     /// How long a goodbye may take before the connection is dropped.
     pub close_timeout: Span,
@@ -47,8 +51,10 @@ pub struct Qss {
     pub link_up_spread: Span,
     /// WebSocket close codes by which the QSS ends one session for good: the token is renewed before the next attempt.
     pub revoked_codes: Vec<u16>,
-    /// Largest message accepted, in bytes; beyond it the connection is dropped.
+    /// Largest message read, in bytes; a larger one is dropped, and counted.
     pub max_message: usize,
+    /// A message of more bytes ends the connection; never less than `max_message`.
+    pub max_link_message: usize,
     /// How long a call outlives the QSS session that led to it, from the first attempt at another; zero: not at all.
     pub call_grace: Span,
     /// Most time until a meeting that has not begun is asked for again.
@@ -95,6 +101,8 @@ impl Default for Qss {
             client_key_file: None,
             headers: Vec::new(),
             bearer: false,
+            token_query: String::new(),
+            subprotocol: String::new(),
             connect_timeout: Span::from_secs(10),
             close_timeout: Span::from_millis(300),
             tcp_user_timeout: Span::from_secs(30),
@@ -112,6 +120,7 @@ impl Default for Qss {
             link_up_spread: Span::from_secs(2),
             revoked_codes: vec![1008, 4001, 4401, 4403],
             max_message: 262_144,
+            max_link_message: 1_048_576,
             call_grace: Span::from_secs(30),
             meeting_retry: Span::from_secs(600),
             refuse_unknown: true,

@@ -145,6 +145,24 @@ pub(super) fn quick_conference(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Name of a parameter in a URL's query; empty: none.
+pub(super) fn query_name(text: &str) -> Result<(), &'static str> {
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Ok(())
+    } else {
+        Err("must be letters, digits and _")
+    }
+}
+
+/// A token of RFC 9110 5.6.2, as RFC 6455 4.1 wants of a subprotocol; empty: none.
+pub(super) fn subprotocol(text: &str) -> Result<(), &'static str> {
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)) {
+        Ok(())
+    } else {
+        Err("must be letters, digits and - . _")
+    }
+}
+
 /// A word of the QSS wire that must not be empty.
 pub(super) fn word(text: &str) -> Result<(), &'static str> {
     if text.is_empty() { Err("must not be empty") } else { Ok(()) }

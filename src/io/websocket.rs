@@ -182,9 +182,11 @@ async fn upgrade<S>(request: Request<()>, stream: S, config: &config::Qss) -> Re
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    // What is longer than `max_message` only is the session's to drop.
+    let longest = config.max_link_message.max(config.max_message);
     let limits = WebSocketConfig::default()
-        .max_message_size(Some(config.max_message))
-        .max_frame_size(Some(config.max_message))
+        .max_message_size(Some(longest))
+        .max_frame_size(Some(longest))
         .read_buffer_size(8 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(1024 * 1024);
@@ -194,8 +196,14 @@ where
 
 fn upgrade_request(url: &str, config: &config::Qss, token: &Secret) -> Result<Request<()>, LinkError> {
     let wrong = |what: String| LinkError::new(LinkErrorKind::Protocol, what);
-    let mut request = url.into_client_request().map_err(|e| wrong(format!("[qss] url {url:?}: {e}")))?;
+    let full = with_token(url, &config.token_query, token);
+    // The message names the URL of the configuration: the other one has the token in it.
+    let mut request = full.into_client_request().map_err(|e| wrong(format!("[qss] url {url:?}: {e}")))?;
     let headers = request.headers_mut();
+    if !config.subprotocol.is_empty() {
+        let value = HeaderValue::try_from(&config.subprotocol).map_err(|e| wrong(format!("[qss] subprotocol: {e}")))?;
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
+    }
     for (name, value) in &config.headers {
         let name = HeaderName::try_from(name).map_err(|e| wrong(format!("[qss.headers] {name}: {e}")))?;
         let value = HeaderValue::try_from(value).map_err(|e| wrong(format!("[qss.headers] {name}: {e}")))?;
@@ -208,6 +216,21 @@ fn upgrade_request(url: &str, config: &config::Qss, token: &Secret) -> Result<Re
         headers.insert(header::AUTHORIZATION, value);
     }
     Ok(request)
+}
+
+/// The URL with the token as parameter `name` of its query, percent-encoded (RFC 3986 2.1); without a name as it is.
+fn with_token(url: &str, name: &str, token: &Secret) -> String {
+    if name.is_empty() {
+        return url.to_owned();
+    }
+    let mut full = format!("{url}{}{name}=", if url.contains('?') { '&' } else { '?' });
+    for byte in token.0.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => full.push(char::from(byte)),
+            _ => full.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    full
 }
 
 /// Host, port, and whether TLS is spoken there.

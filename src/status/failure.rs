@@ -142,7 +142,7 @@ failures! {
         QssProtocolError => "qss_protocol_error",
             "what came is no WebSocket",
             "a frame that breaks RFC 6455, a message over the limit, or close code 1002, 1003, 1007 or 1009",
-            "check that qss.url is the signalling WebSocket; see qss.max_message_bytes";
+            "check that qss.url is the signalling WebSocket; see qss.max_link_message_bytes";
         QssClosed(status) => "qss_closed",
             "the QSS closed the link",
             "the close code, in `status`; 1006: none was sent",

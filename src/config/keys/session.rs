@@ -64,6 +64,18 @@ pub(super) const QSS: Section = Section {
             "Send the token as `Authorization: Bearer` in the upgrade request, too.",
         ),
         key(
+            "token_query",
+            |d| &mut d.config.qss.token_query,
+            Rule::Text("a name of letters, digits and _", shape::query_name),
+            "Send the token as this parameter of the URL's query, too; empty: not. It may end up in logs of the server.",
+        ),
+        key(
+            "subprotocol",
+            |d| &mut d.config.qss.subprotocol,
+            Rule::Text("a WebSocket subprotocol", shape::subprotocol),
+            "Subprotocol to ask for; a QSS that does not speak it is not taken. Empty: none.",
+        ),
+        key(
             "connect_timeout_ms",
             |d| &mut d.config.qss.connect_timeout,
             Rule::Range(100, 120_000),
@@ -155,7 +167,13 @@ pub(super) const QSS: Section = Section {
             "max_message_bytes",
             |d| &mut d.config.qss.max_message,
             Rule::Range(1_024, 16_777_216),
-            "A longer message of the QSS ends the connection.",
+            "A longer message of the QSS is dropped, and counted.",
+        ),
+        key(
+            "max_link_message_bytes",
+            |d| &mut d.config.qss.max_link_message,
+            Rule::Range(1_024, 67_108_864),
+            "A message longer than this (and than `max_message_bytes`) ends the connection.",
         ),
         key(
             "meeting_retry_ms",

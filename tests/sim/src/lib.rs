@@ -427,6 +427,7 @@ pub fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-fn wall(now: Time, error_ms: i64) -> WallTime {
+/// What a wall clock shows that is wrong by so many milliseconds.
+pub fn wall(now: Time, error_ms: i64) -> WallTime {
     WallTime((1_800_000_000_000 + now.as_millis()).saturating_add_signed(error_ms))
 }

@@ -142,7 +142,8 @@ fn every_open_question_has_its_keys() {
     assert_eq!(numbers, (1..=34).collect::<Vec<_>>());
     for key in rows.iter().flat_map(|row| row[3].split('`').skip(1).step_by(2)) {
         let (section, name) = key.rsplit_once('.').expect("section.key");
-        let heading = if section == "room" { "[[room]]".to_owned() } else { format!("[{section}]") };
+        let is_list = ["room", "caller", "call"].contains(&section);
+        let heading = if is_list { format!("[[{section}]]") } else { format!("[{section}]") };
         let keys = CONFIG.split(&format!("## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section for {key}"));
         let keys = keys.split("\n## ").next().expect("a first part");
         assert!(keys.contains(&format!("| `{name}` |")), "{key} is no key");

@@ -19,7 +19,7 @@ fn meeting(password: &str) -> Config {
 /// A world with a meeting that begins in so many milliseconds.
 fn with_meeting(seed: u64, config: Config, begins_in_ms: u64) -> World {
     let mut w = World::new(seed, config);
-    let begins_ms = 1_700_000_000_000 + w.now.as_millis() + begins_in_ms;
+    let begins_ms = sim::wall(w.now, 0).0 + begins_in_ms;
     w.qss.rooms.insert("standup".into(), sim::qss::room(ROOM, SIP_URI));
     w.qss.meetings.insert("standup".into(), Meeting { password: "open sesame".into(), begins_ms });
     w.start();
@@ -64,7 +64,7 @@ fn a_wrong_clock_delays_a_meeting_only_so_long() {
     config.qss.meeting_retry = qss_endpoint::time::Span::from_secs(60);
     let mut w = World::new(4, config);
     w.wall_error = -86_400_000;
-    let begins_ms = 1_700_000_000_000 + w.now.as_millis() + 30_000;
+    let begins_ms = sim::wall(w.now, 0).0 + 30_000;
     w.qss.rooms.insert("standup".into(), sim::qss::room(ROOM, SIP_URI));
     w.qss.meetings.insert("standup".into(), Meeting { password: String::new(), begins_ms });
     w.start();

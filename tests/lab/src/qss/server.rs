@@ -307,7 +307,10 @@ async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Option<WebSocketStream<S>> {
     let mut opened = None;
     #[allow(clippy::result_large_err, reason = "the callback's type is the library's")]
-    let decide = |request: &Request, response: Response| {
+    let decide = |request: &Request, mut response: Response| {
+        if let Some(wanted) = request.headers().get("sec-websocket-protocol") {
+            response.headers_mut().insert("sec-websocket-protocol", wanted.clone());
+        }
         let headers = request
             .headers()
             .iter()
