@@ -240,6 +240,8 @@ impl Agent {
             self.rooms.ask_for(i);
         }
         if self.visit.as_ref().is_some_and(|visit| is_in(visit, configured, name)) {
+            // Whoever asks for it wants it whatever it did before.
+            self.forgive();
             return Ok(Done::Joining { room: name.to_owned(), already: true });
         }
         self.end_visit(cx, &Failure::Replaced.into());

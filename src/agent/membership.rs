@@ -312,7 +312,7 @@ impl Agent {
         }
     }
 
-    /// The call of this visit stood long: the next failure is a first one.
+    /// The call of this visit stood long, or somebody asks for its room: the next failure is a first one.
     pub(super) fn forgive(&mut self) {
         let Some(visit) = &mut self.visit else { return };
         visit.redial.reset();

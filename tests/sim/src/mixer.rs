@@ -50,6 +50,8 @@ struct Call {
     silent: bool,
     /// The device holds it.
     held: bool,
+    /// CSeq of its last offer.
+    offered: u32,
     /// What the mixer wants of its side; answers to re-INVITEs keep to it.
     direction: String,
     /// The device that made it is no more.
@@ -175,6 +177,7 @@ impl Mixer {
             early: false,
             silent: false,
             held: false,
+            offered: 0,
             direction: "sendrecv".into(),
             orphaned: false,
             superseded: false,
@@ -245,7 +248,12 @@ impl Mixer {
             if header(&call.answer, "CSeq") == header(text, "CSeq") {
                 return send(2, call.answer.clone());
             }
-            call.held = text.contains("a=inactive");
+            // A repetition that was overtaken by a later offer changes nothing any more (RFC 3261 12.2.2).
+            let number = header(text, "CSeq").and_then(|cseq| cseq.split(' ').next()?.parse().ok()).unwrap_or(0);
+            if number >= call.offered {
+                call.offered = number;
+                call.held = text.contains("a=inactive");
+            }
             let answer = sdp(text).replace("sendrecv", &call.direction);
             return send(2, response(text, "200 OK", Some(&call.tag), &answer));
         }
@@ -276,6 +284,7 @@ impl Mixer {
             early: self.manner == Manner::PlayThenAnswer,
             silent: self.manner == Manner::AnswerSilently,
             held: text.contains("a=inactive"),
+            offered: 0,
             direction: "sendrecv".into(),
             orphaned: false,
             superseded: false,
