@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 /// How long after the last fault audio must be back: the longest `Retry-After` of the simulation, the longest pauses
 /// of QSS and room, a lost INVITE's patience, and the time to notice a dead link or a dead mixer.
 pub const RECOVERY: Span = Span::from_secs(240);
+/// A device that sounds in its second room goes back to the first once that has been possible for long enough; the more
+/// often it failed, the longer.
+const HOME: Span = Span::from_secs(6_000);
 /// For so long nothing of the past may come up again.
 const AFTERMATH: Span = Span::from_secs(120);
 
@@ -52,6 +55,10 @@ pub fn live_and_show(seed: u64, hours: u64, mut show: impl FnMut(&[serde_json::V
         world.run_until(RECOVERY.as_millis(), |w| w.rung() == "playing");
         let recovery = world.now.since(healed);
         life.worst_recovery = life.worst_recovery.max(recovery);
+        let in_yard = |w: &World| w.events_of("ladder").last().is_some_and(|event| event["room"]["name"] == "yard");
+        if in_yard(&world) {
+            world.run_until(HOME.as_millis(), |w| !in_yard(w) && w.rung() == "playing");
+        }
         calm(&mut world, chance.below(1_800_000));
         show(&world.events);
     }
