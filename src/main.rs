@@ -10,24 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const HELP: &str = "\
-A headless conference endpoint: QSS session, SIP call to the audiomixer, Opus, ALSA.
-
-usage: qss-endpoint run --config FILE [--boards DIR]
-       qss-endpoint check FILE [--boards DIR] [--quiet]
-       qss-endpoint status [--socket PATH | --config FILE] [--follow]
-       qss-endpoint ctl [--socket PATH | --config FILE] COMMAND ..
-       qss-endpoint version | help
-
-  run       join the rooms of FILE and stay there until SIGTERM
-  check     say whether FILE is right, and print what is in effect (secrets masked);
-            --quiet prints errors and warnings only
-  status    print the status of the running endpoint; --follow: and every event after it
-  ctl       send a command to the running endpoint (`call front-desk`, `hangup`, ..: docs/local-socket.md)
-  --boards  directory of board files, instead of `boards` beside FILE and the system's
-
-exit code: 0 fine, 1 command refused, 64 wrong usage, 69 no endpoint answers, 70 internal error, 78 wrong configuration
-";
+const HELP: &str = include_str!("usage.txt");
 
 /// The endpoint has refused a command.
 const REFUSED: u8 = 1;
