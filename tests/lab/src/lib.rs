@@ -15,6 +15,7 @@
 pub mod asterisk;
 pub mod baresip;
 pub mod bench;
+pub mod button;
 pub mod cards;
 pub mod clock;
 pub mod folder;

@@ -1,5 +1,6 @@
 //! The endpoint as a process: its configuration, its status lines, its end, what it costs.
 
+use crate::button::{self, Button};
 use crate::cards::{Card, Cards, target_folder};
 use crate::clock::mono_us;
 use crate::folder::Folder;
@@ -18,6 +19,7 @@ pub struct ConfigFile {
     sections: BTreeMap<String, BTreeMap<String, String>>,
     rooms: Vec<String>,
     calls: Vec<String>,
+    buttons: Vec<String>,
 }
 
 impl ConfigFile {
@@ -58,6 +60,13 @@ impl ConfigFile {
         self
     }
 
+    /// A button that stands for a local command.
+    pub fn button(&mut self, button: &Button, does: &str) -> &mut ConfigFile {
+        let device = quoted(&button.device().to_string_lossy());
+        self.buttons.push(format!("device = {device}\nkey = {}\ndoes = {}", quoted(button::KEY), quoted(does)));
+        self
+    }
+
     /// Accepts invites of everyone.
     pub fn accept_all(mut self) -> ConfigFile {
         self.set_raw("invites", "accept", "[\"*\"]");
@@ -91,6 +100,7 @@ impl ConfigFile {
         }
         self.rooms.iter().for_each(|room| text.push_str(&format!("\n[[room]]\n{room}\n")));
         self.calls.iter().for_each(|call| text.push_str(&format!("\n[[call]]\n{call}\n")));
+        self.buttons.iter().for_each(|button| text.push_str(&format!("\n[[button]]\n{button}\n")));
         text
     }
 }

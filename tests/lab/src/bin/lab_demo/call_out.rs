@@ -7,7 +7,7 @@ use std::error::Error;
 
 pub fn scene(tour: &mut Tour<'_>) -> Result<(), Box<dyn Error>> {
     let mark = tour.qss.mark();
-    tour.press("A", "call desk")?;
+    tour.press_button()?;
     tour.qss.wait_request("createRoom", mark, PATIENCE)?;
     let invite = tour.qss.wait_request("invite", mark, PATIENCE)?;
     if invite["to"] != "B" {

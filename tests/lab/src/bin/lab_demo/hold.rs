@@ -5,9 +5,9 @@ use super::tour::Tour;
 use std::error::Error;
 
 pub fn scene(tour: &mut Tour<'_>) -> Result<(), Box<dyn Error>> {
-    tour.press("A", "hold on")?;
+    tour.order("A", "hold on")?;
     tour.until_b_hears(false)?;
-    tour.press("A", "hold off")?;
+    tour.order("A", "hold off")?;
     tour.until_b_hears(true)?;
     tour.until("A plays again", |tour| reached(&tour.a, "playing"))
 }

@@ -15,6 +15,6 @@ pub fn scene(tour: &mut Tour<'_>) -> Result<(), Box<dyn Error>> {
         return Err(format!("a strange report: {report}").into());
     }
     tour.until_b_hears(false)?;
-    tour.press("A", "mute off")?;
+    tour.order("A", "mute off")?;
     tour.until_b_hears(true)
 }

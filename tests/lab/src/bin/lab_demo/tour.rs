@@ -4,6 +4,7 @@
 use super::show::{Show, reached, stuck};
 use super::stage::Stage;
 use super::{AUDIBLE_DBFS, Options, PATIENCE, ROOM, call_out, expulsion, hold, invite, mute, transfer};
+use lab::button::Button;
 use lab::cards::Card;
 use lab::clock::mono_us;
 use lab::measure::{level, signal};
@@ -40,18 +41,24 @@ pub struct Tour<'a> {
     pub a: Endpoint,
     pub b: Endpoint,
     sockets: [PathBuf; 2],
+    /// A's, beside its door; it calls B.
+    button: Button,
 }
 
 pub fn run(options: &Options, stage: &Stage, qss: &QssServer) -> Result<(), Box<dyn Error>> {
     println!();
     let sockets = ["a.sock", "b.sock"].map(|name| stage.cards.path().join(name));
+    let button = Button::new(stage.cards.path().join("button"))?;
     let start = |name: &str, card: &Card, socket: &Path| {
         let mut file = stage.config(qss, name, card);
         file.set("status", "socket", &socket.to_string_lossy()).call("desk", &["B"]);
+        if name == "A" {
+            file.button(&button, "call desk");
+        }
         Endpoint::start(&options.endpoint, name, &file, &stage.cards)
     };
     let (a, b) = (start("A", &stage.card_a, &sockets[0])?, start("B", &stage.card_b, &sockets[1])?);
-    let mut tour = Tour { show: Show::new(), qss, stage, a, b, sockets };
+    let mut tour = Tour { show: Show::new(), qss, stage, a, b, sockets, button };
     tour.until("both have a session", |tour| reached(&tour.a, "session") && reached(&tour.b, "session"))?;
     stage.card_a.say_now(&signal::tone(440.0, -20.0, 60.0))?;
     for (name, scene) in SCENES {
@@ -66,9 +73,15 @@ impl Tour<'_> {
         self.show.note(mono_us(), who, what);
     }
 
-    /// Presses a button of A or B, that is: says a line on its local socket.
-    pub fn press(&self, who: &str, command: &str) -> Result<Value, Box<dyn Error>> {
-        self.note(who, &format!("button: {command}"));
+    /// Presses A's button.
+    pub fn press_button(&self) -> Result<(), Box<dyn Error>> {
+        self.note("A", "its button is pressed");
+        self.button.press().map_err(|error| format!("nobody reads the button: {error}").into())
+    }
+
+    /// Says a line on the local socket of A or B.
+    pub fn order(&self, who: &str, command: &str) -> Result<Value, Box<dyn Error>> {
+        self.note(who, &format!("local command: {command}"));
         say(&self.sockets[usize::from(who == "B")], command)
     }
 

@@ -13,6 +13,6 @@ pub fn scene(tour: &mut Tour<'_>) -> Result<(), Box<dyn Error>> {
         log.after(mark).answers("transferring-attended-transfer").next().map(|_| ())
     })?;
     tour.until("A plays there", |tour| reached(&tour.a, "playing") && room_of(&tour.a).as_deref() == Some(ROOM))?;
-    tour.press("B", "hangup")?;
+    tour.order("B", "hangup")?;
     tour.until("B is free", |tour| reached(&tour.b, "session"))
 }
