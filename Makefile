@@ -70,7 +70,8 @@ check: packages-fuzz
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --lib --no-default-features -- -D warnings
-	cargo check --locked --manifest-path fuzz/Cargo.toml
+	cp Cargo.lock fuzz/Cargo.lock
+	cargo check --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz/check
 
 fuzz: packages-fuzz
 	fuzz/run.sh $(FUZZ_SECONDS)

@@ -110,7 +110,7 @@ impl Peer {
                 Output::Close => self.open = false,
                 Output::Event(Event::Request { name, id, .. }) => self.theirs = (name, id),
                 Output::Event(Event::Lost { retry_at, .. }) => assert!(retry_at > self.now, "no pause at all"),
-                _ => {}
+                Output::Open(_) | Output::Ask(_) | Output::Ping | Output::Attempts(_) | Output::Event(_) => {}
             }
         }
     }

@@ -209,9 +209,9 @@ fn token_and_subprotocol_stand_in_the_upgrade_if_they_are_configured() {
         assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
     });
     let opened = |log: lab::qss::Log<'_>| {
-        log.entries.iter().find_map(|entry| match &entry.what {
-            lab::qss::What::Opened { path, headers } => Some((path.clone(), headers.clone())),
-            _ => None,
+        log.entries.iter().find_map(|entry| {
+            let lab::qss::What::Opened { path, headers } = &entry.what else { return None };
+            Some((path.clone(), headers.clone()))
         })
     };
     let (path, headers) = server.wait_for("an upgrade", Duration::from_secs(5), opened).expect("it was opened");

@@ -2,6 +2,7 @@
 //!
 //! Each scenario checks on its own side what the device sends (`sipp` ends with an error when something else comes, or
 //! nothing); each test checks what the device made of it. T1 is 20 ms, so that 64 T1 pass in 1.3 s.
+#![allow(clippy::disallowed_types)]
 
 use qss_endpoint::config::{Config, Incoming, Secret, Sip};
 use qss_endpoint::random::Rng;
@@ -374,10 +375,7 @@ impl Play {
     }
 
     fn cause(&self) -> Option<&EndCause> {
-        self.events.iter().find_map(|event| match event {
-            Event::Ended { cause, .. } => Some(cause),
-            _ => None,
-        })
+        self.events.iter().find_map(|event| if let Event::Ended { cause, .. } = event { Some(cause) } else { None })
     }
 
     fn count(&self, which: impl Fn(&Event) -> bool) -> usize {

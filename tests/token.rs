@@ -137,7 +137,7 @@ fn a_form_is_posted_and_the_answer_brought_back_over_http_and_https() {
 fn what_goes_wrong_on_the_way_is_told_apart() {
     let kind = |qss: &Qss| match errand(form(), qss) {
         Answer::Failed(error) => error.kind,
-        other => panic!("a failure expected: {other:?}"),
+        other @ (Answer::File(_) | Answer::Http { .. }) => panic!("a failure expected: {other:?}"),
     };
     let authority = Authority::new();
     let stranger = TokenServer::start(Some(authority.server(CertificateKind::Good)));

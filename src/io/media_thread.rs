@@ -72,6 +72,7 @@ pub struct MediaHandle {
 
 impl MediaHandle {
     /// Hands over a command; never waits.
+    #[expect(clippy::result_large_err, reason = "what did not fit comes back, to be handed over later")]
     pub fn send(&mut self, command: Command) -> Result<(), Full> {
         self.commands.push(command).map_err(Full)?;
         self.commands.flush();

@@ -55,8 +55,11 @@ pub struct SipConnections {
     open: BTreeMap<Flow, Connection>,
     /// Number of the connection made last: events of one that is gone are not taken for its successor's.
     last: u64,
-    events: (mpsc::Sender<(u64, SipEvent)>, mpsc::Receiver<(u64, SipEvent)>),
+    events: (mpsc::Sender<Numbered>, mpsc::Receiver<Numbered>),
 }
+
+/// What the connection of that number says.
+type Numbered = (u64, SipEvent);
 
 struct Connection {
     number: u64,
@@ -141,7 +144,7 @@ impl SipEvent {
 struct Voice {
     number: u64,
     flow: Flow,
-    events: mpsc::Sender<(u64, SipEvent)>,
+    events: mpsc::Sender<Numbered>,
 }
 
 impl Voice {

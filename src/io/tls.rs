@@ -78,7 +78,7 @@ pub fn classify(error: &std::io::Error) -> LinkError {
             | CertificateError::NotValidYetContext { .. } => LinkErrorKind::TlsWrongDate,
             _ => LinkErrorKind::TlsOther,
         },
-        rustls::Error::AlertReceived(alert) => match alert {
+        rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::NoCertificate
             | AlertDescription::BadCertificate
@@ -89,9 +89,8 @@ pub fn classify(error: &std::io::Error) -> LinkError {
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
             // What the peer could not verify of ours is the signature that goes with the certificate (RFC 8446 6.2).
-            | AlertDescription::DecryptError => LinkErrorKind::TlsClientCertificate,
-            _ => LinkErrorKind::TlsOther,
-        },
+            | AlertDescription::DecryptError,
+        ) => LinkErrorKind::TlsClientCertificate,
         _ => LinkErrorKind::TlsOther,
     };
     let detail = match kind {

@@ -226,7 +226,8 @@ fn hanging_up_while_it_rings_withdraws_and_destroys() {
         assert_eq!(w.local("hangup"), json!({"ok": true}), "after {after_ms} ms");
         w.run(2_000);
         let (mut asked, mut told) = (invited(&w), withdrawn(&w));
-        (asked.sort(), told.sort());
+        asked.sort();
+        told.sort();
         assert_eq!(asked, told, "who was invited was told, after {after_ms} ms");
         w.run(60_000);
         nothing_left(&mut w);
