@@ -156,13 +156,14 @@ build() {
 # It says its version, and two of it talk to each other through the lab's mixer. The virtual sound card is a plug-in of
 # the program's own libasound, so it is of the target's kind too.
 try() {
-  local program=$lab/qss-endpoint-$1
+  local program=$lab/qss-endpoint-$1 bits=()
+  case $1 in arm*) bits=(--32-bit) ;; esac
   printf '#!/bin/bash\nexec %q --run %q "$@"\n' "$here/cross.sh" "$1" > "$program"
   chmod +x "$program"
   "$program" version
   (cd "$repo" && cargo build --locked --quiet --package lab --package vsnd)
   VSND_LIB=$repo/target/cross/$1/release/libasound_module_pcm_vsnd.so \
-    "$repo/target/debug/lab-demo" --endpoint "$program" --mixer lab --out "$lab/heard-$1.wav"
+    "$repo/target/debug/lab-demo" --endpoint "$program" --mixer lab --out "$lab/heard-$1.wav" ${bits[@]+"${bits[@]}"}
   say "$1 made a call under $(emulator "$1")"
 }
 

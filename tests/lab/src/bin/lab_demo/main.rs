@@ -22,6 +22,7 @@ mod talk;
 mod tour;
 mod transfer;
 
+use lab::button::Word;
 use lab::process::endpoint_binary;
 use lab::qss::{Authority, CertificateKind, Config, QssServer, RoomSpec};
 use lexopt::{Arg, ValueExt};
@@ -32,7 +33,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "lab-demo [--endpoint PROGRAM] [--mixer lab|asterisk|IP:PORT] [--cap KBPS] [--out FILE.wav]";
+const USAGE: &str =
+    "lab-demo [--endpoint PROGRAM] [--mixer lab|asterisk|IP:PORT] [--cap KBPS] [--out FILE.wav] [--32-bit]
+  --32-bit  PROGRAM is for a processor of 32 bit, and runs under an emulator";
 const ROOM: &str = "2f11c52047f244f78e1deac1839fbd45d008d20f6eabcf2e17ede0b5d3d520e9";
 const SIP_URI: &str = "sip:88826777033@audiomixer-sfu1:5080";
 const TOKEN: &str = "demo-token";
@@ -46,6 +49,8 @@ struct Options {
     mixer: String,
     cap_kbps: u32,
     out: PathBuf,
+    /// Of the endpoint.
+    word: Word,
 }
 
 fn main() -> ExitCode {
@@ -80,7 +85,8 @@ fn demo() -> Result<(), Box<dyn Error>> {
 
 fn read_options() -> Result<Options, Box<dyn Error>> {
     let out = PathBuf::from("heard.wav");
-    let mut options = Options { endpoint: endpoint_binary(), mixer: "lab".into(), cap_kbps: 64, out };
+    let mut options =
+        Options { endpoint: endpoint_binary(), mixer: "lab".into(), cap_kbps: 64, out, word: Word::Bits64 };
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -88,6 +94,7 @@ fn read_options() -> Result<Options, Box<dyn Error>> {
             Arg::Long("mixer") => options.mixer = arguments.value()?.string()?,
             Arg::Long("cap") => options.cap_kbps = arguments.value()?.parse()?,
             Arg::Long("out") => options.out = arguments.value()?.into(),
+            Arg::Long("32-bit") => options.word = Word::Bits32,
             _ => return Err(USAGE.into()),
         }
     }

@@ -48,7 +48,7 @@ pub struct Tour<'a> {
 pub fn run(options: &Options, stage: &Stage, qss: &QssServer) -> Result<(), Box<dyn Error>> {
     println!();
     let sockets = ["a.sock", "b.sock"].map(|name| stage.cards.path().join(name));
-    let button = Button::new(stage.cards.path().join("button"))?;
+    let button = Button::new(stage.cards.path().join("button"), options.word)?;
     let start = |name: &str, card: &Card, socket: &Path| {
         let mut file = stage.config(qss, name, card);
         file.set("status", "socket", &socket.to_string_lossy()).call("desk", &["B"]);
