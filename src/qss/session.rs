@@ -33,7 +33,7 @@ use crate::random::Rng;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, soonest};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::VecDeque;
 
 /// What the session wants done, and what it has to tell the agent.
@@ -255,10 +255,7 @@ impl Session {
         if !self.is_registered() {
             return None;
         }
-        let text = message::write_request(name, id, payload);
-        let ticket = self.requests.add(now, id.to_owned(), text.clone())?;
-        out.push_back(Output::Send(text));
-        Some(ticket)
+        self.send_request_as(now, id.to_owned(), name, payload, None, out)
     }
 
     /// Sends a request that a person answers, under an id of the caller's, and waits for its answer as long as
@@ -275,10 +272,7 @@ impl Session {
         if !self.is_registered() {
             return None;
         }
-        let text = message::write_request(name, id, payload);
-        let ticket = self.requests.add_patient(now, id.to_owned(), text.clone(), patience)?;
-        out.push_back(Output::Send(text));
-        Some(ticket)
+        self.send_request_as(now, id.to_owned(), name, payload, Some(patience), out)
     }
 
     /// Takes one of our requests back. An answer that crosses it is still told.
@@ -339,7 +333,7 @@ impl Session {
         match self.state {
             State::Registered { link, .. } => {
                 if !self.settings.unregister.is_empty() {
-                    let payload = json!({ "username": self.settings.username, "deviceId": self.settings.device_id });
+                    let payload = message::unregister_payload(&self.settings.username, &self.settings.device_id);
                     let name = self.settings.unregister.clone();
                     self.send_request(now, &name, payload, out);
                 }
@@ -754,8 +748,24 @@ impl Session {
 
     fn send_request(&mut self, now: Time, name: &str, payload: Value, out: &mut Outbox) -> Option<Ticket> {
         let id = self.rng.request_id();
+        self.send_request_as(now, id, name, payload, None, out)
+    }
+
+    /// `patience`: how long the answer may take; `None`: as long as any.
+    fn send_request_as(
+        &mut self,
+        now: Time,
+        id: String,
+        name: &str,
+        payload: Value,
+        patience: Option<Span>,
+        out: &mut Outbox,
+    ) -> Option<Ticket> {
         let text = message::write_request(name, &id, payload);
-        let ticket = self.requests.add(now, id, text.clone())?;
+        let ticket = match patience {
+            None => self.requests.add(now, id, text.clone())?,
+            Some(patience) => self.requests.add_patient(now, id, text.clone(), patience)?,
+        };
         out.push_back(Output::Send(text));
         Some(ticket)
     }
