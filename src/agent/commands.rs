@@ -12,6 +12,11 @@ const MAX_USERS: usize = 16;
 pub(super) enum Command {
     Status,
     Mute(bool),
+    /// Asks somebody else in the room.
+    MuteOther {
+        user: String,
+        muted: bool,
+    },
     Hold(Hold),
     Transfer(TransferOrder),
     HangUp,
@@ -26,6 +31,15 @@ pub(super) enum Command {
     /// A `[[call]]` by its name, or users.
     Call(Vec<String>),
     Invite(Vec<String>),
+    /// Admits users to the present room; they are not rung.
+    Add(Vec<String>),
+    /// Puts users out of the present room.
+    Remove(Vec<String>),
+    /// Asks a user to be invited, perhaps into a certain room.
+    Request {
+        user: String,
+        room: Option<String>,
+    },
     /// The ringing invite with this id, or the most important one.
     Answer(Option<String>),
     Reject {
@@ -53,7 +67,9 @@ impl Command {
             "status" | "snapshot" => Ok(Command::Status),
             "mute" if rest.is_empty() || rest == "on" => Ok(Command::Mute(true)),
             "mute" if rest == "off" => Ok(Command::Mute(false)),
-            "unmute" => Ok(Command::Mute(false)),
+            "mute" => Ok(Command::MuteOther { user: user(words)?, muted: true }),
+            "unmute" if rest.is_empty() => Ok(Command::Mute(false)),
+            "unmute" => Ok(Command::MuteOther { user: user(words)?, muted: false }),
             "hold" if rest.is_empty() || rest == "on" => Ok(Command::Hold(Hold::On)),
             "hold" if rest == "off" => Ok(Command::Hold(Hold::Off)),
             "unhold" => Ok(Command::Hold(Hold::Off)),
@@ -68,6 +84,13 @@ impl Command {
             "destroy" => Ok(Command::Destroy(Some(id(rest)?))),
             "call" => Ok(Command::Call(users(words)?)),
             "invite" => Ok(Command::Invite(users(words)?)),
+            "add" => Ok(Command::Add(users(words)?)),
+            "remove" => Ok(Command::Remove(users(words)?)),
+            "request" => match &words[..] {
+                [user] => Ok(Command::Request { user: id(user)?, room: None }),
+                [user, room] => Ok(Command::Request { user: id(user)?, room: Some(id(room)?) }),
+                _ => Err(Malformed::BadArgument),
+            },
             "answer" if rest.is_empty() => Ok(Command::Answer(None)),
             "answer" => Ok(Command::Answer(Some(id(rest)?))),
             "reject" => match &words[..] {
@@ -76,7 +99,7 @@ impl Command {
                 [one, code] => Ok(Command::Reject { id: Some(id(one)?), code: Some(refusal(code.parse().ok())?) }),
                 _ => Err(Malformed::BadArgument),
             },
-            "mute" | "hold" | "create" => Err(Malformed::BadArgument),
+            "hold" | "create" => Err(Malformed::BadArgument),
             _ => Err(Malformed::UnknownCommand),
         }
     }
@@ -86,8 +109,8 @@ impl Command {
         let word = object.get("command").and_then(Value::as_str).ok_or(Malformed::UnknownCommand)?;
         match word {
             "status" | "snapshot" => Ok(Command::Status),
-            "mute" => Ok(Command::Mute(flag(&object, "on", true)?)),
-            "unmute" => Ok(Command::Mute(false)),
+            "mute" => mute(text(&object, "to")?, flag(&object, "on", true)?),
+            "unmute" => mute(text(&object, "to")?, false),
             "hold" => Ok(Command::Hold(if flag(&object, "on", true)? { Hold::On } else { Hold::Off })),
             "unhold" => Ok(Command::Hold(Hold::Off)),
             "transfer" => {
@@ -108,6 +131,12 @@ impl Command {
             },
             "call" => Ok(Command::Call(users(list(&object, "to")?)?)),
             "invite" => Ok(Command::Invite(users(list(&object, "to")?)?)),
+            "add" => Ok(Command::Add(users(list(&object, "to")?)?)),
+            "remove" => Ok(Command::Remove(users(list(&object, "to")?)?)),
+            "request" => Ok(Command::Request {
+                user: id(text(&object, "to")?.unwrap_or_default())?,
+                room: text(&object, "room")?.map(id).transpose()?,
+            }),
             "answer" => Ok(Command::Answer(text(&object, "id")?.map(id).transpose()?)),
             "reject" => Ok(Command::Reject {
                 id: text(&object, "id")?.map(id).transpose()?,
@@ -138,6 +167,17 @@ fn refusal(code: Option<u64>) -> Result<u16, Malformed> {
 fn users(users: Vec<String>) -> Result<Vec<String>, Malformed> {
     let usable = (1..=MAX_USERS).contains(&users.len()) && users.iter().all(|user| (1..=MAX_ID).contains(&user.len()));
     if usable { Ok(users) } else { Err(Malformed::BadArgument) }
+}
+
+fn user(words: Vec<String>) -> Result<String, Malformed> {
+    match <[String; 1]>::try_from(words) {
+        Ok([user]) => id(&user),
+        Err(_) => Err(Malformed::BadArgument),
+    }
+}
+
+fn mute(user: Option<&str>, muted: bool) -> Result<Command, Malformed> {
+    user.map_or(Ok(Command::Mute(muted)), |user| Ok(Command::MuteOther { user: id(user)?, muted }))
 }
 
 fn transfer(users: Vec<String>) -> Result<Command, Malformed> {
@@ -206,6 +246,24 @@ mod tests {
                 r#"{"command":"reject","id":"I1","code":486}"#,
                 Command::Reject { id: Some("I1".into()), code: Some(486) },
             ),
+            ("mute bob", r#"{"command":"mute","to":"bob"}"#, Command::MuteOther { user: "bob".into(), muted: true }),
+            (
+                "unmute bob",
+                r#"{"command":"mute","to":"bob","on":false}"#,
+                Command::MuteOther { user: "bob".into(), muted: false },
+            ),
+            ("add bob eve", r#"{"command":"add","to":["bob","eve"]}"#, Command::Add(words(&["bob", "eve"]))),
+            ("remove bob", r#"{"command":"remove","to":"bob"}"#, Command::Remove(words(&["bob"]))),
+            (
+                "request desk",
+                r#"{"command":"request","to":"desk"}"#,
+                Command::Request { user: "desk".into(), room: None },
+            ),
+            (
+                "request desk r1",
+                r#"{"command":"request","to":"desk","room":"r1"}"#,
+                Command::Request { user: "desk".into(), room: Some("r1".into()) },
+            ),
             ("invite bob/4", r#"{"command":"invite","to":"bob/4"}"#, Command::Invite(words(&["bob/4"]))),
         ];
         for (line, json, command) in rows {
@@ -220,7 +278,14 @@ mod tests {
         let many = format!("call {}", "u ".repeat(MAX_USERS + 1));
         let bad = [
             "join",
-            "mute maybe",
+            "mute bob eve",
+            "unmute bob eve",
+            "add",
+            "remove",
+            "request",
+            "request desk room more",
+            r#"{"command":"request"}"#,
+            r#"{"command":"mute","to":7}"#,
             "leave 7",
             "leave x",
             "create two",

@@ -10,12 +10,16 @@
 //! A hold belongs to the room: a call that is lost meanwhile is dialled again with `a=inactive` (RFC 3264 8.4), and a
 //! configured room that is left for another one is still on hold when we come back. Whoever hangs up, and whoever is
 //! sent away, holds nothing any more.
+//!
+//! The QSS is told only where the configuration has words for it (`qss.names.hold`, `.unhold`): by default the media
+//! server sees it.
 
 use super::call::held;
 use super::offer::local;
-use super::visit::{Hearing, Hold, Leg, Origin};
+use super::visit::{Hearing, Hold, Leg, Membership, Origin, Visit};
 use super::{Agent, Cx};
 use crate::media::command::Command;
+use crate::qss::message;
 use crate::status::event::Kind;
 use crate::status::failure::{Cause, Failure};
 
@@ -83,5 +87,21 @@ impl Agent {
         };
         self.observe(cx, cause.as_ref());
         Ok(())
+    }
+
+    /// Tells the QSS, if it believes something else; after everything that happens.
+    pub(super) fn report_hold(&mut self, cx: &mut Cx<'_>) {
+        let Some(Visit { membership: Membership::Admitted, believed_hold, hold, room, .. }) = &self.visit else {
+            return;
+        };
+        let (hold, Some(id), false) = (*hold, &room.id, *believed_hold == Some(*hold)) else { return };
+        let Some(request) = message::report_hold(&self.config.qss.names, id, hold == Hold::On) else { return };
+        if self
+            .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
+            .is_some()
+            && let Some(visit) = &mut self.visit
+        {
+            visit.believed_hold = Some(hold);
+        }
     }
 }

@@ -125,6 +125,9 @@ impl Agent {
     /// An invite that was never seen before.
     pub(super) fn consider(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, invite: Invite) {
         let from = invite.from.clone();
+        if self.is_asked_for(&invite) {
+            return self.follow_invitation(cx, name, id, invite);
+        }
         match judge(&self.config.invites, &invite, self.engagement(&invite)) {
             Verdict::Decline => self.decline(cx, name, id, &from, self.config.invites.decline_code),
             Verdict::Busy => self.say_busy(cx, name, id, &from),
@@ -134,6 +137,21 @@ impl Agent {
                 if !self.ring(cx, name, id, invite, rule) {
                     self.say_busy(cx, name, id, &from);
                 }
+            }
+        }
+    }
+
+    /// The invite that we have asked for. A call that has begun meanwhile is not ended for it.
+    fn follow_invitation(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, invite: Invite) {
+        match self.engagement(&invite) {
+            Engagement::Stopping => self.say_busy(cx, name, id, &invite.from),
+            Engagement::InCall { .. } if self.is_engaged() => {
+                self.withdraw_invitation_request(cx);
+                self.say_busy(cx, name, id, &invite.from);
+            }
+            Engagement::Free | Engagement::InCall { .. } | Engagement::InThisRoom => {
+                self.invitation_came(cx, &invite);
+                self.go(cx, name, id, invite, 0);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A command is answered at once: a call, which takes its time, with a number that its events carry.
 
 use super::commands::{Command, Malformed};
+use super::errands::NoErrand;
 use super::hold::HoldError;
 use super::hunt::Plan;
 use super::outgoing::{NoCall, Order};
@@ -52,6 +53,10 @@ enum Done {
     Calling {
         call: u32,
     },
+    /// The QSS is asked; the event `request` with this number tells the outcome.
+    Asking {
+        request: u32,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -94,6 +99,7 @@ refusals! {
     NotOurs => "not_ours", "this is for rooms that this device has made, and it has not made this one";
     Moving => "moving", "a transfer is under way";
     NotOffered => "not_offered", "the configuration has no word for it (qss.names)";
+    TooMany => "too_many", "too many requests wait for the QSS";
     Stopping => "stopping", "the process is starting or stopping";
 }
 
@@ -116,6 +122,18 @@ impl From<NoCall> for Refusal {
     }
 }
 
+impl From<NoErrand> for Refusal {
+    fn from(why: NoErrand) -> Refusal {
+        match why {
+            NoErrand::NoRoom => Refusal::NoCall,
+            NoErrand::NoSession => Refusal::NoSession,
+            NoErrand::NotOffered => Refusal::NotOffered,
+            NoErrand::TooMany => Refusal::TooMany,
+            NoErrand::Busy => Refusal::Busy,
+        }
+    }
+}
+
 impl Agent {
     pub(super) fn on_local(&mut self, cx: &mut Cx<'_>, client: u32, line: &str) {
         let reply = match Command::parse(line) {
@@ -134,7 +152,11 @@ impl Agent {
     pub(super) fn on_pressed(&mut self, cx: &mut Cx<'_>, device: &str, code: u16) {
         let is_it = |button: &&Button| button.device == device && evdev::code(&button.key) == Some(code);
         let Some(button) = self.config.buttons.iter().find(is_it) else { return };
-        let does = if button.toggle && self.is_engaged() { "hangup".to_owned() } else { button.does.clone() };
+        let does = if button.toggle && (self.is_engaged() || self.asks_for_invitation()) {
+            "hangup".to_owned()
+        } else {
+            button.does.clone()
+        };
         let done = Command::parse(&does).map_err(Refusal::from).and_then(|command| self.obey(cx, command));
         let refused = done.err().map(|refusal| refusal.error().code);
         self.emit(cx, Kind::Button { does, refused }, None);
@@ -151,6 +173,12 @@ impl Agent {
                 self.set_muted(cx, muted, MutedBy::Local);
                 Ok(Done::Muted { muted })
             }
+            Command::MuteOther { user, muted } => Ok(Done::Asking { request: self.mute_other(cx, user, muted)? }),
+            Command::Add(users) => Ok(Done::Asking { request: self.change_participants(cx, true, users)? }),
+            Command::Remove(users) => Ok(Done::Asking { request: self.change_participants(cx, false, users)? }),
+            Command::Request { user, room } => {
+                Ok(Done::Asking { request: self.ask_for_invitation(cx, user, room.as_deref())? })
+            }
             Command::Hold(wanted) => match self.hold(cx, wanted) {
                 Ok(()) => Ok(Done::Held { held: wanted == Hold::On }),
                 Err(HoldError::NoCall) => Err(Refusal::NoCall),
@@ -162,6 +190,8 @@ impl Agent {
                 Err(TransferError::Moving) => Err(Refusal::Moving),
                 Err(TransferError::NotOffered) => Err(Refusal::NotOffered),
             },
+            // What was wanted last ends first.
+            Command::HangUp if self.withdraw_invitation_request(cx) => Ok(Done::Nothing {}),
             Command::HangUp => self.on_leave(cx, 200),
             Command::Leave(cause) => self.on_leave(cx, cause),
             Command::Join(name) => self.on_join(cx, &name),

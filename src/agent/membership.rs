@@ -66,6 +66,7 @@ impl Agent {
         };
         if let Some(visit) = &mut self.visit {
             visit.believed_muted = visit.believed_muted.filter(|muted| !muted);
+            visit.believed_hold = visit.believed_hold.filter(|hold| *hold == Hold::Off);
             match visit.membership {
                 Membership::Direct => {}
                 Membership::Admitted => {
@@ -87,7 +88,7 @@ impl Agent {
     // --- replies to join, create, leave --------------------------------------------------------------------------
 
     pub(super) fn on_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: Reply) {
-        if self.on_transfer_reply(cx, ticket, &reply) {
+        if self.on_transfer_reply(cx, ticket, &reply) || self.on_errand_reply(cx, ticket, &reply) {
             return;
         }
         if self.invites_asked == Some(ticket) {
@@ -182,7 +183,6 @@ impl Agent {
             return self.fail_visit(cx, &Failure::RoomWithoutSipUri.into());
         }
         self.on_described(cx, &users);
-        self.report_mute(cx);
         self.follow_room(cx);
     }
 

@@ -23,7 +23,7 @@
 //! * [`outgoing`]: calls of our own; [`hunt`]: who rings when. * [`own_rooms`], [`making`]: no room of ours is left behind.
 //! * [`invites`]: policy and races; [`pending`]: what rings. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
 //!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket; [`commands`]: its lines.
-//! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
+//! * [`errands`]: what is asked of the QSS about others. * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
 //! * [`memory`]: what outlives the process.
 //!
@@ -33,6 +33,7 @@
 mod call;
 mod commands;
 mod conference;
+mod errands;
 mod hold;
 mod hunt;
 mod incoming;
@@ -67,6 +68,7 @@ use crate::srtp::Entropy;
 use crate::status::event::{Attempt, Kind};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, Wall, WallTime, soonest};
+use errands::Errands;
 use incoming::Ringing;
 use memory::Memory;
 use outgoing::Outgoing;
@@ -254,6 +256,8 @@ pub struct Agent {
     own: OwnRooms,
     /// Invites that ring.
     pending: Vec<Pending>,
+    /// What local commands have asked of the QSS.
+    errands: Errands,
     /// Asked what invites are pending.
     invites_asked: Option<Ticket>,
     voice: Voice,
@@ -328,6 +332,7 @@ impl Agent {
             visit: None,
             outgoing: None,
             pending: Vec::new(),
+            errands: Errands::default(),
             invites_asked: None,
             own: OwnRooms::new(config.calls.destroy_retry),
             voice: Voice {
@@ -418,7 +423,10 @@ impl Agent {
         let visit = self.visit.as_ref().and_then(|v| v.poll_timeout(self.config.rtp.dead_timeout));
         let visit = soonest(soonest(visit, self.ringing_wakeup()), self.participants.poll_timeout());
         let calls = match self.phase {
-            Phase::Running => soonest(soonest(self.call_timeout(), self.own.poll_timeout()), self.pending_wakeup()),
+            Phase::Running => {
+                let calls = soonest(self.call_timeout(), self.own.poll_timeout());
+                soonest(calls, soonest(self.pending_wakeup(), self.errands_wakeup()))
+            }
             Phase::Asleep | Phase::Stopping { .. } | Phase::Gone => None,
         };
         soonest(soonest(soonest(own, visit), calls), soonest(self.session.poll_timeout(), self.sip.poll_timeout()))
@@ -436,6 +444,7 @@ impl Agent {
         self.on_participants_timeout(cx);
         self.on_call_timeout(cx);
         self.on_pending_timeout(cx);
+        self.on_errands_timeout(cx);
         self.on_report_timeout(cx);
         if let Phase::Stopping { until, .. } = self.phase
             && until <= now
@@ -497,6 +506,8 @@ impl Agent {
                 self.advance(cx);
                 self.advance_call(cx);
                 self.tend_rooms(cx);
+                self.report_mute(cx);
+                self.report_hold(cx);
                 self.observe(cx, None);
                 if self.sip.wants_keys() {
                     cx.out.push_back(Output::DrawKeys);

@@ -30,10 +30,9 @@ impl Agent {
         self.media(cx, Command::Mute(muted));
         self.tone(cx, if muted { Tone::Muted } else { Tone::Unmuted });
         self.emit(cx, Kind::Mute { muted, by }, None);
-        self.report_mute(cx);
     }
 
-    /// Tells the QSS, and by it the others in the room, if they believe something else.
+    /// Tells the QSS, and by it the others in the room, if they believe something else; after everything that happens.
     pub(super) fn report_mute(&mut self, cx: &mut Cx<'_>) {
         let muted = self.voice.muted;
         let Some(Visit { membership: Membership::Admitted, believed_muted, room, .. }) = &self.visit else { return };

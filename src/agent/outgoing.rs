@@ -110,6 +110,7 @@ impl Agent {
             redial: Backoff::new(sip.retry_min, sip.retry_max),
             hold: Hold::Off,
             believed_muted: Some(false),
+            believed_hold: Some(Hold::Off),
             doubted: None,
             leave_cause: 200,
             inquiry: None,
@@ -154,7 +155,12 @@ impl Agent {
     /// Invites somebody, who has asked for it, into the room we are in. False: we are in none.
     pub(super) fn invite_here(&mut self, cx: &mut Cx<'_>, user: &str, request_id: &str) -> bool {
         let in_room = self.visit.as_ref().is_some_and(|visit| visit.up().is_some() && visit.room.id.is_some());
-        in_room && self.send_invite(cx, user, Some(request_id), self.config.calls.plain.ring + TRAVEL).is_some()
+        in_room && self.send_invite(cx, user, Some(request_id), self.ring_patience()).is_some()
+    }
+
+    /// How long somebody is waited for who is asked on the spot.
+    pub(super) fn ring_patience(&self) -> Span {
+        self.config.calls.plain.ring + TRAVEL
     }
 
     /// The next step of our call, if there is one; after everything that happens.

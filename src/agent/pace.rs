@@ -93,6 +93,8 @@ impl Pace {
             | Failure::HeldHere
             | Failure::TransferRefused(_)
             | Failure::TransferTimedOut
+            | Failure::RequestRefused(_)
+            | Failure::RequestTimedOut
             | Failure::Stopping => Pace::Normal,
         }
     }

@@ -279,6 +279,7 @@ impl Agent {
             redial,
             hold,
             believed_muted: Some(false),
+            believed_hold: Some(Hold::Off),
             doubted: None,
             leave_cause: 200,
             inquiry: None,

@@ -24,6 +24,8 @@ pub(super) struct Visit {
     pub(super) hold: Hold,
     /// What the QSS was told of our microphone in this room; `None`: it may have forgotten.
     pub(super) believed_muted: Option<bool>,
+    /// What it was told of our holding the call.
+    pub(super) believed_hold: Option<Hold>,
     /// When the QSS last said that we are not in the room, and was asked.
     pub(super) doubted: Option<Time>,
     /// What leaveRoom says: a code as in SIP.

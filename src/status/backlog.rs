@@ -161,6 +161,7 @@ fn is_snapshot(event: &Event) -> bool {
         | Kind::Mute { .. }
         | Kind::Hold { .. }
         | Kind::Room(_)
+        | Kind::Request { .. }
         | Kind::Problem { .. } => false,
     }
 }

@@ -69,6 +69,13 @@ pub enum Kind {
         #[serde(flatten)]
         step: CallStep,
     },
+    /// What a local command asked of the QSS, by its number, and what came of it.
+    Request {
+        request: u32,
+        what: Asked,
+        users: Vec<String>,
+        outcome: RequestOutcome,
+    },
     /// A button was pressed: the command it stands for, and why it was refused.
     Button {
         does: String,
@@ -136,6 +143,31 @@ pub enum InviteOutcome {
     Busy,
     Withdrawn,
     Unusable,
+}
+
+/// What a local command asks of the QSS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Asked {
+    /// To admit users to the room.
+    Add,
+    /// To put them out.
+    Remove,
+    Mute,
+    Unmute,
+    /// To be invited by somebody.
+    Invitation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestOutcome {
+    Done,
+    Refused,
+    /// No reply in time, or none before the session was lost; or no invite after the consent.
+    Unanswered,
+    /// Nobody wanted it any more.
+    Withdrawn,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

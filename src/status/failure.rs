@@ -245,6 +245,14 @@ failures! {
             "nobody answered a transfer",
             "no reply within qss.request_timeout_ms, or a lost session",
             "check the health of the QSS; try again";
+        RequestRefused(status) => "request_refused",
+            "the QSS, or whoever was asked, refused the request of a local command",
+            "its `cancel`; the code in `status`",
+            "look up the code in the QSS log; check the word of the request in qss.names";
+        RequestTimedOut => "request_timed_out",
+            "nothing came of the request of a local command",
+            "no reply in time, no invite after the consent, or a lost session",
+            "check the health of the QSS; try again";
         InviteDeclined(status) => "invite_declined",
             "the inviter is not on the list",
             "the invite's `from` against invites.accept; the code we gave in `status`",

@@ -37,6 +37,8 @@ pub struct Qss {
     pub meetings: BTreeMap<String, Meeting>,
     /// Whom the device may invite: after how many milliseconds they decide, and how (200: they accept; 0: never).
     pub people: BTreeMap<String, (u64, u16)>,
+    /// Whom the device may ask to be invited: after how many milliseconds they invite it, and into which room.
+    pub hosts: BTreeMap<String, (u64, String)>,
     /// Invitations that are still pending for the device, as `getCurrentInvitations` tells them.
     pub pending: Vec<Value>,
     /// Every frame that came in: (time, frame).
@@ -58,6 +60,7 @@ impl Default for Qss {
             flat: false,
             meetings: BTreeMap::new(),
             people: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             pending: Vec::new(),
             log: Vec::new(),
             made: BTreeMap::new(),
@@ -123,6 +126,7 @@ impl Qss {
         let reply = match (refusal, name) {
             (Some((code, message)), _) => cancel(name, id, code, message),
             (None, "invite") => return self.on_invite(link, id, payload),
+            (None, "inviteRequest") => return self.on_invite_request(link, id, payload),
             (None, "joinRoom") if self.meetings.contains_key(payload["room"].as_str().unwrap_or_default()) => {
                 self.on_meeting(id, payload, now)
             }
@@ -156,6 +160,20 @@ impl Qss {
             code => cancel("invite", id, code, "declined"),
         };
         vec![(5 + after, Delivery::Frame(link, reply.to_string()))]
+    }
+
+    /// A host says yes, and invites in their own time; whom nobody knows is not found.
+    fn on_invite_request(&self, link: u32, id: &Value, payload: &Value) -> Vec<(u64, Delivery)> {
+        let name = "inviteRequest";
+        let Some((after, room)) = payload["to"].as_str().and_then(|to| self.hosts.get(to)) else {
+            return vec![(5, Delivery::Frame(link, cancel(name, id, 404, "no such user").to_string()))];
+        };
+        let invite = json!({"request": "invite", "requestID": "HOST1",
+            "payload": {"from": payload["to"], "requestId": id, "room": self.rooms.get(room)}});
+        vec![
+            (5, Delivery::Frame(link, answer(name, id, json!({})).to_string())),
+            (5 + after, Delivery::Frame(link, invite.to_string())),
+        ]
     }
 
     fn reply(&mut self, name: &str, id: &Value, payload: &Value) -> Value {
@@ -205,7 +223,7 @@ impl Qss {
                 let target = self.rooms.values().next().cloned().unwrap_or(Value::Null);
                 answer(name, id, json!({"queryRoom": {"queryRoom": target}}))
             }
-            "unregister" | "inviteRequest" | "addParticipants" | "removeParticipants" | "mute" | "hold" | "unhold" => {
+            "unregister" | "addParticipants" | "removeParticipants" | "mute" | "hold" | "unhold" => {
                 answer(name, id, json!({}))
             }
             _ => cancel(name, id, 501, "unknown"),
