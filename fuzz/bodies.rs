@@ -21,6 +21,7 @@ use qss_endpoint::rtp::rtcp;
 use qss_endpoint::sdp::{Local, Negotiation};
 use qss_endpoint::sip::endpoint::{Endpoint, Outbox, Output};
 use qss_endpoint::sip::message;
+use qss_endpoint::sip::transport::service::{self, Answer, Kind};
 use qss_endpoint::sip::transport::stream::{Framer, MAX_BODY, MAX_HEAD, Piece};
 use qss_endpoint::sip::transport::{Flow, Route, Target};
 use qss_endpoint::srtp::{Entropy, Inbound, MAX_OVERHEAD, Outbound, Suite};
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[(&str, Body)] = &[
     ("sip_message", sip_message),
     ("sip_dialog", sip_dialog),
     ("sip_stream", sip_stream),
+    ("dns", dns),
     ("sdp", sdp),
     ("rtp", rtp),
     ("rtcp", rtcp_packet),
@@ -50,6 +52,23 @@ pub(crate) const ALL: &[(&str, Body)] = &[
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5060);
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3));
 const US: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+
+/// An answer to whatever it may be an answer to: servers are bounded in number, and their names are names.
+pub(crate) fn dns(data: &[u8]) {
+    let Some((seed, bytes)) = data.split_first() else { return };
+    let id = bytes.get(..2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
+    for kind in [Kind::Service, Kind::V4, Kind::V6] {
+        let Some(Answer::Servers(servers)) = service::answer(bytes, id, "_sip._udp.example.com", kind) else {
+            continue;
+        };
+        assert!(kind == Kind::Service && (1..=8).contains(&servers.len()));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        assert!(servers.iter().all(|server| server.port != 0 && server.host.chars().all(plain)));
+        let ordered = service::order(servers.clone(), &mut Rng::from_u64((*seed).into()));
+        assert!(ordered.len() == servers.len() && ordered.iter().all(|server| servers.contains(server)));
+        assert!(ordered.is_sorted_by_key(|server| server.priority));
+    }
+}
 
 /// What was read is written so that it is read again, and nothing changes any more.
 pub(crate) fn sip_message(data: &[u8]) {

@@ -37,6 +37,7 @@ const HOSTS: Rule = Rule::Pairs("host or host:port on both sides", shape::host_p
 const SUITE: Rule = Rule::Text(shape::SUITES, shape::srtp_suite);
 const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
 const IPS: Rule = Rule::Text("IP addresses", shape::ip);
+const NAMESERVERS: Rule = Rule::Text("IP addresses, each with or without :port", shape::nameserver);
 const WORD: Rule = Rule::Text("not empty", shape::word);
 const WORDS: Rule = Rule::Text("none of them empty", shape::word);
 
@@ -142,7 +143,7 @@ pub(super) static SECTIONS: &[Section] = &[
                 "bind",
                 |d| &mut d.config.sip.bind,
                 Rule::Any,
-                "Local address of the SIP socket; port 0: any free one.",
+                "Local address of the SIP socket: an unspecified one stands for IPv4 and IPv6. Port 0: any free one.",
             ),
             key(
                 "user",
@@ -173,6 +174,19 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.sip.transport,
                 Rule::Any,
                 "What carries requests to a URI without `;transport=`.",
+            ),
+            key(
+                "nameservers",
+                |d| &mut d.config.sip.nameservers,
+                NAMESERVERS,
+                "Asked for the service records (SRV) of a host without a port, and for addresses. None: the system's \
+                 name servers, and the system's own way to addresses.",
+            ),
+            key(
+                "dns_timeout_ms",
+                |d| &mut d.config.sip.dns_timeout,
+                Rule::Range(100, 30_000),
+                "A name server that has not answered by then is passed over for the next; each is asked twice.",
             ),
             key(
                 "ca_file",
@@ -306,7 +320,7 @@ pub(super) static SECTIONS: &[Section] = &[
                 "bind",
                 |d| &mut d.config.rtp.bind,
                 Rule::Any,
-                "Local address of the RTP sockets, and the one offered to the mixer unless unspecified.",
+                "Local address of the RTP sockets, and the one offered to the mixer unless unspecified: that takes IPv4 and IPv6.",
             ),
             key(
                 "port_min",

@@ -107,7 +107,7 @@ pub struct Control {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sip {
-    /// Local address of the SIP socket. Port 0: any free one.
+    /// Local address of the SIP socket; unspecified: both families. Port 0: any free one.
     pub bind: SocketAddr,
     pub user: String,
     pub display_name: String,
@@ -127,6 +127,10 @@ pub struct Sip {
     pub ring: Span,
     /// What carries requests when a URI does not say.
     pub transport: Transport,
+    /// Name servers, `ip` or `ip:port`; none: those of the system.
+    pub nameservers: Vec<String>,
+    /// Longest time for a name server to answer; then the next is asked.
+    pub dns_timeout: Span,
     /// PEM file of the CA to trust for TLS *instead of* the system's roots.
     pub ca_file: Option<PathBuf>,
     /// PEM files of our own certificate (chain) and its key, for servers that want one.
@@ -323,6 +327,8 @@ impl Default for Config {
                 peers: Vec::new(),
                 ring: Span::ZERO,
                 transport: Transport::Udp,
+                nameservers: Vec::new(),
+                dns_timeout: Span::from_millis(1_500),
                 ca_file: None,
                 client_cert_file: None,
                 client_key_file: None,

@@ -56,6 +56,12 @@ pub(super) fn ip(text: &str) -> Result<(), &'static str> {
     text.parse::<std::net::IpAddr>().map(|_| ()).map_err(|_| "must be an IP address, such as 192.0.2.7")
 }
 
+/// An IP address with or without a port.
+pub(super) fn nameserver(text: &str) -> Result<(), &'static str> {
+    let good = text.parse::<std::net::IpAddr>().is_ok() || text.parse::<std::net::SocketAddr>().is_ok();
+    if good { Ok(()) } else { Err("must be an IP address, such as 192.0.2.53, 192.0.2.53:53 or [2001:db8::53]:53") }
+}
+
 /// The crypto suites there are, for documentation.
 pub(super) const SUITES: &str = "AES_CM_128_HMAC_SHA1_80, AEAD_AES_128_GCM, AEAD_AES_256_GCM";
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   WebSocket ──┐                       ┌── QssOpen/Send/Ping/Close → websocket::Link
-//!   SIP socket ─┤                       ├── SipSend → SipSocket, SipConnections     Resolve → routes()
+//!   SIP socket ─┤                       ├── SipSend → SipSocket, SipConnections     Resolve → Lookup
 //!   media ──────┼→ Input → Agent → Output ── Media → MediaHandle (heapless queue + eventfd)
 //!   status ─────┤                       ├── Status, Reply → StatusSocket, standard output
 //!   signals ────┘                       └── Exit
@@ -15,7 +15,8 @@ use crate::io::buttons::{self, ButtonEvent};
 use crate::io::disk::Keepsake;
 use crate::io::media_thread::{Grant, MediaHandle, MediaThread, Privileges};
 use crate::io::network::Network;
-use crate::io::sip_socket::{DATAGRAM, SipSocket, routes};
+use crate::io::sip_routes::Lookup;
+use crate::io::sip_socket::{DATAGRAM, SipSocket};
 use crate::io::sip_transport::{SipConnections, SipEvent};
 use crate::io::status_socket::StatusSocket;
 use crate::io::token::Errand;
@@ -71,7 +72,7 @@ struct Control {
     errand: Errand,
     network: Option<Network>,
     sip: SipSocket,
-    sip_address: std::net::SocketAddr,
+    lookup: Lookup,
     connections: SipConnections,
     media: MediaHandle,
     media_ready: AsyncFd<OwnedFd>,
@@ -93,7 +94,8 @@ impl Control {
         getrandom::fill(&mut seed).map_err(|e| RunError::Entropy(e.to_string()))?;
         let bind = config.sip.bind;
         let sip = SipSocket::bind(bind).await.map_err(|error| RunError::SipSocket { bind, error })?;
-        let sip_address = sip.local_address().map_err(RunError::System)?;
+        let mut rng = Rng::from_seed(seed);
+        let lookup = Lookup::new(&config.sip, sip.bound(), rng.fork());
         let connections = SipConnections::new(&config.sip);
         let status = match &config.status.socket {
             Some(path) => {
@@ -105,14 +107,14 @@ impl Control {
         warn_of_refusals(media.privileges());
         let media_ready = media.event_fd().and_then(sys::readable).map_err(RunError::System)?;
         Ok(Control {
-            agent: Agent::new(config.clone(), Rng::from_seed(seed)),
+            agent: Agent::new(config.clone(), rng),
             outbox: Outbox::new(),
             link: Link::default(),
             errand: Errand::default(),
             // Without its news an attempt waits its full pause.
             network: Network::watch().ok(),
             sip,
-            sip_address,
+            lookup,
             connections,
             media,
             media_ready,
@@ -141,7 +143,7 @@ impl Control {
                 self.feed(Input::Recalled(&text));
             }
         }
-        self.feed(Input::Start { sip_port: self.sip_address.port() });
+        self.feed(Input::Start { sip_port: self.sip.bound().port });
         self.watchdog.ready();
         while !self.exit {
             let sleep = self.until_wakeup();
@@ -351,10 +353,10 @@ impl Control {
         }
     }
 
-    fn resolve(&self, target: Target) {
-        let (bound, answers) = (self.sip_address, self.routes.0.clone());
+    fn resolve(&mut self, target: Target) {
+        let (lookup, answers) = (self.lookup.fork(), self.routes.0.clone());
         tokio::spawn(async move {
-            let routes = routes(bound, &target).await;
+            let routes = lookup.routes(&target).await;
             let _ = answers.send(Routed { target, routes }).await;
         });
     }

@@ -1,7 +1,8 @@
-//! The UDP socket of the SIP endpoint, and the answer to "how do I reach this host".
+//! The UDP sockets of the SIP endpoint: one for each address family, with one port.
+//!
+//! An unspecified address means both families; a device without IPv6 then has the one.
 
-use crate::sip::endpoint::RouteError;
-use crate::sip::transport::{Flow, Route, Target};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket};
 use tokio::net::UdpSocket;
@@ -10,25 +11,70 @@ use tokio::net::UdpSocket;
 pub const DATAGRAM: usize = 65_535;
 
 pub struct SipSocket {
-    socket: UdpSocket,
+    v4: Option<UdpSocket>,
+    v6: Option<UdpSocket>,
+    bound: Bound,
 }
+
+/// Where we are reached, and from where we send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bound {
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+    pub port: u16,
+}
+
+/// The port the system gave for one family may be taken in the other.
+const TRIES: usize = 20;
 
 impl SipSocket {
     /// # Errors
     /// The address is not ours, or the port is taken.
     pub async fn bind(address: SocketAddr) -> io::Result<SipSocket> {
-        Ok(SipSocket { socket: UdpSocket::bind(address).await? })
+        if !address.ip().is_unspecified() {
+            let socket = one(address)?;
+            return Ok(if address.is_ipv4() { Self::of(Some(socket), None)? } else { Self::of(None, Some(socket))? });
+        }
+        for _ in 0..TRIES {
+            let v4 = one((Ipv4Addr::UNSPECIFIED, address.port()).into())?;
+            match one((Ipv6Addr::UNSPECIFIED, v4.local_addr()?.port()).into()) {
+                Ok(v6) => return Self::of(Some(v4), Some(v6)),
+                Err(taken) if taken.kind() == io::ErrorKind::AddrInUse && address.port() == 0 => {}
+                Err(taken) if taken.kind() == io::ErrorKind::AddrInUse => return Err(taken),
+                Err(_) => return Self::of(Some(v4), None),
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
     }
 
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    fn of(v4: Option<UdpSocket>, v6: Option<UdpSocket>) -> io::Result<SipSocket> {
+        let mut bound = Bound { v4: None, v6: None, port: 0 };
+        for socket in v4.iter().chain(&v6) {
+            let local = socket.local_addr()?;
+            bound.port = local.port();
+            match local.ip() {
+                IpAddr::V4(ip) => bound.v4 = Some(ip),
+                IpAddr::V6(ip) => bound.v6 = Some(ip),
+            }
+        }
+        Ok(SipSocket { v4, v6, bound })
+    }
+
+    pub fn bound(&self) -> Bound {
+        self.bound
     }
 
     /// The next datagram. An ICMP error of an earlier send is not the socket's end: retransmission timers judge.
+    /// Cancel safe.
     pub async fn receive(&self, buffer: &mut [u8]) -> (usize, SocketAddr) {
         loop {
-            match self.socket.recv_from(buffer).await {
+            let socket = tokio::select! {
+                socket = readable(&self.v4) => socket,
+                socket = readable(&self.v6) => socket,
+            };
+            match socket.try_recv_from(buffer) {
                 Ok(received) => return received,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 // Also keeps an error that does not go away from taking the whole core.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
             }
@@ -37,34 +83,52 @@ impl SipSocket {
 
     /// Sends without waiting; a full socket drops, as the network would.
     pub fn send(&self, to: SocketAddr, bytes: &[u8]) {
-        let _ = self.socket.try_send_to(bytes, to);
-    }
-}
-
-/// Resolves `target` in the address family of `bound` and asks the system which local address it would send from.
-pub async fn routes(bound: SocketAddr, target: &Target) -> Result<Vec<Route>, RouteError> {
-    let remotes = tokio::net::lookup_host((target.host.as_str(), target.port_or_default()))
-        .await
-        .map_err(|_| RouteError::UnknownHost)?
-        .filter(|address| address.is_ipv4() == bound.is_ipv4());
-    let mut found = Err(RouteError::UnknownHost);
-    for remote in remotes {
-        let local = if bound.ip().is_unspecified() { source_address(remote) } else { Ok(bound.ip()) };
-        let flow = Flow { transport: target.transport, remote };
-        match (local, &mut found) {
-            (Ok(local), Ok(routes)) => Vec::push(routes, Route { flow, local }),
-            (Ok(local), Err(_)) => found = Ok(vec![Route { flow, local }]),
-            (Err(_), Ok(_)) => {}
-            (Err(_), Err(error)) => *error = RouteError::Unreachable,
+        let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
+        if let Some(socket) = socket {
+            let _ = socket.try_send_to(bytes, to);
         }
     }
-    found
 }
 
-/// Connecting a UDP socket sends nothing; it only makes the kernel choose a route.
-fn source_address(remote: SocketAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let probe = StdUdpSocket::bind((any, 0))?;
-    probe.connect(remote)?;
-    Ok(probe.local_addr()?.ip())
+impl Bound {
+    /// The address that packets to `remote` come from.
+    ///
+    /// # Errors
+    /// There is no socket of its family, or no way to it.
+    pub(super) fn source(self, remote: SocketAddr) -> io::Result<IpAddr> {
+        let ours = match remote {
+            SocketAddr::V4(_) => self.v4.map(IpAddr::V4),
+            SocketAddr::V6(_) => self.v6.map(IpAddr::V6),
+        };
+        match ours {
+            None => Err(io::ErrorKind::AddrNotAvailable.into()),
+            Some(ours) if !ours.is_unspecified() => Ok(ours),
+            Some(any) => {
+                // Connecting a UDP socket sends nothing; it only makes the kernel choose a route.
+                let probe = StdUdpSocket::bind((any, 0))?;
+                probe.connect(remote)?;
+                Ok(probe.local_addr()?.ip())
+            }
+        }
+    }
+}
+
+fn one(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+async fn readable(socket: &Option<UdpSocket>) -> &UdpSocket {
+    match socket {
+        Some(socket) => {
+            let _ = socket.readable().await;
+            socket
+        }
+        None => std::future::pending().await,
+    }
 }

@@ -2,14 +2,15 @@
 
 use lab::asterisk::Asterisk;
 use qss_endpoint::config::{Config, Sip};
-use qss_endpoint::io::sip_socket::{DATAGRAM, SipSocket, routes};
+use qss_endpoint::io::sip_routes::Lookup;
+use qss_endpoint::io::sip_socket::{DATAGRAM, SipSocket};
 use qss_endpoint::io::sip_transport::{SipConnections, SipEvent};
 use qss_endpoint::random::Rng;
 use qss_endpoint::sdp::Local;
 use qss_endpoint::sip::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output};
 use qss_endpoint::sip::transport::{Flow, Transport};
 use qss_endpoint::time::{Span, Time};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct Caller {
     runtime: Runtime,
     socket: SipSocket,
-    bound: SocketAddr,
+    lookup: Lookup,
     connections: SipConnections,
     pub(crate) endpoint: Endpoint,
     out: Outbox,
@@ -40,13 +41,14 @@ impl Caller {
         change(&mut sip);
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let socket = runtime.block_on(SipSocket::bind(sip.bind)).expect("a socket");
-        let bound = socket.local_address().expect("an address");
-        let mut endpoint = Endpoint::new(&sip, Rng::from_u64(bound.port().into()));
-        endpoint.set_local_port(bound.port());
+        let port = socket.bound().port;
+        let lookup = Lookup::new(&sip, socket.bound(), Rng::from_u64(port.into()));
+        let mut endpoint = Endpoint::new(&sip, Rng::from_u64(port.into()));
+        endpoint.set_local_port(port);
         Caller {
             runtime,
             socket,
-            bound,
+            lookup,
             connections: SipConnections::new(&sip),
             endpoint,
             out: Outbox::new(),
@@ -154,7 +156,7 @@ impl Caller {
                 Output::Connect { flow, host } => self.runtime.block_on(async { self.connections.open(flow, host) }),
                 Output::Disconnect { flow } => self.runtime.block_on(async { self.connections.close(flow) }),
                 Output::Resolve(target) => {
-                    let mut found = self.runtime.block_on(routes(self.bound, &target));
+                    let mut found = self.runtime.block_on(self.lookup.fork().routes(&target));
                     if let (Ok(routes), Some(local)) = (&mut found, self.local) {
                         routes.iter_mut().for_each(|route| route.local = local);
                     }

@@ -40,6 +40,7 @@ const ROWS: &[Row] = &[
     ("wss", |world| then(transports::wss, world, voice::wss)),
     ("keepalive", |world| then(transports::keepalive, world, voice::keepalive)),
     ("nat", |world| then(transports::nat, world, voice::nat)),
+    ("srv", |world| then(transports::srv, world, |_| "the second server, the first is gone".into())),
     ("moves", |world| then(transports::moves, world, |_| "the same call".into())),
     ("digest", calls::digest),
     ("sdes", voice::sdes),

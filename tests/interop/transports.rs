@@ -2,6 +2,7 @@
 
 use super::caller::{Caller, ROOM};
 use lab::asterisk::Asterisk;
+use lab::name_server::{Manner, NameServer, Record};
 use qss_endpoint::config::{Keepalive, Sip};
 use qss_endpoint::sip::endpoint::{EndCause, RouteError};
 use qss_endpoint::sip::transport::{Flow, Transport};
@@ -101,6 +102,35 @@ pub(crate) fn nat(mixer: &Asterisk) {
     caller.until("BYE through the NAT", |caller| caller.ended().is_some());
     assert!(matches!(caller.ended(), Some(EndCause::Remote { .. })), "{:?}", caller.events);
     mixer.wait_for(ROOM, 0, Duration::from_secs(5)).expect("an empty room");
+}
+
+/// A name whose best server is gone and whose second is the mixer (RFC 3263 4.3).
+pub(crate) fn srv(mixer: &Asterisk) {
+    let gone = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let server = |priority, at: SocketAddr| {
+        let host = "mixer.rooms.example".into();
+        Record::Service { priority, weight: 1, port: at.port(), host }
+    };
+    let zone = [
+        ("_sip._udp.rooms.example", server(1, gone)),
+        ("_sip._udp.rooms.example", server(2, mixer.sip)),
+        ("_sip._tcp.rooms.example", server(1, gone)),
+        ("_sip._tcp.rooms.example", server(2, mixer.sip)),
+        ("mixer.rooms.example", Record::Address(mixer.sip.ip())),
+    ];
+    let names = NameServer::start(Manner::Good, &zone).expect("a name server");
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut caller = Caller::new("plain", |sip| {
+            sip.nameservers = vec![names.address.to_string()];
+            // Nobody answers at the first: 64 T1 is what that costs.
+            (sip.transport, sip.t1) = (transport, Span::from_millis(20));
+        });
+        let call = caller.join(mixer, &format!("sip:{ROOM}@rooms.example"));
+        let tried =
+            |at: SocketAddr| caller.sent.iter().any(|(flow, text)| flow.remote == at && text.starts_with("INV"));
+        assert_eq!((tried(gone), tried(mixer.sip)), (transport == Transport::Udp, true), "{transport:?}");
+        caller.hang_up(mixer, call);
+    }
 }
 
 /// A connection that is cut, and an address that changes: the same call goes on, and the mixer reaches it.

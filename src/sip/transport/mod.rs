@@ -5,6 +5,7 @@
 //! ```
 
 pub(in crate::sip) mod flows;
+pub mod service;
 pub mod stream;
 
 use std::fmt;
@@ -107,11 +108,13 @@ impl Target {
         self.port.unwrap_or(self.transport.default_port())
     }
 
-    /// Whether both mean one place.
+    /// Whether both mean one place. A name without a port may have servers at any port, an address has not.
     pub fn is_same(&self, other: &Target) -> bool {
+        let of_one_kind = self.port.is_some() == other.port.is_some() || self.flow().is_some();
         self.transport == other.transport
             && self.host.eq_ignore_ascii_case(&other.host)
             && self.port_or_default() == other.port_or_default()
+            && of_one_kind
     }
 
     /// The flow to a target that needs no lookup, because its host is an address.

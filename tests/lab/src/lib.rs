@@ -8,6 +8,7 @@
 //! * [`wire`]: a relay that counts and harms what passes between endpoint and mixer.
 //! * [`phone`]: a caller without sound card, to sit in a room and listen.
 //! * [`asterisk`], [`baresip`]: the real ones, from Debian's packages.
+//! * [`name_server`]: service records and addresses, from a name server that may be broken.
 //! * [`bench`]: endpoints measured side by side.
 //! * [`clock`]: the one time axis that recordings, packets and frames share.
 #![allow(clippy::disallowed_types)]
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod folder;
 pub mod measure;
 pub mod mixer;
+pub mod name_server;
 pub mod phone;
 pub mod process;
 pub mod qss;
