@@ -3,6 +3,9 @@
 //! The sockets are not polled. While a card runs, nothing can be done with a packet before the card's next period
 //! anyway, so they are drained then, just before playback is filled: that saves a wake-up per packet and costs no
 //! latency. The true instant of arrival, which the jitter estimate needs, is the kernel's stamp.
+//!
+//! An unspecified address means both families: one socket carries them, and addresses of IPv4 are written on it as
+//! `::ffff:192.0.2.1` (RFC 4291 2.5.5.2). Nobody else sees them like that.
 
 use crate::config::Rtp;
 use crate::io::sys;
@@ -10,7 +13,7 @@ use crate::media::stream::Wire;
 use crate::time::Time;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// A datagram on one of the sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +26,14 @@ pub(super) struct RtpSockets {
     rtp: UdpSocket,
     rtcp: UdpSocket,
     ports: (u16, u16),
+    speaks: Speaks,
+}
+
+/// What addresses the sockets take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Speaks {
+    OneFamily,
+    Both,
 }
 
 impl RtpSockets {
@@ -53,7 +64,8 @@ impl RtpSockets {
             for _ in 0..MAX_BATCH {
                 let Some(got) = sys::receive(socket, buffer) else { break };
                 let arrived = Time::from_micros(now.as_micros().saturating_sub(got.age.as_micros()));
-                take(kind, arrived, got.from, &buffer[..got.length]);
+                let from = SocketAddr::new(got.from.ip().to_canonical(), got.from.port());
+                take(kind, arrived, from, &buffer[..got.length]);
             }
         }
     }
@@ -74,11 +86,11 @@ impl RtpSockets {
 /// Never blocks: a full socket drops, as the network would.
 impl Wire for &RtpSockets {
     fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) {
-        let _ = self.rtp.send_to(packet, to);
+        let _ = self.rtp.send_to(packet, self.speaks.written(to));
     }
 
     fn send_rtcp(&mut self, to: SocketAddr, packet: &[u8]) {
-        let _ = self.rtcp.send_to(packet, to);
+        let _ = self.rtcp.send_to(packet, self.speaks.written(to));
     }
 }
 
@@ -90,7 +102,7 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 fn bind_any_pair(config: &Rtp) -> io::Result<RtpSockets> {
     let mut error = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..100 {
-        let probe = bind_one(config, 0)?;
+        let (probe, _) = bind_one(config, 0)?;
         let port = probe.local_addr()?.port() & !1;
         drop(probe);
         match bind_pair(config, port) {
@@ -102,26 +114,51 @@ fn bind_any_pair(config: &Rtp) -> io::Result<RtpSockets> {
 }
 
 fn bind_pair(config: &Rtp, port: u16) -> io::Result<RtpSockets> {
-    let rtp = bind_one(config, port)?;
-    let rtcp = bind_one(config, port + 1)?;
-    Ok(RtpSockets { rtp, rtcp, ports: (port, port + 1) })
+    let (rtp, speaks) = bind_one(config, port)?;
+    let (rtcp, _) = bind_one(config, port + 1)?;
+    Ok(RtpSockets { rtp, rtcp, ports: (port, port + 1), speaks })
 }
 
-fn bind_one(config: &Rtp, port: u16) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address((config.bind, port).into()), Type::DGRAM, Some(Protocol::UDP))?;
+fn bind_one(config: &Rtp, port: u16) -> io::Result<(UdpSocket, Speaks)> {
+    if config.bind.is_unspecified() {
+        match bind_at(config, (Ipv6Addr::UNSPECIFIED, port).into(), Speaks::Both) {
+            Err(taken) if taken.kind() == io::ErrorKind::AddrInUse => return Err(taken),
+            // A system without IPv6.
+            Err(_) => {}
+            Ok(socket) => return Ok((socket, Speaks::Both)),
+        }
+    }
+    Ok((bind_at(config, (config.bind, port).into(), Speaks::OneFamily)?, Speaks::OneFamily))
+}
+
+fn bind_at(config: &Rtp, address: SocketAddr, speaks: Speaks) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     // Marking is a wish: some containers forbid it, and the call works without.
     let traffic_class = u32::from(config.dscp) << 2;
-    let _ = match config.bind {
-        IpAddr::V4(_) => socket.set_tos_v4(traffic_class),
-        IpAddr::V6(_) => socket.set_tclass_v6(traffic_class),
-    };
-    socket.bind(&SocketAddr::new(config.bind, port).into())?;
+    if address.is_ipv6() {
+        socket.set_only_v6(speaks == Speaks::OneFamily)?;
+        let _ = socket.set_tclass_v6(traffic_class);
+    }
+    if address.is_ipv4() || speaks == Speaks::Both {
+        let _ = socket.set_tos_v4(traffic_class);
+    }
+    socket.bind(&address.into())?;
     let socket = UdpSocket::from(socket);
     // So is the stamp, which an emulator may not know: a packet then arrives when it is read.
     let _ = sys::stamp_arrivals(&socket);
     Ok(socket)
+}
+
+impl Speaks {
+    /// How the sockets want an address.
+    fn written(self, to: SocketAddr) -> SocketAddr {
+        match (self, to.ip()) {
+            (Speaks::Both, IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
+            (Speaks::Both, IpAddr::V6(_)) | (Speaks::OneFamily, _) => to,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -162,5 +199,27 @@ mod tests {
         let mut got = Vec::new();
         sockets.drain(Time::ZERO, &mut buffer, |kind, _, _, bytes| got.push((kind, bytes.to_vec())));
         assert_eq!(got, [(Datagram::Rtp, b"rtp".to_vec()), (Datagram::Rtcp, b"rtcp".to_vec())]);
+    }
+
+    #[test]
+    fn an_unspecified_address_takes_both_families() {
+        let any = Rtp { bind: IpAddr::from([0, 0, 0, 0]), ports: (0, 0), ..Config::default().rtp };
+        let sockets = RtpSockets::bind(&any).unwrap();
+        let peers = ["127.0.0.1:0", "[::1]:0"].map(|address| UdpSocket::bind(address).unwrap());
+        let mut buffer = [0; 2048];
+        for peer in peers {
+            peer.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+            let theirs = peer.local_addr().unwrap();
+            let mut wire = &sockets;
+            wire.send_rtp(theirs, b"there");
+            let (length, ours) = peer.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..length], ours.port()), (&b"there"[..], sockets.ports().0));
+            peer.send_to(b"back", ours).unwrap();
+            let mut got = Vec::new();
+            while got.is_empty() {
+                sockets.drain(Time::ZERO, &mut buffer, |_, _, from, _| got.push(from));
+            }
+            assert_eq!(got, [theirs], "as others write it");
+        }
     }
 }
