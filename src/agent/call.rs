@@ -22,13 +22,6 @@ use crate::status::event::Attempt;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time};
 
-/// A BYE this soon after the 200 is a refusal: a locked or full ConfBridge answers before it refuses.
-const REFUSED_BY_BYE: Span = Span::from_secs(2);
-
-/// A held call brings no packets that could show that the mixer lives: it is asked this often. As often as Asterisk
-/// asks by OPTIONS; a lost one costs the time until it is noticed, each question one re-INVITE.
-const HOLD_PROBE: Span = Span::from_secs(30);
-
 /// An invited call that the mixer has lost is dialled again so often; then the invite is over.
 const INVITED_REDIALS: u32 = 3;
 
@@ -81,7 +74,7 @@ impl Agent {
     fn on_early(&mut self, cx: &mut Cx<'_>, call: CallId, media: &Negotiated) {
         let fresh = self.rng.next_u32();
         let Some(visit) = &mut self.visit else { return };
-        let (cap, hold) = (cap(visit, &self.config.codec), visit.hold);
+        let (cap, hold) = (cap(visit, &self.config), visit.hold);
         let Leg::Dialling { call: dialled, plan, early, .. } = &mut visit.leg else { return };
         if *dialled != call {
             return;
@@ -112,7 +105,7 @@ impl Agent {
             Leg::Dialling { .. } | Leg::Due | Leg::Pausing { .. } | Leg::Up(_) => return,
         };
         let ssrc = early.map_or(fresh, |early| early.params.ssrc);
-        let params = stream_params(call, ssrc, media, plan, cap(visit, &self.config.codec), visit.hold);
+        let params = stream_params(call, ssrc, media, plan, cap(visit, &self.config), visit.hold);
         visit.leg = Leg::Up(Up {
             call,
             target,
@@ -124,7 +117,7 @@ impl Agent {
             hearing: match early.map(|early| early.hearing) {
                 Some(Hearing::Packets) if params.receive => Hearing::Packets,
                 Some(_) | None if params.receive => Hearing::Silence(cx.now),
-                Some(_) | None => held(cx.now),
+                Some(_) | None => held(cx.now, self.config.sip.hold_probe),
             },
         });
         self.voice.card = CardUse::Streaming(call);
@@ -140,7 +133,7 @@ impl Agent {
     /// A re-INVITE: another address, hold, unhold, another cap.
     fn on_modified(&mut self, cx: &mut Cx<'_>, call: CallId, media: &Negotiated) {
         let Some(visit) = &mut self.visit else { return };
-        let (cap, hold) = (cap(visit, &self.config.codec), visit.hold);
+        let (cap, hold) = (cap(visit, &self.config), visit.hold);
         let Some(up) = visit.up_mut().filter(|up| up.call == call) else { return };
         let params = stream_params(call, up.params.ssrc, media, up.plan, cap, hold);
         let before = std::mem::replace(&mut up.params, params);
@@ -153,7 +146,7 @@ impl Agent {
                 up.playing = false;
                 match hearing {
                     Hearing::Held { .. } => hearing,
-                    Hearing::Packets | Hearing::Silence(_) => held(cx.now),
+                    Hearing::Packets | Hearing::Silence(_) => held(cx.now, self.config.sip.hold_probe),
                 }
             }
             (true, Hearing::Held { .. }) => Hearing::Silence(cx.now),
@@ -169,7 +162,7 @@ impl Agent {
 
     fn on_ended(&mut self, cx: &mut Cx<'_>, end: &EndCause) {
         let Some(visit) = &self.visit else { return };
-        let at_once = visit.up().is_some_and(|up| cx.now.since(up.since) < REFUSED_BY_BYE);
+        let at_once = visit.up().is_some_and(|up| cx.now.since(up.since) < self.config.sip.refused_by_bye);
         let failure = match (Failure::from(end), at_once) {
             (Failure::SipRemoteBye, true) => Failure::SipRefusedByBye,
             (failure, _) => failure,
@@ -180,7 +173,7 @@ impl Agent {
     /// The call of the visit is over, or was never answered: dial again, or give the room up.
     fn lose_call(&mut self, cx: &mut Cx<'_>, cause: Cause) {
         let lasted = self.visit.as_ref().and_then(Visit::up).map(|up| cx.now.since(up.since));
-        if lasted.is_none_or(|lasted| lasted < REFUSED_BY_BYE) {
+        if lasted.is_none_or(|lasted| lasted < self.config.sip.refused_by_bye) {
             self.reporter.counters.call_failures += 1;
         }
         if lasted.is_some_and(|lasted| lasted >= self.config.sip.retry_max) {
@@ -230,7 +223,7 @@ impl Agent {
             }
             Leg::Up(Up { hearing: Hearing::Held { probe_at }, .. }) if *probe_at <= cx.now => {
                 if let Some(up) = visit.up_mut() {
-                    up.hearing = held(cx.now);
+                    up.hearing = held(cx.now, self.config.sip.hold_probe);
                 }
                 self.probe(cx);
             }
@@ -310,7 +303,7 @@ impl Agent {
     }
 
     pub(super) fn plan(&self, visit: &Visit) -> Plan {
-        let (codec, cap) = (&self.config.codec, cap(visit, &self.config.codec));
+        let (codec, cap) = (&self.config.codec, cap(visit, &self.config));
         match self.config.rtp.srtp {
             SrtpMode::Off => plan::plan(codec, cap),
             SrtpMode::Offer | SrtpMode::Require => {
@@ -340,8 +333,9 @@ impl Agent {
     }
 }
 
-pub(super) fn held(now: Time) -> Hearing {
-    Hearing::Held { probe_at: now + HOLD_PROBE }
+/// A held call brings no packets that could show that the mixer lives: it is asked after `probe`.
+pub(super) fn held(now: Time, probe: Span) -> Hearing {
+    Hearing::Held { probe_at: now + probe }
 }
 
 /// The mixer is there again or will be, without our call: no word of the peer that it is over.

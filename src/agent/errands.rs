@@ -122,8 +122,9 @@ impl Agent {
         if let Stage::Asked { ticket, .. } = errand.stage {
             let name = self.config.qss.names.send_invite_request.clone();
             let to = errand.users.first().map_or("", String::as_str);
-            let payload = message::withdraw_payload(&self.config.qss.username, to, 487);
-            self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &name, 487, payload, out));
+            let code = self.config.invites.withdraw_code;
+            let payload = message::withdraw_payload(&self.config.qss.username, to, code);
+            self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &name, code, payload, out));
         }
         self.tell_errand(cx, errand, RequestOutcome::Withdrawn, None);
         true

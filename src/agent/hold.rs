@@ -56,7 +56,7 @@ impl Agent {
                     // The microphone does not wait for the mixer's consent.
                     Hold::On => {
                         (up.params.send, up.params.receive) = (false, false);
-                        (up.sending, up.playing, up.hearing) = (false, false, held(cx.now));
+                        (up.sending, up.playing, up.hearing) = (false, false, held(cx.now, self.config.sip.hold_probe));
                         silenced = Some(up.params);
                     }
                     // Should no answer come, the silence is noticed and the call made anew.

@@ -12,8 +12,8 @@
 //!
 //! A withdrawal and an acceptance may cross on their way: who accepts late is in the room, and counts.
 
-use crate::config::{Call, HuntMode as Mode};
-use crate::qss::message::InviteReply;
+use crate::config::{Call, HuntMode as Mode, QssCodes};
+use crate::qss::message::{self, Fields, InviteReply};
 use crate::qss::requests::Ticket;
 use crate::qss::session::Reply;
 use crate::status::conference::{Invitation, InvitationState};
@@ -123,7 +123,7 @@ impl Hunt {
         }
     }
 
-    pub(super) fn replied(&mut self, ticket: Ticket, reply: &Reply) -> Turn {
+    pub(super) fn replied(&mut self, ticket: Ticket, reply: &Reply, codes: &QssCodes) -> Turn {
         let is_of = |t: &&mut Target| match t.state {
             State::Ringing { ticket: asked, .. } | State::Over { withdrawn: Some(asked), .. } => asked == ticket,
             State::Waiting | State::Over { withdrawn: None, .. } => false,
@@ -136,7 +136,7 @@ impl Hunt {
                 let replies = InviteReply::read_all(body.fields());
                 match replies.iter().find(|reply| reply.code < 300).or(replies.first()) {
                     Some(InviteReply { code, .. }) if *code >= 300 => {
-                        let outcome = outcome_of(Some(*code));
+                        let outcome = outcome_of(codes, Some(*code), "", body.fields());
                         (over(outcome), Turn::Over { user, outcome })
                     }
                     reply => {
@@ -148,8 +148,8 @@ impl Hunt {
             (State::Over { outcome, .. }, Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost) => {
                 (over(*outcome), Turn::Nothing)
             }
-            (State::Waiting | State::Ringing { .. }, Reply::Refused { code, .. }) => {
-                let outcome = outcome_of(*code);
+            (State::Waiting | State::Ringing { .. }, Reply::Refused { code, message, body }) => {
+                let outcome = outcome_of(codes, *code, message, body.fields());
                 (over(outcome), Turn::Over { user, outcome })
             }
             (State::Waiting | State::Ringing { .. }, Reply::TimedOut) => {
@@ -256,16 +256,21 @@ impl State {
     }
 }
 
-fn outcome_of(code: Option<u16>) -> Outcome {
-    match code {
-        Some(403) => Outcome::Forbidden,
-        Some(404) => Outcome::Unknown,
-        Some(408) => Outcome::NoAnswer,
-        Some(480) => Outcome::NotConnected,
-        Some(486 | 600) => Outcome::Busy,
-        Some(487) => Outcome::Elsewhere,
-        Some(400 | 405 | 500..=599) => Outcome::Failed,
-        Some(_) | None => Outcome::Declined,
+/// Why somebody does not come, by `[qss.codes]`.
+fn outcome_of(codes: &QssCodes, code: Option<u16>, message: &str, fields: Fields<'_>) -> Outcome {
+    let table = [
+        (&codes.not_allowed, Outcome::Forbidden),
+        (&codes.unknown_user, Outcome::Unknown),
+        (&codes.no_answer, Outcome::NoAnswer),
+        (&codes.not_connected, Outcome::NotConnected),
+        (&codes.busy, Outcome::Busy),
+        (&codes.elsewhere, Outcome::Elsewhere),
+    ];
+    let found = table.into_iter().find(|(list, _)| message::says(list, code, message, fields));
+    match (found, code) {
+        (Some((_, outcome)), _) => outcome,
+        (None, Some(400 | 405 | 500..=599)) => Outcome::Failed,
+        (None, Some(_) | None) => Outcome::Declined,
     }
 }
 
@@ -285,6 +290,10 @@ mod tests {
     fn hunt(mode: Mode, users: &[&str]) -> Hunt {
         let targets = users.iter().map(|u| (*u).to_owned()).collect();
         Hunt::new(Time::ZERO, Plan { targets, mode, ring: Span::from_secs(20), total: Span::from_secs(50) })
+    }
+
+    fn codes() -> QssCodes {
+        QssCodes::default()
     }
 
     fn refused(code: u16) -> Reply {
@@ -307,14 +316,14 @@ mod tests {
         hunt.invited(Time::ZERO, a, "id".into());
         assert_eq!(hunt.next(), None, "one rings");
         let over = |user: &str, outcome| Turn::Over { user: user.into(), outcome };
-        assert_eq!(hunt.replied(a, &refused(486)), over("ann", Outcome::Busy));
+        assert_eq!(hunt.replied(a, &refused(486), &codes()), over("ann", Outcome::Busy));
         assert_eq!(hunt.next().map(|n| n.0), Some("bob"));
         hunt.invited(Time::from_millis(1_000), b, "id".into());
         assert_eq!(hunt.poll_timeout(), Some(Wakeup::new(Time::from_millis(21_000), "ring time")));
         assert_eq!(hunt.handle_timeout(Time::from_millis(21_000)), [("bob".to_owned(), Some(b))]);
         assert_eq!(hunt.next().map(|n| n.0), Some("cid"));
         hunt.invited(Time::from_millis(21_000), c, "id".into());
-        assert_eq!(hunt.replied(c, &refused(480)), over("cid", Outcome::NotConnected));
+        assert_eq!(hunt.replied(c, &refused(480), &codes()), over("cid", Outcome::NotConnected));
         assert!(hunt.is_over());
         assert_eq!((hunt.outcome(), hunt.poll_timeout()), (Outcome::NoAnswer, None));
     }
@@ -327,12 +336,12 @@ mod tests {
         assert_eq!(hunt.next().map(|n| n.0), Some("bob"));
         hunt.invited(Time::ZERO, b, "id".into());
         assert_eq!(hunt.next(), None);
-        assert_eq!(hunt.replied(b, &accepted()), Turn::Answered { user: "bob".into(), who: "7f".into() });
+        assert_eq!(hunt.replied(b, &accepted(), &codes()), Turn::Answered { user: "bob".into(), who: "7f".into() });
         assert_eq!(hunt.withdraw(), [("ann".to_owned(), Some(a))]);
         assert!(hunt.is_over());
         let states: Vec<_> = hunt.invitations().into_iter().map(|i| i.state).collect();
         assert_eq!(states, [InvitationState::Canceled, InvitationState::Accepted]);
-        assert_eq!(hunt.replied(a, &refused(487)), Turn::Nothing, "that was our own withdrawal");
+        assert_eq!(hunt.replied(a, &refused(487), &codes()), Turn::Nothing, "that was our own withdrawal");
     }
 
     #[test]
@@ -342,7 +351,7 @@ mod tests {
         hunt.invited(Time::ZERO, a, "id".into());
         hunt.handle_timeout(Time::from_millis(20_000));
         hunt.invited(Time::from_millis(20_000), b, "id".into());
-        assert!(matches!(hunt.replied(a, &accepted()), Turn::Answered { user, .. } if user == "ann"));
+        assert!(matches!(hunt.replied(a, &accepted(), &codes()), Turn::Answered { user, .. } if user == "ann"));
         assert_eq!(hunt.withdraw(), [("bob".to_owned(), Some(b))]);
     }
 
@@ -351,7 +360,7 @@ mod tests {
         let [a] = tickets();
         let mut hunt = hunt(Mode::InTurn, &["ann"]);
         hunt.invited(Time::ZERO, a, "id".into());
-        assert_eq!(hunt.replied(a, &Reply::LinkLost), Turn::Again);
+        assert_eq!(hunt.replied(a, &Reply::LinkLost, &codes()), Turn::Again);
         assert_eq!(hunt.next().map(|n| n.0), Some("ann"));
         assert_eq!(hunt.poll_timeout().map(|w| w.at), Some(Time::from_millis(50_000)));
         assert_eq!(hunt.handle_timeout(Time::from_millis(50_000)), [("ann".to_owned(), None)]);
@@ -374,7 +383,12 @@ mod tests {
             (Some(503), Outcome::Failed),
         ];
         for (code, outcome) in rows {
-            assert_eq!(outcome_of(code), outcome, "{code:?}");
+            assert_eq!(outcome_of(&codes(), code, "", Body::default().fields()), outcome, "{code:?}");
         }
+        let mut words = codes();
+        assert_eq!(outcome_of(&words, Some(500), "UserBusy", Body::default().fields()), Outcome::Busy, "by its word");
+        words.busy = vec!["777".into()];
+        assert_eq!(outcome_of(&words, Some(777), "", Body::default().fields()), Outcome::Busy);
+        assert_eq!(outcome_of(&words, Some(486), "", Body::default().fields()), Outcome::Declined);
     }
 }

@@ -162,7 +162,7 @@ impl Agent {
             visit.room = message::Room {
                 id: described.id.clone().or(known.id),
                 sip_uri: described.sip_uri.clone().or(known.sip_uri),
-                bitrate_kbps: described.bitrate_kbps.or(known.bitrate_kbps),
+                bitrate: described.bitrate.or(known.bitrate),
                 ..described
             };
         }
@@ -301,6 +301,11 @@ impl Agent {
                 Some(at) => Pause::Until(at.max(entry.backoff.next_with_floor(now, rng))),
                 None => Pause::Until(entry.backoff.slow(now, rng)),
             },
+            // All who were sent away come back, but not in the same instant.
+            Pace::After(span) => {
+                let at = now + span + rng.span_up_to(Span::from_micros(span.as_micros() / 5));
+                Pause::Until(at.max(entry.backoff.next_with_floor(now, rng)))
+            }
             Pace::Never => {
                 entry.hold = Hold::Off;
                 Pause::Barred

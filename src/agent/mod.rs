@@ -67,7 +67,7 @@ use crate::sip::transport::{Flow, Route, Target};
 use crate::srtp::Entropy;
 use crate::status::event::{Attempt, Kind};
 use crate::status::failure::{Cause, Failure};
-use crate::time::{Span, Time, Wakeup, Wall, WallTime, soonest};
+use crate::time::{Time, Wakeup, Wall, WallTime, soonest};
 use errands::Errands;
 use incoming::Ringing;
 use memory::Memory;
@@ -81,9 +81,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use transfer::Transfer;
 use visit::Visit;
-
-/// How long a stop waits for BYE, leaveRoom and unregister to be answered.
-const STOP_PATIENCE: Span = Span::from_millis(1_500);
 
 /// What the world tells the agent.
 #[derive(Debug)]
@@ -485,7 +482,8 @@ impl Agent {
         self.own.doom_all();
         self.leave(cx, &cause);
         self.tend_rooms(cx);
-        self.phase = Phase::Stopping { until: cx.now + STOP_PATIENCE, session: Stopping::Unregistering };
+        self.phase =
+            Phase::Stopping { until: cx.now + self.config.device.stop_timeout, session: Stopping::Unregistering };
         self.observe(cx, Some(&cause));
         self.with_session(cx, |session, now, out| session.stop(now, out));
     }

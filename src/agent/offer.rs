@@ -12,13 +12,14 @@ use crate::time::Span;
 const MIN_BITRATE: u32 = 6_000;
 
 /// The cap in bit/s: the room's, the configuration's, or the smaller of both; 0: none.
-pub(super) fn cap(visit: &Visit, codec: &config::Codec) -> u32 {
-    let configured = Some(codec.cap_kbps).filter(|kbps| *kbps > 0);
-    let smaller = match (visit.room.bitrate_kbps, configured) {
+pub(super) fn cap(visit: &Visit, config: &Config) -> u32 {
+    let configured = Some(config.codec.cap_kbps).filter(|kbps| *kbps > 0).map(|kbps| kbps.saturating_mul(1_000));
+    let room = visit.room.bitrate.map(|bitrate| bitrate.saturating_mul(config.qss.bitrate_unit));
+    let smaller = match (room, configured) {
         (Some(room), Some(own)) => Some(room.min(own)),
         (room, own) => room.or(own),
     };
-    smaller.unwrap_or(0).saturating_mul(1_000)
+    smaller.unwrap_or(0)
 }
 
 pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Plan, hold: Hold) -> Local {

@@ -30,8 +30,6 @@ use std::collections::BTreeSet;
 
 /// Users remembered of a room; more is a conference that ends without us.
 const MAX_OTHERS: usize = 64;
-/// An invite is waited for a little longer than it rings: the answer must travel.
-const TRAVEL: Span = Span::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -160,7 +158,7 @@ impl Agent {
 
     /// How long somebody is waited for who is asked on the spot.
     pub(super) fn ring_patience(&self) -> Span {
-        self.config.calls.plain.ring + TRAVEL
+        self.config.calls.plain.ring + self.config.calls.answer_travel
     }
 
     /// The next step of our call, if there is one; after everything that happens.
@@ -185,7 +183,8 @@ impl Agent {
         while self.session.is_registered()
             && let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &self.outgoing
             && let Some((user, ring)) = hunt.next().map(|(user, ring)| (user.to_owned(), ring))
-            && let Some((ticket, id)) = self.send_invite(cx, &user, request_id.as_deref(), ring + TRAVEL)
+            && let Some((ticket, id)) =
+                self.send_invite(cx, &user, request_id.as_deref(), ring + self.config.calls.answer_travel)
         {
             if let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &mut self.outgoing {
                 hunt.invited(cx.now, ticket, id);
@@ -234,7 +233,7 @@ impl Agent {
     pub(super) fn on_invite_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: &Reply) {
         let Some(outgoing) = &mut self.outgoing else { return };
         let (Stage::Ringing(hunt) | Stage::Talking(hunt)) = &mut outgoing.stage else { return };
-        match hunt.replied(ticket, reply) {
+        match hunt.replied(ticket, reply, &self.config.qss.codes) {
             Turn::Nothing | Turn::Again => {}
             Turn::Over { user, outcome } => self.tell_call(cx, CallStep::Refused { user, outcome }, None),
             Turn::Answered { user, who } => self.on_answered(cx, user, who),
@@ -345,13 +344,14 @@ impl Agent {
         Some((ticket, id))
     }
 
-    /// 487 to those who were invited and do not ring any more.
+    /// `invites.withdraw_code` to those who were invited and do not ring any more.
     fn withdraw_invites(&mut self, cx: &mut Cx<'_>, ended: Vec<(String, Option<Ticket>)>) {
         let (name, us) = (self.config.qss.names.send_invite.clone(), self.config.qss.username.clone());
+        let code = self.config.invites.withdraw_code;
         for (user, ticket) in ended {
             if let Some(ticket) = ticket {
-                let payload = message::withdraw_payload(&us, &user, 487);
-                self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &name, 487, payload, out));
+                let payload = message::withdraw_payload(&us, &user, code);
+                self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &name, code, payload, out));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! How soon a room that failed is tried again: one row for each failure.
 
+use crate::config::Rejoin;
 use crate::status::failure::Failure;
+use crate::time::Span;
 
 /// How soon a room that failed is tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,18 +11,18 @@ pub(super) enum Pace {
     Normal,
     /// A refusal that will hardly change soon.
     Slow,
+    /// After this time at least.
+    After(Span),
     Never,
 }
 
 impl Pace {
-    pub(super) fn after(failure: Failure) -> Pace {
+    pub(super) fn after(failure: Failure, rejoin: Rejoin) -> Pace {
         match failure {
+            Failure::RoomExpelled => Pace::unless_never(rejoin.after_expel),
+            Failure::RoomDestroyed => Pace::unless_never(rejoin.after_destroy),
             // A password that was refused is refused again, and servers lock out who insists.
-            Failure::RoomExpelled
-            | Failure::RoomDestroyed
-            | Failure::RoomWrongPassword
-            | Failure::HungUp
-            | Failure::SipAuthFailed => Pace::Never,
+            Failure::RoomWrongPassword | Failure::HungUp | Failure::SipAuthFailed => Pace::Never,
             Failure::RoomForbidden
             | Failure::RoomNotFound
             | Failure::RoomTooEarly
@@ -97,5 +99,9 @@ impl Pace {
             | Failure::RequestTimedOut
             | Failure::Stopping => Pace::Normal,
         }
+    }
+
+    fn unless_never(span: Span) -> Pace {
+        if span > Span::ZERO { Pace::After(span) } else { Pace::Never }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   rung by its rule ---> pending ---+--> answered by a person (`answer`), or by itself after `after_ms`
 //!                                    +--> rejected by a person (`reject`)
-//!                                    +--> rung long enough: 408, or silence
+//!                                    +--> rung long enough: `invites.unanswered_code`, or silence
 //!                                    +--> withdrawn: the inviter gave up, or another device answered
 //! ```
 //!
@@ -95,8 +95,9 @@ impl Agent {
                 },
                 CallerAction::Ring | CallerAction::Reject | CallerAction::Busy => {
                     if rule.decline {
-                        let payload = message::decline_payload(&invite.from, 408);
-                        self.refuse(cx, &word, &id, 408, "nobody answers", payload);
+                        let code = self.config.invites.unanswered_code;
+                        let payload = message::decline_payload(&invite.from, code);
+                        self.refuse(cx, &word, &id, code, "nobody answers", payload);
                     }
                     let cause = Cause::from(Failure::InviteUnanswered);
                     self.invite_event(cx, InviteOutcome::Unanswered, &id, &invite.from, Some(cause));

@@ -17,9 +17,6 @@ use crate::status::tally::{Repeats, Tally};
 use crate::time::{Span, Time, Wakeup, soonest};
 use serde::Serialize;
 
-/// How long the media thread may take to say its numbers.
-const STATS_PATIENCE: Span = Span::from_millis(300);
-
 /// Local clients that wait for a snapshot; more are answered at once with the last numbers known.
 const MAX_WAITING: usize = 8;
 
@@ -250,7 +247,7 @@ impl Agent {
     }
 
     fn await_stats(&mut self, cx: &Cx<'_>) -> &mut Awaited {
-        let until = cx.now + STATS_PATIENCE;
+        let until = cx.now + self.config.status.stats_timeout;
         self.reporter.awaited.get_or_insert(Awaited { until, snapshot: false, clients: Vec::new(), summary: None })
     }
 

@@ -8,7 +8,7 @@
 use super::pace::Pace;
 use super::visit::{Hold, Leg, Membership, Origin, Visit};
 use super::{Agent, Cx};
-use crate::config::{Config, Room, RoomTarget};
+use crate::config::{Config, Rejoin, Room, RoomTarget};
 use crate::qss::backoff::Backoff;
 use crate::qss::message;
 use crate::qss::requests::Ticket;
@@ -16,12 +16,8 @@ use crate::status::Rung;
 use crate::status::failure::Failure;
 use crate::time::{Span, Time, Wakeup, soonest};
 
-/// How long a room without QSS waits at the start for the first session, which may make a more wanted one possible.
-const FIRST_SESSION: Span = Span::from_secs(3);
-
-/// How long a more wanted room must have been possible before a less wanted one is left for it: a session that flaps
-/// moves nobody. It doubles with each failure of the more wanted room, at most so often.
-const BETTER_AFTER: Span = Span::from_secs(10);
+/// A session that flaps moves nobody: how long a more wanted room must have been possible doubles with each failure of
+/// it, at most so often.
 const MAX_DOUBLINGS: u32 = 9;
 
 /// The configured rooms, most wanted first, and what keeps each from being visited.
@@ -33,6 +29,8 @@ pub(super) struct Rooms {
     better: Option<(usize, Time)>,
     /// The room that somebody said `join` to: while it is visited none is wanted more.
     asked_for: Option<usize>,
+    first_session: Span,
+    better_after: Span,
 }
 
 /// What is known of the session at the start.
@@ -75,12 +73,19 @@ impl Rooms {
             hold: Hold::Off,
         };
         let entries = config.rooms.iter().map(entry).collect();
-        Rooms { entries, outlook: Outlook::Decided, better: None, asked_for: None }
+        Rooms {
+            entries,
+            outlook: Outlook::Decided,
+            better: None,
+            asked_for: None,
+            first_session: config.qss.first_session,
+            better_after: config.qss.better_room_after,
+        }
     }
 
     /// A first session is being tried for.
     pub(super) fn start(&mut self, now: Time) {
-        self.outlook = Outlook::Undecided(now + FIRST_SESSION);
+        self.outlook = Outlook::Undecided(now + self.first_session);
     }
 
     /// The first attempt at a session has succeeded or failed.
@@ -145,7 +150,7 @@ impl Rooms {
             Some((known, at)) if known == i => (i, at),
             Some(_) | None => {
                 let doublings = self.entries[i].backoff.attempts().min(MAX_DOUBLINGS);
-                (i, now + BETTER_AFTER.times(1 << doublings))
+                (i, now + self.better_after.times(1 << doublings))
             }
         });
         self.better.take_if(|(_, at)| *at <= now).map(|(i, _)| i)
@@ -164,7 +169,8 @@ impl Rooms {
                 entry.created = None;
                 Pace::Normal
             }
-            Some(_) | None => Pace::after(failure),
+            Some(entry) => Pace::after(failure, entry.config.rejoin),
+            None => Pace::after(failure, Rejoin::default()),
         }
     }
 

@@ -382,7 +382,7 @@ impl Goal {
             self.room = Room {
                 id: described.id.clone().or(self.room.id),
                 sip_uri: described.sip_uri.clone().or(self.room.sip_uri),
-                bitrate_kbps: described.bitrate_kbps.or(self.room.bitrate_kbps),
+                bitrate: described.bitrate.or(self.room.bitrate),
                 ..described
             };
         }

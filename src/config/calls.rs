@@ -13,6 +13,8 @@ pub struct Calls {
     pub longest: Span,
     /// Pause between two attempts to destroy a room of our making: the first, and the longest.
     pub destroy_retry: (Span, Span),
+    /// An answer is waited for so much longer than it rings: it must travel.
+    pub answer_travel: Span,
     /// `[[call]]`.
     pub list: Vec<Call>,
 }
@@ -47,6 +49,7 @@ impl Default for Calls {
             busy_tone: Span::from_secs(3),
             longest: Span::ZERO,
             destroy_retry: (Span::from_secs(1), Span::from_secs(60)),
+            answer_travel: Span::from_secs(5),
             list: Vec::new(),
         }
     }

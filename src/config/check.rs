@@ -4,7 +4,7 @@ mod calls;
 
 use super::error::{Fault, Problem};
 use super::file::{Draft, Listed, Origins, Place, Problems, Purpose, RoomDraft, Source};
-use super::{Config, Qss, QssNames, Room, RoomTarget, Secret, Sip};
+use super::{Config, Qss, QssNames, Rejoin, Room, RoomTarget, Secret, Sip};
 use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -211,7 +211,17 @@ impl<'a> Check<'a> {
         let mut rooms = Vec::new();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
         for Listed { number, place, item } in drafts {
-            let RoomDraft { name, id, sip_uri, create, meeting, password, quick_conference } = item;
+            let RoomDraft {
+                name,
+                id,
+                sip_uri,
+                create,
+                meeting,
+                password,
+                quick_conference,
+                after_expel,
+                after_destroy,
+            } = item;
             let label = format!("[[room]] {number}");
             if meeting.is_none() && !password.0.is_empty() {
                 let what = "password: only a meeting has one";
@@ -257,7 +267,9 @@ impl<'a> Check<'a> {
                 let what = format!("room {} is the same one", super::error::excerpt(&first.name));
                 self.push(place.as_ref(), &label, Fault::Duplicate(what));
             }
-            rooms.push(Room { name, target });
+            let usual = Rejoin::usual(&target);
+            let rejoin = Rejoin { after_expel, after_destroy: after_destroy.unwrap_or(usual.after_destroy) };
+            rooms.push(Room { name, target, rejoin });
         }
         rooms
     }

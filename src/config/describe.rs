@@ -5,7 +5,7 @@ use super::keys::buttons::BUTTON;
 use super::keys::callers::CALLER;
 use super::keys::calls::CALL;
 use super::keys::{Key, ROOM, SECTIONS, TOP};
-use super::{Config, RoomTarget};
+use super::{Config, Rejoin, RoomTarget};
 use std::fmt::Write;
 
 /// `docs/config.md`.
@@ -127,7 +127,14 @@ fn rooms(config: &Config, text: &mut String) {
             }
             RoomTarget::QuickConference(uri) => format!("quick_conference = {}", super::value::quoted(uri)),
         };
-        let _ = writeln!(text, "[[room]]\nname = {}\n{target}\n", super::value::quoted(&room.name));
+        let Rejoin { after_expel, after_destroy } = room.rejoin;
+        let _ = writeln!(
+            text,
+            "[[room]]\nname = {}\n{target}\nrejoin_after_expel_ms = {}\nrejoin_after_destroy_ms = {}\n",
+            super::value::quoted(&room.name),
+            after_expel.as_millis(),
+            after_destroy.as_millis()
+        );
     }
 }
 

@@ -19,6 +19,7 @@ use super::keys::calls::CALL;
 use super::keys::{Key, LISTS, ROOM, SECTIONS, Section, TOP};
 use super::value::found;
 use super::{Button, Call, Caller, Config, Secret, board, check};
+use crate::time::Span;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -124,6 +125,8 @@ pub(super) struct RoomDraft {
     pub(super) meeting: Option<String>,
     pub(super) password: Secret,
     pub(super) quick_conference: Option<String>,
+    pub(super) after_expel: Span,
+    pub(super) after_destroy: Option<Span>,
 }
 
 /// Where a value stands.

@@ -62,6 +62,12 @@ pub(super) static SECTIONS: &[Section] = &[
                  attempts at a session came to nothing, and a time that has certainly passed. If not given: systemd's \
                  `StateDirectory`, or nothing is kept.",
             ),
+            key(
+                "stop_timeout_ms",
+                |d| &mut d.config.device.stop_timeout,
+                Rule::Range(0, 60_000),
+                "How long a stop waits for its goodbyes to mixer and QSS to be answered.",
+            ),
         ],
     },
     session::QSS,
@@ -90,6 +96,18 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.invites.busy_code,
                 Rule::Range(400, 699),
                 "Code of the refusal while the device is in a call.",
+            ),
+            key(
+                "unanswered_code",
+                |d| &mut d.config.invites.unanswered_code,
+                Rule::Range(400, 699),
+                "Code of the refusal when nobody has answered in time.",
+            ),
+            key(
+                "withdraw_code",
+                |d| &mut d.config.invites.withdraw_code,
+                Rule::Range(400, 699),
+                "Code by which the device takes an invite or a request of its own back.",
             ),
             key(
                 "replaces_call",
@@ -308,6 +326,18 @@ pub(super) static SECTIONS: &[Section] = &[
                  The most doubles each time ...",
             ),
             key("retry_max_ms", |d| &mut d.config.sip.retry_max, Rule::Range(10, 3_600_000), "... up to this."),
+            key(
+                "refused_by_bye_ms",
+                |d| &mut d.config.sip.refused_by_bye,
+                Rule::Range(0, 60_000),
+                "A BYE so soon after the answer is a refusal: a locked or full conference answers before it refuses.",
+            ),
+            key(
+                "hold_probe_ms",
+                |d| &mut d.config.sip.hold_probe,
+                Rule::Range(1_000, 86_400_000),
+                "How often the mixer is asked whether it still knows a call on hold, of which nothing arrives.",
+            ),
             key("user_agent", |d| &mut d.config.sip.user_agent, WORD, "The `User-Agent` header."),
         ],
     },
@@ -537,6 +567,12 @@ pub(super) static SECTIONS: &[Section] = &[
                 "A full snapshot is sent this often, even if nothing changes; 0: never.",
             ),
             key(
+                "stats_timeout_ms",
+                |d| &mut d.config.status.stats_timeout,
+                Rule::Range(10, 60_000),
+                "How long a snapshot waits for the numbers of the running call.",
+            ),
+            key(
                 "backlog",
                 |d| &mut d.config.status.backlog,
                 Rule::Range(1, 100_000),
@@ -588,6 +624,20 @@ pub(super) static ROOM: &[Key<RoomDraft>] = &[
         |r| &mut r.quick_conference,
         Rule::Text("wac-conf and 20 digits", shape::quick_conference),
         "Join the quick conference with this URI; it need not exist before.",
+    ),
+    key(
+        "rejoin_after_expel_ms",
+        |r| &mut r.after_expel,
+        Rule::ZeroOr(1_000, 86_400_000),
+        "Somebody has removed the device from the room: it comes back by itself after this time; 0: not before `join`.",
+    ),
+    key(
+        "rejoin_after_destroy_ms",
+        |r| &mut r.after_destroy,
+        Rule::ZeroOr(1_000, 86_400_000),
+        "Somebody has destroyed the room: it is asked for again after this time, and then more and more slowly; 0: not \
+         before `join`. If not given: 60000 for a meeting and a quick conference, which can be there again, 0 for the \
+         others. A room of the device's own making is made anew whatever this says.",
     ),
     key("create", |r| &mut r.create, Rule::Any, "Ask the QSS for a new room at each start, and join that one."),
 ];

@@ -26,7 +26,7 @@ pub use callers::{Caller, CallerAction, RequestRoom};
 pub use calls::{Call, Calls, HuntMode};
 pub(crate) use check::secret_line;
 pub use names::{QssCodes, QssNames};
-pub use qss::{Qss, QssAuth};
+pub use qss::{CancelCode, Qss, QssAuth};
 
 use crate::sip::transport::Transport;
 use crate::srtp::Suite;
@@ -58,6 +58,8 @@ pub struct Device {
     pub id: String,
     /// Directory for what must outlive the process; `None`: nothing does.
     pub state_dir: Option<PathBuf>,
+    /// How long a stop waits for BYE, leaveRoom and unregister to be answered.
+    pub stop_timeout: Span,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -65,6 +67,36 @@ pub struct Room {
     /// Short name for logs and status; default: the id or the URI.
     pub name: String,
     pub target: RoomTarget,
+    pub rejoin: Rejoin,
+}
+
+/// Whether the device comes back by itself to a room that it was sent away from, and how soon (docs/qss.md, Open
+/// questions).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rejoin {
+    /// After an expulsion; zero: not at all.
+    pub after_expel: Span,
+    /// After the room was destroyed; zero: not at all.
+    pub after_destroy: Span,
+}
+
+impl Rejoin {
+    /// What a room does that does not say: an expulsion is obeyed; a meeting or a quick conference can be there again
+    /// under its name, a room that is gone by its id cannot.
+    pub fn usual(target: &RoomTarget) -> Rejoin {
+        let after_destroy = match target {
+            RoomTarget::Meeting { .. } | RoomTarget::QuickConference(_) => Span::from_secs(60),
+            RoomTarget::Id(_) | RoomTarget::SipUri(_) | RoomTarget::Create => Span::ZERO,
+        };
+        Rejoin { after_expel: Span::ZERO, after_destroy }
+    }
+}
+
+impl Room {
+    /// A room with the usual rest.
+    pub fn new(name: impl Into<String>, target: RoomTarget) -> Room {
+        Room { name: name.into(), rejoin: Rejoin::usual(&target), target }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -87,6 +119,9 @@ pub struct Invites {
     pub accept: Vec<String>,
     pub decline_code: u16,
     pub busy_code: u16,
+    /// Of an invite that nobody answers, and of our own that is taken back.
+    pub unanswered_code: u16,
+    pub withdraw_code: u16,
     /// An accepted invite ends the present call (true) or is refused with `busy_code` (false).
     pub replaces_call: bool,
     /// User ids that are invited when they ask for it (`inviteRequest`); `"*"` for everyone.
@@ -160,6 +195,10 @@ pub struct Sip {
     /// Pause before a failed or ended call is dialled again: first value, cap (full jitter between).
     pub retry_min: Span,
     pub retry_max: Span,
+    /// A BYE this soon after the 200 is a refusal: a locked or full ConfBridge answers before it refuses.
+    pub refused_by_bye: Span,
+    /// How often the mixer is asked whether it still knows a call on hold, of which nothing arrives.
+    pub hold_probe: Span,
     pub user_agent: String,
 }
 
@@ -282,6 +321,8 @@ pub struct Status {
     pub participants: usize,
     /// How often the list of participants is told at most.
     pub participants_interval: Span,
+    /// How long a snapshot waits for the numbers of the media thread.
+    pub stats_timeout: Span,
 }
 
 /// A value that is never printed: its `Debug` is a mask.
@@ -299,13 +340,15 @@ impl Default for Config {
     fn default() -> Config {
         let unspecified = IpAddr::from([0, 0, 0, 0]);
         Config {
-            device: Device { id: String::new(), state_dir: None },
+            device: Device { id: String::new(), state_dir: None, stop_timeout: Span::from_millis(1_500) },
             qss: Qss::default(),
             rooms: Vec::new(),
             invites: Invites {
                 accept: Vec::new(),
                 decline_code: 603,
                 busy_code: 486,
+                unanswered_code: 408,
+                withdraw_code: 487,
                 replaces_call: false,
                 requests: Vec::new(),
                 request_room: RequestRoom::New,
@@ -346,6 +389,8 @@ impl Default for Config {
                 min_se: Span::from_secs(90),
                 retry_min: Span::from_millis(500),
                 retry_max: Span::from_secs(30),
+                refused_by_bye: Span::from_secs(2),
+                hold_probe: Span::from_secs(30),
                 user_agent: concat!("qss-endpoint/", env!("CARGO_PKG_VERSION")).into(),
             },
             rtp: Rtp {
@@ -394,6 +439,7 @@ impl Default for Config {
                 room_events: true,
                 participants: 64,
                 participants_interval: Span::from_secs(1),
+                stats_timeout: Span::from_millis(300),
                 page_spelling: true,
             },
         }

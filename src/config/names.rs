@@ -51,6 +51,9 @@ pub struct QssNames {
     pub transfer_error: Vec<String>,
 
     // Keys in requests of the device.
+    pub username_key: String,
+    pub token_key: String,
+    pub device_id_key: String,
     /// The room of create, join, leave, destroy, invite and the list of participants.
     pub room_key: String,
     /// The room of mute, hold and transfer.
@@ -62,6 +65,11 @@ pub struct QssNames {
     pub leave_cause_key: String,
     pub participants_key: String,
     pub transfer_id_key: String,
+    /// Who is to be talked to, in a blind transfer and in an attended one.
+    pub transfer_to_key: String,
+    pub attended_target_key: String,
+    /// Who is moved.
+    pub attended_transferee_key: String,
 }
 
 /// `[qss.codes]`: what a refusal means. An entry is a code as in SIP or HTTP, or a word looked for in the reply's texts.
@@ -73,6 +81,15 @@ pub struct QssCodes {
     pub wrong_password: Vec<String>,
     pub room_full: Vec<String>,
     pub unknown_request: Vec<String>,
+    // Why somebody whom the device has invited does not come.
+    pub busy: Vec<String>,
+    pub no_answer: Vec<String>,
+    pub not_connected: Vec<String>,
+    pub unknown_user: Vec<String>,
+    pub not_allowed: Vec<String>,
+    pub elsewhere: Vec<String>,
+    /// Which codes end a ringing invite; empty: any.
+    pub withdrawn: Vec<u16>,
 }
 
 impl Default for QssCodes {
@@ -85,6 +102,13 @@ impl Default for QssCodes {
             wrong_password: words(&["WrongPasswordError", "wrong password"]),
             room_full: words(&["486", "participantsLimit"]),
             unknown_request: words(&["501", "unknown request"]),
+            busy: words(&["486", "600", "UserBusy"]),
+            no_answer: words(&["408", "NotAnswered", "Timeout"]),
+            not_connected: words(&["480", "UserNotAvailable"]),
+            unknown_user: words(&["404", "UserNotFound"]),
+            not_allowed: words(&["403", "Forbidden"]),
+            elsewhere: words(&["487"]),
+            withdrawn: Vec::new(),
         }
     }
 }
@@ -133,6 +157,9 @@ impl Default for QssNames {
             incoming_attended_transfer: words(&["transferring-attended-transfer"]),
             transfer_error: words(&["transferError", "transfer-error"]),
 
+            username_key: word("username"),
+            token_key: word("token"),
+            device_id_key: word("deviceId"),
             room_key: word("room"),
             room_id_key: word("roomId"),
             meeting_key: word("room"),
@@ -142,6 +169,9 @@ impl Default for QssNames {
             leave_cause_key: word("error"),
             participants_key: word("participants"),
             transfer_id_key: word("callTransferId"),
+            transfer_to_key: word("to"),
+            attended_target_key: word("target"),
+            attended_transferee_key: word("transferee"),
         }
     }
 }

@@ -9,10 +9,14 @@ pub struct Qss {
     /// `ws://` or `wss://` URL; `None`: the device works without a QSS (rooms by `sip_uri` only).
     pub url: Option<String>,
     pub username: String,
+    /// Our id inside the QSS (`gatewayUsername`), if it is another than `username`; empty: the same.
+    pub user_id: String,
     /// The token, unless `auth` gets one; what `token_file` held when the program started.
     pub token: Secret,
     /// Read again before each attempt.
     pub token_file: Option<PathBuf>,
+    /// How long reading it may take: a network file system may hang.
+    pub token_file_timeout: Span,
     /// PEM file of the CA to trust *instead of* the system's roots.
     pub ca_file: Option<PathBuf>,
     /// PEM files of our own certificate (with its chain) and its key, for a QSS that asks for one: both or none.
@@ -57,6 +61,14 @@ pub struct Qss {
     pub max_link_message: usize,
     /// How long a call outlives the QSS session that led to it, from the first attempt at another; zero: not at all.
     pub call_grace: Span,
+    /// How long a room that needs no QSS waits at the start for the first session.
+    pub first_session: Span,
+    /// How long a more wanted room must have been possible before a less wanted one is left for it.
+    pub better_room_after: Span,
+    /// What one of a room's `bitrate` stands for, in bit/s.
+    pub bitrate_unit: u32,
+    /// Where the code of our `cancel` stands.
+    pub cancel_code: CancelCode,
     /// Most time until a meeting that has not begun is asked for again.
     pub meeting_retry: Span,
     /// An unknown request of the server is refused with 501, or ignored.
@@ -64,6 +76,21 @@ pub struct Qss {
     pub auth: QssAuth,
     pub names: QssNames,
     pub codes: QssCodes,
+}
+
+/// Where the code of a `cancel` of ours stands; of theirs it is read in both places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CancelCode {
+    Both,
+    Top,
+    Payload,
+}
+
+impl Qss {
+    /// Whether this is us, by either name.
+    pub fn is_us(&self, user: &str) -> bool {
+        user == self.username || (!self.user_id.is_empty() && user == self.user_id)
+    }
 }
 
 /// The OpenID server that gives tokens for a name and a password (docs/qss.md, Session).
@@ -94,8 +121,10 @@ impl Default for Qss {
         Qss {
             url: None,
             username: String::new(),
+            user_id: String::new(),
             token: Secret::default(),
             token_file: None,
+            token_file_timeout: Span::from_secs(10),
             ca_file: None,
             client_cert_file: None,
             client_key_file: None,
@@ -122,6 +151,10 @@ impl Default for Qss {
             max_message: 262_144,
             max_link_message: 1_048_576,
             call_grace: Span::from_secs(30),
+            first_session: Span::from_secs(3),
+            better_room_after: Span::from_secs(10),
+            bitrate_unit: 1_000,
+            cancel_code: CancelCode::Both,
             meeting_retry: Span::from_secs(600),
             refuse_unknown: true,
             auth: QssAuth {

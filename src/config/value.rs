@@ -4,7 +4,7 @@
 //! its [`Rule`]. Durations are whole milliseconds everywhere.
 
 use super::error::{Fault, excerpt, nearest};
-use super::{CallerAction, FecMode, HuntMode, Incoming, Keepalive, RequestRoom, Secret, SrtpMode};
+use super::{CallerAction, CancelCode, FecMode, HuntMode, Incoming, Keepalive, RequestRoom, Secret, SrtpMode};
 use crate::sip::transport::Transport;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -166,6 +166,19 @@ impl Field for Span {
     }
 }
 
+/// Without one the meaning depends on the rest.
+impl Field for Option<Span> {
+    fn set(&mut self, value: &Spanned<DeValue<'_>>, rule: &Rule, list: &mut Vec<Wrong>) {
+        keep(self, integer(value, rule, self.kind()).map(|ms| Some(Span::from_millis(ms))), list);
+    }
+    fn show(&self) -> Option<String> {
+        self.map(|span| span.as_millis().to_string())
+    }
+    fn kind(&self) -> &'static str {
+        "an integer, milliseconds"
+    }
+}
+
 impl Field for bool {
     fn set(&mut self, value: &Spanned<DeValue<'_>>, _: &Rule, list: &mut Vec<Wrong>) {
         keep(self, value.get_ref().as_bool().ok_or_else(|| wrong_type(value, self.kind())), list);
@@ -283,6 +296,7 @@ word_field!(
     Busy = "busy"
 );
 word_field!(RequestRoom, "\"new\" or \"present\"", New = "new", Present = "present");
+word_field!(CancelCode, "\"both\", \"top\" or \"payload\"", Both = "both", Top = "top", Payload = "payload");
 word_field!(HuntMode, "\"in_turn\" or \"at_once\"", InTurn = "in_turn", AtOnce = "at_once");
 word_field!(SrtpMode, "\"off\", \"offer\" or \"require\"", Off = "off", Offer = "offer", Require = "require");
 

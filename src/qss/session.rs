@@ -26,7 +26,7 @@
 mod exchange;
 
 use crate::agent::{LinkError, LinkErrorKind};
-use crate::config::{Config, Secret};
+use crate::config::{CancelCode, Config, QssNames, Secret};
 use crate::qss::attempts::Attempts;
 use crate::qss::backoff::Backoff;
 use crate::qss::message::{self, Body, Frame, Malformed};
@@ -124,8 +124,9 @@ pub struct Session {
 struct Settings {
     username: String,
     device_id: String,
-    register: String,
-    unregister: String,
+    names: QssNames,
+    cancel_code: CancelCode,
+    withdrawn: Vec<u16>,
     connect_timeout: Span,
     ping_interval: Span,
     ping_misses: u32,
@@ -180,8 +181,9 @@ impl Session {
             settings: Settings {
                 username: qss.username.clone(),
                 device_id: config.device.id.clone(),
-                register: qss.names.register.clone(),
-                unregister: qss.names.unregister.clone(),
+                names: qss.names.clone(),
+                cancel_code: qss.cancel_code,
+                withdrawn: qss.codes.withdrawn.clone(),
                 connect_timeout: qss.connect_timeout,
                 ping_interval: qss.ping_interval,
                 ping_misses: qss.ping_misses,
@@ -268,9 +270,10 @@ impl Session {
     pub fn stop(&mut self, now: Time, out: &mut Outbox) {
         match self.state {
             State::Registered { link, .. } => {
-                if !self.settings.unregister.is_empty() {
-                    let payload = message::unregister_payload(&self.settings.username, &self.settings.device_id);
-                    let name = self.settings.unregister.clone();
+                if !self.settings.names.unregister.is_empty() {
+                    let Settings { username, device_id, names, .. } = &self.settings;
+                    let payload = message::unregister_payload(names, username, device_id);
+                    let name = names.unregister.clone();
                     self.send_request(now, &name, payload, out);
                 }
                 self.state = State::Leaving { link };
@@ -297,7 +300,7 @@ impl Session {
             return;
         }
         let link = Link { ping_at: now + self.settings.ping_interval, unanswered: 0 };
-        if self.settings.register.is_empty() {
+        if self.settings.names.register.is_empty() {
             return self.registered(now, link, out);
         }
         match self.send_register(now, out) {
@@ -646,9 +649,9 @@ impl Session {
     }
 
     fn send_register(&mut self, now: Time, out: &mut Outbox) -> Option<Ticket> {
-        let Settings { username, device_id, register, .. } = &self.settings;
-        let payload = message::register_payload(username, self.tokens.token(), device_id);
-        let name = register.clone();
+        let Settings { username, device_id, names, .. } = &self.settings;
+        let payload = message::register_payload(names, username, self.tokens.token(), device_id);
+        let name = names.register.clone();
         self.send_request(now, &name, payload, out)
     }
 

@@ -77,6 +77,7 @@ pub enum Readiness {
 pub struct Tokens {
     source: Source,
     token: Secret,
+    file_timeout: Span,
     errand: Errand,
     standing: Standing,
 }
@@ -146,7 +147,13 @@ impl Tokens {
             (None, Some(_)) => Source::File,
             (None, None) => Source::Fixed,
         };
-        Tokens { source, token: qss.token.clone(), errand: Errand::Rest, standing: Standing::Good }
+        Tokens {
+            source,
+            token: qss.token.clone(),
+            file_timeout: qss.token_file_timeout,
+            errand: Errand::Rest,
+            standing: Standing::Good,
+        }
     }
 
     /// The token to register with; right after [`Readiness::Ready`] or [`Outcome::New`].
@@ -266,7 +273,7 @@ impl Tokens {
                 let patience = grant.auth.timeout + Span::from_micros(grant.auth.timeout.as_micros() / 5);
                 (Ask::Form(grant.form(with)), patience)
             }
-            (Source::Fixed | Source::File | Source::Grant(_), _) => (Ask::File, FILE_PATIENCE),
+            (Source::Fixed | Source::File | Source::Grant(_), _) => (Ask::File, self.file_timeout),
         };
         self.errand = Errand::Asked { with, until: now + patience };
         *asks = Some(ask);
@@ -328,9 +335,6 @@ impl Tokens {
         }
     }
 }
-
-/// A file is read in no time; a network file system may hang.
-const FILE_PATIENCE: Span = Span::from_secs(10);
 
 impl Grant {
     /// How the next token is to be had.

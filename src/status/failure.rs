@@ -248,7 +248,7 @@ failures! {
         RequestRefused(status) => "request_refused",
             "the QSS, or whoever was asked, refused the request of a local command",
             "its `cancel`; the code in `status`",
-            "look up the code in the QSS log; check the word of the request in qss.names";
+            "look up the code in the QSS log; check qss.names.add_participants, qss.names.mute and qss.names.send_invite_request";
         RequestTimedOut => "request_timed_out",
             "nothing came of the request of a local command",
             "no reply in time, no invite after the consent, or a lost session",

@@ -39,6 +39,12 @@ const CALLS: &[Key<Draft>] = &[
         "A call of the device ends after this time, whoever is in it; 0: only when the others are gone.",
     ),
     key(
+        "answer_travel_ms",
+        |d| &mut d.config.calls.answer_travel,
+        Rule::Range(0, 600_000),
+        "The answer to an invite, which a person gives, is waited for so much longer than it rings.",
+    ),
+    key(
         "destroy_retry_min_ms",
         |d| &mut d.config.calls.destroy_retry.0,
         Rule::Range(100, 600_000),

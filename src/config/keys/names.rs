@@ -49,6 +49,18 @@ pub(super) const CODES: Section = Section {
             unknown_request,
             "The QSS has no such request: a room whose address is known is joined by the call alone."
         ),
+        codes!(busy, "Who was invited is busy."),
+        codes!(no_answer, "Who was invited does not answer."),
+        codes!(not_connected, "Who was invited is known, but not connected."),
+        codes!(unknown_user, "Nobody knows who was invited."),
+        codes!(not_allowed, "The device must not invite this user, or into this room."),
+        codes!(elsewhere, "Somebody else has taken the call."),
+        key(
+            "withdrawn",
+            |d: &mut Draft| -> &mut dyn Field { &mut d.config.qss.codes.withdrawn },
+            Rule::Range(200, 699),
+            "By which codes of a `cancel` a ringing invite is over; empty: by any.",
+        ),
     ],
 };
 
@@ -97,6 +109,9 @@ const KEYS: &[Key<Draft>] = &[
     words!(call_transfer, "Words by which the device is transferred, or a transfer changes its state."),
     words!(incoming_attended_transfer, "Words by which the device is transferred after consultation."),
     words!(transfer_error, "Words of a transfer that failed."),
+    needed!(username_key, "Key of the user name in `register` and `unregister`."),
+    needed!(token_key, "Key of the token in `register`."),
+    needed!(device_id_key, "Key of the device's id in both."),
     needed!(room_key, "Key of the room id in requests to join, leave, destroy and invite."),
     needed!(room_id_key, "Key of the room id in requests to mute, hold and transfer."),
     needed!(meeting_key, "Key of a meeting's id in `join_meeting`."),
@@ -106,4 +121,7 @@ const KEYS: &[Key<Draft>] = &[
     word!(leave_cause_key, "Key of the cause in `leave_room`, given unless it is 200; empty: never given."),
     needed!(participants_key, "Key of the users in `add_participants` and `remove_participants`."),
     needed!(transfer_id_key, "Key of the transfer's id in `accept_transfer`."),
+    needed!(transfer_to_key, "Key of the new party in `transfer`."),
+    needed!(attended_target_key, "Key of the new party in `attended_transfer` ..."),
+    needed!(attended_transferee_key, "... and of who is moved."),
 ];

@@ -20,6 +20,13 @@ pub(super) const QSS: Section = Section {
         ),
         key("username", |d| &mut d.config.qss.username, Rule::Any, "User name to register with."),
         key(
+            "user_id",
+            |d| &mut d.config.qss.user_id,
+            Rule::Any,
+            "The user's id inside the QSS (`gatewayUsername`), by which participants and owners of rooms are told. If not \
+             given: `username`.",
+        ),
+        key(
             "token",
             |d| &mut d.config.qss.token,
             Rule::Any,
@@ -31,6 +38,12 @@ pub(super) const QSS: Section = Section {
             Rule::Any,
             "File with the token on its only line, read again before each attempt. `${CREDENTIALS_DIRECTORY}/qss-token` \
              is a systemd credential.",
+        ),
+        key(
+            "token_file_timeout_ms",
+            |d| &mut d.config.qss.token_file_timeout,
+            Rule::Range(100, 600_000),
+            "Reading the token file has failed after this time: a network file system may hang.",
         ),
         key(
             "token_env",
@@ -174,6 +187,32 @@ pub(super) const QSS: Section = Section {
             |d| &mut d.config.qss.max_link_message,
             Rule::Range(1_024, 67_108_864),
             "A message longer than this (and than `max_message_bytes`) ends the connection.",
+        ),
+        key(
+            "first_session_ms",
+            |d| &mut d.config.qss.first_session,
+            Rule::Range(0, 600_000),
+            "At the start a room that needs no QSS waits this long for the first session, which may make a more wanted \
+             one possible.",
+        ),
+        key(
+            "better_room_after_ms",
+            |d| &mut d.config.qss.better_room_after,
+            Rule::Range(100, 3_600_000),
+            "A more wanted room must have been possible for this long before a less wanted one is left for it; doubled \
+             with each failure of the former.",
+        ),
+        key(
+            "bitrate_unit",
+            |d| &mut d.config.qss.bitrate_unit,
+            Rule::Range(1, 1_000_000),
+            "What a room's `bitrate` counts, in bit/s: 1000 for kbit/s.",
+        ),
+        key(
+            "cancel_code",
+            |d| &mut d.config.qss.cancel_code,
+            Rule::Any,
+            "Where the code of the device's own `cancel` stands: at top level, under `payload`, or both.",
         ),
         key(
             "meeting_retry_ms",

@@ -238,7 +238,8 @@ struct CancelFrame<'a> {
     cancel: &'a str,
     #[serde(rename = "requestID")]
     id: &'a str,
-    error: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<u16>,
     message: &'a str,
     #[serde(skip_serializing_if = "Value::is_null")]
     payload: Value,
@@ -252,8 +253,8 @@ pub fn write_answer(name: &str, id: &str, payload: Value) -> String {
     write(&AnswerFrame { answer: name, id, payload })
 }
 
-/// `payload` null: left out.
-pub fn write_cancel(name: &str, id: &str, error: u16, message: &str, payload: Value) -> String {
+/// `error` none and `payload` null are left out.
+pub fn write_cancel(name: &str, id: &str, error: Option<u16>, message: &str, payload: Value) -> String {
     write(&CancelFrame { cancel: name, id, error, message, payload })
 }
 
@@ -323,7 +324,7 @@ mod tests {
         let text = write_request("joinRoom", "ID", json!({"room": "2f11"}));
         assert_eq!(text, r#"{"request":"joinRoom","requestID":"ID","payload":{"room":"2f11"}}"#);
         assert!(matches!(Frame::parse(&text, LIMIT), Ok(Frame::Request { name, .. }) if name == "joinRoom"));
-        let text = write_cancel("invite", "ID", 603, "declined", json!({"from": "alice", "error": 603}));
+        let text = write_cancel("invite", "ID", Some(603), "declined", json!({"from": "alice", "error": 603}));
         assert!(matches!(Frame::parse(&text, LIMIT), Ok(Frame::Cancel { code: Some(603), .. })));
         let text = write_event("endpointStatus", &json!({"seq": 1}));
         assert_eq!(text, r#"{"type":"event","payload":{"eventName":"endpointStatus","payload":{"seq":1}}}"#);

@@ -32,14 +32,14 @@ pub use participant::{
 };
 pub use room::{
     IceServer, Refusal, Room, Server, create_room, destroy_room, get_rooms, join_meeting, join_quick_conference,
-    join_room, leave_room,
+    join_room, leave_room, says,
 };
 pub use transfer::{
     AttendedTransfer, AttendedTransferReply, CallTransfer, TransferError, TransferState, accept_transfer,
     attended_transfer, transfer,
 };
 
-use crate::config::Secret;
+use crate::config::{QssNames, Secret};
 use serde_json::{Value, json};
 
 /// A request of ours, ready for [`Session::request`](crate::qss::session::Session::request).
@@ -57,13 +57,14 @@ impl Request {
 }
 
 /// Payload of `register` (docs/qss.md, Session).
-pub fn register_payload(username: &str, token: &Secret, device_id: &str) -> Value {
-    json!({ "username": username, "token": token.0, "deviceId": device_id })
+pub fn register_payload(names: &QssNames, username: &str, token: &Secret, device_id: &str) -> Value {
+    let (user, device) = ((&names.username_key, json!(username)), (&names.device_id_key, json!(device_id)));
+    room::object([user, (&names.token_key, json!(token.0)), device])
 }
 
 /// Payload of `unregister` (docs/qss.md, Session).
-pub fn unregister_payload(username: &str, device_id: &str) -> Value {
-    json!({ "username": username, "deviceId": device_id })
+pub fn unregister_payload(names: &QssNames, username: &str, device_id: &str) -> Value {
+    room::object([(&names.username_key, json!(username)), (&names.device_id_key, json!(device_id))])
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ pub struct Room {
     pub record: bool,
     pub number: Option<String>,
     pub sip_uri: Option<String>,
-    /// Largest bitrate per user in kbit/s.
-    pub bitrate_kbps: Option<u32>,
+    /// Largest bitrate per user, in units of `qss.bitrate_unit`.
+    pub bitrate: Option<u32>,
     pub server_uuid: Option<String>,
     pub servers: Vec<Server>,
     /// Milliseconds since the Unix epoch.
@@ -90,7 +90,7 @@ impl Room {
             record: fields.flag("record").unwrap_or(false),
             number: text("number"),
             sip_uri: text("sipUri").filter(|uri| uri.len() <= MAX_ID),
-            bitrate_kbps: fields.number("bitrate").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
+            bitrate: fields.number("bitrate").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
             server_uuid: text("serverUuid"),
             servers: fields.list("server").iter().filter_map(Server::read).collect(),
             timestamp_ms: fields.number("timestamp"),
@@ -205,13 +205,7 @@ impl Refusal {
     /// What `code`, or a word in the reply's texts, means by `[qss.codes]`.
     pub fn of(codes: &QssCodes, code: Option<u16>, message: &str, body: &Body) -> Refusal {
         let fields = body.fields();
-        let texts = [Some(message), fields.text("error"), fields.text("name"), fields.text("reason")];
-        let matches = |list: &[String]| {
-            list.iter().any(|entry| match entry.parse::<u16>() {
-                Ok(number) => code == Some(number),
-                Err(_) => texts.iter().flatten().any(|text| text.contains(entry.as_str())),
-            })
-        };
+        let matches = |list: &[String]| says(list, code, message, fields);
         let valid_since = || fields.number("validSince").or_else(|| Room::valid_since(fields));
         match () {
             () if matches(&codes.too_early) => Refusal::TooEarly { valid_since_ms: valid_since() },
@@ -223,6 +217,15 @@ impl Refusal {
             () => Refusal::Other,
         }
     }
+}
+
+/// Whether a refusal is one of `list`: by its code, or by a word in its texts.
+pub fn says(list: &[String], code: Option<u16>, message: &str, fields: Fields<'_>) -> bool {
+    let texts = [Some(message), fields.text("error"), fields.text("name"), fields.text("reason")];
+    list.iter().any(|entry| match entry.parse::<u16>() {
+        Ok(number) => code == Some(number),
+        Err(_) => texts.iter().flatten().any(|text| text.contains(entry.as_str())),
+    })
 }
 
 impl Room {
@@ -259,7 +262,7 @@ mod tests {
         let room = room_of(CREATED);
         assert_eq!(room.id.as_deref(), Some("2f11"));
         assert_eq!(room.sip_uri.as_deref(), Some("sip:88826777033@audiomixer-sfu1:5080"));
-        assert_eq!((room.bitrate_kbps, room.participants_limit), (Some(1024), Some(100)));
+        assert_eq!((room.bitrate, room.participants_limit), (Some(1024), Some(100)));
         assert_eq!(room.owner, None, "an empty owner is no owner");
         assert_eq!(room.servers[0].wss.as_deref(), Some("wss://h/ws-sfu1"));
         assert_eq!(room.ice[0].urls, ["stun:stun.l.google.com:19302"]);
@@ -275,7 +278,7 @@ mod tests {
                "acl":[{"username":"bob","token":"t"}],"unknown":{"deep":[1,2,3]}}"#,
         );
         assert_eq!(room.id.as_deref(), Some("2f11"));
-        assert_eq!(room.bitrate_kbps, Some(24));
+        assert_eq!(room.bitrate, Some(24));
         assert_eq!(room.servers.len(), 2);
         assert_eq!(room.ice.len(), 1);
         assert_eq!(room.ice[0].urls.len(), 2);

@@ -127,7 +127,8 @@ fn read_id(fields: Fields<'_>) -> Option<String> {
 
 /// Blind: whoever is with us in `room` shall talk to `to` instead.
 pub fn transfer(names: &QssNames, room: &str, to: &str) -> Option<Request> {
-    let (user, media) = (("to".to_owned(), json!(to)), ("mediaTypes".to_owned(), MediaTypes::default().write()));
+    let (user, media) =
+        ((names.transfer_to_key.clone(), json!(to)), ("mediaTypes".to_owned(), MediaTypes::default().write()));
     let entries = [(names.room_id_key.clone(), json!(room)), user, media];
     Request::new(&names.transfer, object(entries.iter().map(|(key, value)| (key, value.clone()))))
 }
@@ -140,7 +141,8 @@ pub fn accept_transfer(names: &QssNames, id: &str) -> Option<Request> {
 /// Attended: `transferee`, who is with us in `room`, shall talk to `target`, whom we have asked. Withdrawn by a `cancel`
 /// under its id.
 pub fn attended_transfer(names: &QssNames, room: &str, transferee: &str, target: &str) -> Option<Request> {
-    let (who, whom) = (("transferee".to_owned(), json!(transferee)), ("target".to_owned(), json!(target)));
+    let who = (names.attended_transferee_key.clone(), json!(transferee));
+    let whom = (names.attended_target_key.clone(), json!(target));
     let entries = [(names.room_id_key.clone(), json!(room)), who, whom];
     Request::new(&names.attended_transfer, object(entries.iter().map(|(key, value)| (key, value.clone()))))
 }

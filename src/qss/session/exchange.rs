@@ -2,11 +2,12 @@
 //! the link and of the registration is the parent's.
 
 use super::{Event, Outbox, Output, Reply, Session, State};
+use crate::config::CancelCode;
 use crate::qss::message::{self, Body};
 use crate::qss::requests::Ticket;
 use crate::qss::transactions::{Arrival, Withdrawal};
 use crate::time::{Span, Time};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 impl Session {
     /// Sends a request; its end is an [`Event::Replied`] with this ticket. `None`: there is no session, or the table
@@ -49,7 +50,8 @@ impl Session {
         if let Some(id) = self.requests.withdraw(now, ticket)
             && registered
         {
-            out.push_back(Output::Send(message::write_cancel(name, id, code, "withdrawn", payload)));
+            let id = id.to_owned();
+            out.push_back(Output::Send(self.cancel(name, &id, code, "withdrawn", payload)));
         }
     }
 
@@ -73,7 +75,8 @@ impl Session {
 
     /// Refuses a request of the server. `payload` null: left out.
     pub fn refuse(&mut self, name: &str, id: &str, code: u16, message: &str, payload: Value, out: &mut Outbox) {
-        self.reply(id, message::write_cancel(name, id, code, message, payload), out);
+        let text = self.cancel(name, id, code, message, payload);
+        self.reply(id, text, out);
     }
 
     // --- what comes in, and what is left undone -------------------------------------------------------------------
@@ -89,6 +92,10 @@ impl Session {
     pub(super) fn on_cancel(&mut self, now: Time, id: String, reply: Reply, code: Option<u16>, out: &mut Outbox) {
         if let Some(ticket) = self.requests.take(&id) {
             return self.finish(now, ticket, reply, out);
+        }
+        let accepted = &self.settings.withdrawn;
+        if !accepted.is_empty() && code.is_some_and(|code| !accepted.contains(&code)) {
+            return;
         }
         match self.transactions.withdraw(&id) {
             Withdrawal::BeforeReply => out.push_back(Output::Event(Event::Withdrawn { id, code, replied: false })),
@@ -130,6 +137,29 @@ impl Session {
         };
         out.push_back(Output::Send(text));
         Some(ticket)
+    }
+
+    /// A `cancel` with its code where it is wanted; `payload` null: none is written, unless the code has to stand there.
+    fn cancel(&self, name: &str, id: &str, code: u16, message: &str, mut payload: Value) -> String {
+        let top = match self.settings.cancel_code {
+            CancelCode::Both => Some(code),
+            CancelCode::Top => {
+                if let Value::Object(fields) = &mut payload {
+                    fields.remove("error");
+                }
+                Some(code)
+            }
+            CancelCode::Payload => {
+                match &mut payload {
+                    Value::Object(fields) => drop(fields.insert("error".to_owned(), code.into())),
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                        payload = json!({ "error": code });
+                    }
+                }
+                None
+            }
+        };
+        message::write_cancel(name, id, top, message, payload)
     }
 
     fn reply(&mut self, id: &str, text: String, out: &mut Outbox) {

@@ -271,6 +271,64 @@ fn a_withdrawn_request_is_not_answered() {
     assert_eq!(t.take(), [], "a cancel that overtook its invite");
 }
 
+/// A registered session with another configuration.
+fn registered_with(change: impl FnOnce(&mut Config)) -> Trace {
+    let mut t = Trace::with(1, change);
+    t.session.start(t.now, &mut t.out);
+    t.take();
+    t.session.opened(t.now, &mut t.out);
+    let id = field(&t.sent(), "requestID");
+    t.frame(&format!(r#"{{"answer":"register","requestID":"{id}"}}"#));
+    t.take();
+    t
+}
+
+#[test]
+fn the_code_of_a_cancel_stands_where_it_is_wanted() {
+    use crate::config::CancelCode;
+    for (place, top, inside) in [
+        (CancelCode::Both, json!(603), json!(603)),
+        (CancelCode::Top, json!(603), Value::Null),
+        (CancelCode::Payload, Value::Null, json!(603)),
+    ] {
+        let mut t = registered_with(|config| config.qss.cancel_code = place);
+        t.frame(r#"{"request":"invite","requestID":"INV1","payload":{}}"#);
+        t.take();
+        t.session.refuse("invite", "INV1", 603, "declined", message::decline_payload("alice", 603), &mut t.out);
+        let sent: Value = serde_json::from_str(&t.sent()).expect("JSON");
+        assert_eq!((&sent["error"], &sent["payload"]["error"]), (&top, &inside), "{place:?}");
+        assert_eq!(sent["payload"]["from"], "alice");
+    }
+    let mut t = registered_with(|config| config.qss.cancel_code = CancelCode::Payload);
+    t.frame(r#"{"request":"whiteboard","requestID":"U1"}"#);
+    t.take();
+    t.session.refuse("whiteboard", "U1", 501, "not implemented", Value::Null, &mut t.out);
+    assert!(t.sent().contains(r#""payload":{"error":501}"#), "it has to stand somewhere");
+}
+
+#[test]
+fn only_the_configured_codes_withdraw_an_invite() {
+    let mut t = registered_with(|config| config.qss.codes.withdrawn = vec![487]);
+    t.frame(r#"{"request":"invite","requestID":"INV1","payload":{}}"#);
+    t.take();
+    t.frame(r#"{"cancel":"invite","requestID":"INV1","error":500}"#);
+    assert_eq!(t.take(), []);
+    t.frame(r#"{"cancel":"invite","requestID":"INV1","error":487}"#);
+    assert!(matches!(t.take().as_slice(), [Output::Event(Event::Withdrawn { .. })]));
+}
+
+#[test]
+fn the_keys_of_register_are_the_configured_ones() {
+    let mut t = Trace::with(1, |config| {
+        let names = &mut config.qss.names;
+        (names.username_key, names.token_key, names.device_id_key) = ("user".into(), "ticket".into(), "device".into());
+    });
+    t.session.start(t.now, &mut t.out);
+    t.take();
+    t.session.opened(t.now, &mut t.out);
+    assert!(t.sent().contains(r#""payload":{"device":"dev1","ticket":"t0k","user":"lobby"}"#));
+}
+
 #[test]
 fn stop_unregisters_and_waits_for_what_is_open() {
     let mut t = Trace::registered();

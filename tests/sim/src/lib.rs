@@ -95,7 +95,7 @@ pub fn config() -> Config {
     config.qss.url = Some("wss://qss.example/ws".into());
     config.qss.username = "lobby".into();
     config.qss.token = Secret("t0k".into());
-    config.rooms = vec![Room { name: "lobby".into(), target: RoomTarget::Id(ROOM.into()) }];
+    config.rooms = vec![Room::new("lobby", RoomTarget::Id(ROOM.into()))];
     config.status.heartbeat = Span::ZERO;
     config
 }

@@ -71,13 +71,13 @@ pub fn live_and_show(seed: u64, hours: u64, mut show: impl FnMut(&[serde_json::V
 /// What this device is configured to do.
 fn policy(chance: &mut Rng) -> Config {
     let mut config = config();
-    let lobby = |target| Room { name: "lobby".into(), target };
+    let lobby = |target| Room::new("lobby", target);
     config.rooms = match chance.below(6) {
         0 => vec![lobby(RoomTarget::SipUri(SIP_URI.into()))],
         1 => vec![lobby(RoomTarget::Create)],
         2 => vec![
             lobby(RoomTarget::Id(ROOM.into())),
-            Room { name: "yard".into(), target: RoomTarget::SipUri("sip:777@audiomixer-sfu1:5080".into()) },
+            Room::new("yard", RoomTarget::SipUri("sip:777@audiomixer-sfu1:5080".into())),
         ],
         _ => vec![lobby(RoomTarget::Id(ROOM.into()))],
     };

@@ -48,7 +48,7 @@ fn both_spellings_of_the_room_are_the_same_kind_of_room() {
         .collect();
     assert_eq!(rooms.len(), 2);
     assert!(rooms.iter().all(|r| r.id.is_some() && r.sip_uri.as_deref() == Some(sim::SIP_URI)));
-    assert!(rooms.iter().all(|r| r.bitrate_kbps.is_some() && !r.servers.is_empty() && !r.ice.is_empty()));
+    assert!(rooms.iter().all(|r| r.bitrate.is_some() && !r.servers.is_empty() && !r.ice.is_empty()));
 }
 
 /// What the device writes has the documented keys: each of its own samples is compared with a frame it really sent.

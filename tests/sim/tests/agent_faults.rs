@@ -106,7 +106,7 @@ fn audio_is_back_after_any_sequence_of_faults() {
 fn a_direct_room_is_back_too_whatever_the_qss_does() {
     for seed in 1_000..1_150 {
         let mut config = config();
-        config.rooms = vec![Room { name: "lobby".into(), target: RoomTarget::SipUri(sim::SIP_URI.into()) }];
+        config.rooms = vec![Room::new("lobby", RoomTarget::SipUri(sim::SIP_URI.into()))];
         storm(seed, config);
     }
 }

@@ -12,7 +12,7 @@ use sim::{ROOM, SIP_URI, World, config};
 
 fn direct() -> Config {
     let mut config = config();
-    config.rooms = vec![Room { name: "lobby".into(), target: RoomTarget::SipUri(SIP_URI.into()) }];
+    config.rooms = vec![Room::new("lobby", RoomTarget::SipUri(SIP_URI.into()))];
     config
 }
 
@@ -354,7 +354,7 @@ fn an_unknown_mixer_is_told_as_such() {
 #[test]
 fn another_room_gets_its_turn_when_the_first_does_not_answer() {
     let mut config = config();
-    config.rooms.push(Room { name: "spare".into(), target: RoomTarget::SipUri("sip:2@127.0.0.1:5080".into()) });
+    config.rooms.push(Room::new("spare", RoomTarget::SipUri("sip:2@127.0.0.1:5080".into())));
     let mut w = World::started(12, config);
     w.qss.rooms.clear();
     w.run_until(5_000, |w| w.rung() == "playing");
@@ -508,7 +508,7 @@ fn stop_while_nothing_is_up_exits() {
 
 fn with_spare() -> Config {
     let mut config = config();
-    config.rooms.push(Room { name: "spare".into(), target: RoomTarget::SipUri("sip:2@127.0.0.1:5080".into()) });
+    config.rooms.push(Room::new("spare", RoomTarget::SipUri("sip:2@127.0.0.1:5080".into())));
     config
 }
 

@@ -77,7 +77,7 @@ fn garbage_on_the_sip_port_changes_nothing() {
 fn the_backlog_is_bounded_and_says_what_it_lost() {
     let mut config = config();
     config.status.backlog = 10;
-    config.rooms = vec![Room { name: "lobby".into(), target: RoomTarget::SipUri(sim::SIP_URI.into()) }];
+    config.rooms = vec![Room::new("lobby", RoomTarget::SipUri(sim::SIP_URI.into()))];
     let mut w = World::playing(4, config);
     w.run(100);
     let arrived = w.qss.events().len();

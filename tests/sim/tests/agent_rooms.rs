@@ -1,6 +1,7 @@
 //! Rooms of every kind, and what becomes of each refusal: its own cause, and its own way to be tried again.
 
-use qss_endpoint::config::{Config, RoomTarget, Secret};
+use qss_endpoint::config::{Config, Room, RoomTarget, Secret};
+use qss_endpoint::time::Span;
 use sim::qss::Meeting;
 use sim::{ROOM, SIP_URI, World, config};
 
@@ -8,7 +9,7 @@ const QUICK: &str = "wac-conf01234567890123456789";
 
 fn into(target: RoomTarget) -> Config {
     let mut config = config();
-    config.rooms[0].target = target;
+    config.rooms[0] = Room::new("lobby", target);
     config
 }
 
@@ -125,4 +126,64 @@ fn the_words_and_codes_are_the_configured_ones() {
     w.run(1_000);
     assert_eq!(w.qss.requests("getMeeting")[0]["payload"]["meetingId"], "standup");
     assert_eq!(w.causes()[0], "room_not_found", "the simulated QSS says 501 to what it does not know");
+}
+
+// --- sent away -----------------------------------------------------------------------------------------------------------
+
+fn says(word: &str, room: &str) -> String {
+    format!(r#"{{"type":"event","payload":{{"eventName":"{word}","payload":{{"roomId":"{room}"}}}}}}"#)
+}
+
+#[test]
+fn an_expelled_device_comes_back_only_where_the_room_says_so_and_not_soon() {
+    let mut config = config();
+    config.rooms[0].rejoin.after_expel = Span::from_secs(600);
+    let mut w = World::playing(10, config);
+    w.qss_says(&says("expelled", ROOM));
+    w.run(590_000);
+    assert_eq!((w.rung(), w.mixer.invites()), ("session", 1));
+    w.run_until(150_000, |w| w.rung() == "playing");
+    // The default is in agent_moves: not by itself.
+}
+
+#[test]
+fn a_destroyed_quick_conference_is_asked_for_again_and_a_room_by_its_id_is_not() {
+    let mut w = World::started(11, into(RoomTarget::QuickConference(QUICK.into())));
+    w.run_until(5_000, |w| w.rung() == "playing");
+    w.qss.rooms.remove(QUICK);
+    w.qss_says(&says("destroyed", QUICK));
+    w.run(59_000);
+    assert_eq!(w.qss.requests("joinRoom").len(), 1);
+    w.run_until(20_000, |w| w.rung() == "playing" && w.qss.requests("joinRoom").len() == 2);
+    let mut never = into(RoomTarget::QuickConference(QUICK.into()));
+    never.rooms[0].rejoin.after_destroy = Span::ZERO;
+    let mut w = World::started(12, never);
+    w.run_until(5_000, |w| w.rung() == "playing");
+    w.qss_says(&says("destroyed", QUICK));
+    w.run(86_400_000);
+    assert_eq!(w.qss.requests("joinRoom").len(), 1);
+}
+
+#[test]
+fn a_room_that_is_destroyed_again_and_again_is_asked_for_more_and_more_slowly() {
+    let mut config = into(RoomTarget::Id(ROOM.into()));
+    config.rooms[0].rejoin.after_destroy = Span::from_secs(1);
+    config.sip.retry_max = Span::from_secs(3_600);
+    let mut w = World::started(13, config);
+    let mut joined = Vec::new();
+    for _ in 0..8 {
+        w.run_until(3_700_000, |w| w.rung() == "room");
+        joined.push(w.now);
+        w.qss_says(&says("destroyed", ROOM));
+    }
+    let pause = |i: usize| joined[i + 1].since(joined[i]);
+    assert!(pause(6) > pause(0).times(8), "{joined:?}");
+}
+
+#[test]
+fn what_a_rooms_bitrate_counts_is_a_key() {
+    let mut config = config();
+    config.qss.bitrate_unit = 500;
+    let w = World::playing(14, config);
+    assert_eq!(w.voice.stream.expect("a stream").cap, 32_000, "64 of 500 bit/s");
 }
