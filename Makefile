@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 export PATH := $(HOME)/.cargo/bin:$(PATH)
-.PHONY: help demo test interop bench cross check fuzz sim fleet clean packages-%
+.PHONY: help demo test interop bench bench-full cross check fuzz sim fleet clean packages-%
 
 # The mixer of the demo: `lab` (built in) or `asterisk` (a real ConfBridge, 20 MB).
 MIXER ?= lab
@@ -20,6 +20,7 @@ help:
 	@echo 'make test    everything that can pass or fail'
 	@echo 'make interop  the matrix against a real Asterisk, a row each (part of make test)'
 	@echo 'make bench   measures the endpoint and baresip side by side: target/bench/report.json'
+	@echo 'make bench-full  the same for 40 minutes, over bad lines too: docs/lines.md, docs/lines.svg'
 	@echo 'make cross   aarch64 and armv7 binaries, each tried in a call under an emulator (root or Docker)'
 	@echo 'make check   fmt, clippy, the pure core by itself, the fuzz targets'
 	@echo 'make fuzz    lets every fuzz target search for FUZZ_SECONDS=$(FUZZ_SECONDS)'
@@ -55,13 +56,16 @@ interop: packages-test
 	cargo build --locked --package vsnd
 	cargo test --locked --test interop -- $(ROWS)
 
-bench: packages-bench
+# In ten minutes; bench-full in forty. PARTS: only those, for example PARTS="visits lines".
+bench-full: BENCH_SIZE = --full
+bench bench-full: packages-bench
 	@tests/lab/asterisk/install.sh
 	cargo build --locked --release --bin qss-endpoint
 	cargo build --locked --release --package vsnd
 	cargo build --locked --package lab
 	VSND_LIB=$(CURDIR)/target/release/libasound_module_pcm_vsnd.so \
-	  target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json
+	  target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json \
+	    $(BENCH_SIZE) $(foreach part,$(PARTS),--only $(part))
 
 cross: packages-cross
 	tests/lab/cross/cross.sh

@@ -103,6 +103,11 @@ impl Card {
         sound_file::read_raw(&self.file("spk.raw"), 1, 0).unwrap_or_default()
     }
 
+    /// Faults at certain frames, in the words of `tests/lab/vsnd/src/faults.rs`. The card reads them when it is opened.
+    pub fn faults(&self, text: &str) -> io::Result<()> {
+        fs::write(self.file("faults"), text)
+    }
+
     pub fn unplug(&self) -> io::Result<()> {
         fs::write(self.file("unplugged"), "")
     }

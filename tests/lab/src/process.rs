@@ -338,7 +338,8 @@ fn listen(stream: impl BufRead, is_status: bool, said: &Said) {
     }
 }
 
-fn signal(id: u32, number: libc::c_int) {
+/// Sends a signal to a process of ours.
+pub(crate) fn signal(id: u32, number: libc::c_int) {
     // SAFETY: kill takes no pointers; the child is ours and not yet waited for.
     unsafe { libc::kill(id as libc::pid_t, number) };
 }

@@ -25,8 +25,11 @@ pub struct Harm {
     /// Probabilities, 0 to 1.
     pub loss: f64,
     pub duplicate: f64,
-    /// Held back by 30 ms more than the others, so that it arrives behind its successors.
+    /// Held back by [`Harm::held_ms`] more than the others, so that it arrives behind its successors.
     pub reorder: f64,
+    pub held_ms: f64,
+    /// Packets that are lost in a row, on average (Gilbert's model); up to 1 each has its own luck.
+    pub burst: f64,
     pub delay_ms: f64,
     /// Uniform addition to the delay, up to this. Order is kept only by chance.
     pub jitter_ms: f64,
@@ -90,9 +93,10 @@ pub struct Relay {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct State {
     weather: Weather,
+    seed: u64,
+    fates: [Fate; LANES],
     calls: Vec<CallFlow>,
     stop: bool,
 }
@@ -103,7 +107,9 @@ impl Relay {
         let listen = UdpSocket::bind((mixer.ip(), 0))?;
         listen.set_nonblocking(true)?;
         let address = listen.local_addr()?;
-        let shared = Arc::new(Mutex::new(State::default()));
+        let weather = Weather::default();
+        let state = State { weather, seed, fates: Fate::all(seed), calls: Vec::new(), stop: false };
+        let shared = Arc::new(Mutex::new(state));
         let exchange = Exchange {
             listen,
             address,
@@ -112,7 +118,6 @@ impl Relay {
             uplinks: Vec::new(),
             paths: Vec::new(),
             queue: BinaryHeap::new(),
-            chance: Chance(seed),
             counter: 0,
         };
         let thread = std::thread::Builder::new().name("lab-wire".into()).spawn(move || exchange.run())?;
@@ -124,8 +129,11 @@ impl Relay {
         self.address
     }
 
+    /// From the next packet on.
     pub fn weather(&self, weather: Weather) {
-        self.lock().weather = weather;
+        let mut state = self.lock();
+        state.weather = weather;
+        state.fates = Fate::all(state.seed);
     }
 
     /// Every call so far, oldest first.
@@ -156,7 +164,6 @@ struct Exchange {
     uplinks: Vec<Uplink>,
     paths: Vec<Path>,
     queue: BinaryHeap<Reverse<Waiting>>,
-    chance: Chance,
     counter: u64,
 }
 
@@ -188,6 +195,47 @@ struct Waiting {
     by: By,
     to: SocketAddr,
     bytes: Vec<u8>,
+}
+
+/// SIP, RTP and RTCP, each way.
+const LANES: usize = 6;
+
+/// What becomes of the packets of one lane.
+#[derive(Clone, Copy)]
+struct Fate {
+    chance: Chance,
+    /// In a burst of losses.
+    losing: bool,
+}
+
+struct Drawn {
+    delay_us: u64,
+    copies: usize,
+}
+
+impl Fate {
+    fn all(seed: u64) -> [Fate; LANES] {
+        std::array::from_fn(|lane| Fate { chance: Chance(seed.wrapping_mul(64) + lane as u64), losing: false })
+    }
+
+    /// `None`: lost.
+    fn draw(&mut self, harm: &Harm) -> Option<Drawn> {
+        // The same number of draws for every packet, so that one probability does not shift the others' fate.
+        let [lost, twice, held, late] = [(); 4].map(|()| self.chance.unit());
+        // Gilbert's two states, left at rates that give the wanted mean run and the wanted share of losses.
+        let leave = 1.0 / harm.burst.max(1.0);
+        self.losing = match (harm.burst > 1.0, self.losing) {
+            (false, _) => lost < harm.loss,
+            (true, false) => lost < harm.loss * leave / (1.0 - harm.loss).max(1e-9),
+            (true, true) => lost >= leave,
+        };
+        if harm.black_hole || self.losing {
+            return None;
+        }
+        let extra = if held < harm.reorder { harm.held_ms } else { 0.0 };
+        let delay_us = ((harm.delay_ms + late * harm.jitter_ms + extra) * 1000.0) as u64;
+        Some(Drawn { delay_us, copies: if twice < harm.duplicate { 2 } else { 1 } })
+    }
 }
 
 /// The socket a packet leaves by.
@@ -244,17 +292,15 @@ impl Exchange {
         for at in 0..self.paths.len() {
             for half in 0..2 {
                 while let Ok(length) = self.paths[at].near[half].recv(buffer) {
-                    let (weather, to) = (self.state().weather.up, self.paths[at].mixer);
                     self.note(at, true, &buffer[..length]);
-                    if let Some(to) = to {
-                        self.harm(weather, By::Far(at, half), to[half], &buffer[..length]);
+                    if let Some(to) = self.paths[at].mixer {
+                        self.harm(By::Far(at, half), to[half], &buffer[..length]);
                     }
                 }
                 while let Ok(length) = self.paths[at].far[half].recv(buffer) {
-                    let (weather, to) = (self.state().weather.down, self.paths[at].endpoint);
                     self.note(at, false, &buffer[..length]);
-                    if let Some(to) = to {
-                        self.harm(weather, By::Near(at, half), to[half], &buffer[..length]);
+                    if let Some(to) = self.paths[at].endpoint {
+                        self.harm(By::Near(at, half), to[half], &buffer[..length]);
                     }
                 }
             }
@@ -281,8 +327,7 @@ impl Exchange {
             self.paths[path].endpoint = wanted.or(self.paths[path].endpoint);
             message.body = readdress(&message.body, self.address, self.paths[path].far_port);
         }
-        let weather = self.state().weather.sip;
-        self.harm(weather, By::Uplink(uplink), self.mixer, &message.to_bytes());
+        self.harm(By::Uplink(uplink), self.mixer, &message.to_bytes());
     }
 
     fn on_mixer_sip(&mut self, uplink: usize, bytes: &[u8]) {
@@ -301,8 +346,7 @@ impl Exchange {
             self.paths[path].mixer = wanted.or(self.paths[path].mixer);
             message.body = readdress(&message.body, self.address, self.paths[path].near_port);
         }
-        let (weather, to) = (self.state().weather.sip, self.uplinks[uplink].endpoint);
-        self.harm(weather, By::Listen, to, &message.to_bytes());
+        self.harm(By::Listen, self.uplinks[uplink].endpoint, &message.to_bytes());
     }
 
     fn uplink(&mut self, endpoint: SocketAddr) -> Option<usize> {
@@ -356,15 +400,19 @@ impl Exchange {
         }
     }
 
-    fn harm(&mut self, harm: Harm, by: By, to: SocketAddr, bytes: &[u8]) {
-        // The same number of draws for every packet, so that one probability does not shift the others' fate.
-        let [lost, twice, held, late] = [(); 4].map(|()| self.chance.unit());
-        if harm.black_hole || lost < harm.loss {
-            return;
-        }
-        let extra = if held < harm.reorder { 30.0 } else { 0.0 };
-        let delay_us = ((harm.delay_ms + late * harm.jitter_ms + extra) * 1000.0) as u64;
-        for _ in 0..if twice < harm.duplicate { 2 } else { 1 } {
+    fn harm(&mut self, by: By, to: SocketAddr, bytes: &[u8]) {
+        let drawn = {
+            let mut state = self.state();
+            let (harm, lane) = match by {
+                By::Listen => (state.weather.sip, 0),
+                By::Uplink(_) => (state.weather.sip, 1),
+                By::Near(_, half) => (state.weather.down, 2 + half),
+                By::Far(_, half) => (state.weather.up, 4 + half),
+            };
+            state.fates[lane].draw(&harm)
+        };
+        let Some(Drawn { delay_us, copies }) = drawn else { return };
+        for _ in 0..copies {
             self.counter += 1;
             let waiting = Waiting { due_us: mono_us() + delay_us, order: self.counter, by, to, bytes: bytes.into() };
             if delay_us == 0 { self.send(&waiting) } else { self.queue.push(Reverse(waiting)) }
@@ -413,4 +461,37 @@ fn readdress(sdp: &str, address: SocketAddr, port: u16) -> String {
         _ => format!("{line}\r\n"),
     };
     sdp.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fates(harm: &Harm, seed: u64) -> Vec<bool> {
+        let mut fate = Fate::all(seed)[3];
+        (0..100_000).map(|_| fate.draw(harm).is_none()).collect()
+    }
+
+    #[test]
+    fn losses_come_as_often_and_in_runs_as_long_as_asked_for() {
+        for (loss, burst) in [(0.05, 1.0), (0.2, 1.0), (0.05, 3.0), (0.3, 4.0)] {
+            let lost = fates(&Harm { loss, burst, ..Harm::default() }, 5);
+            let share = lost.iter().filter(|lost| **lost).count() as f64 / lost.len() as f64;
+            let runs = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+            let mean = share * lost.len() as f64 / runs as f64;
+            let wanted = if burst > 1.0 { burst } else { 1.0 / (1.0 - loss) };
+            assert!(
+                (share - loss).abs() < 0.02 && (mean - wanted).abs() < 0.15 * wanted,
+                "{loss} {burst}: {share} {mean}"
+            );
+        }
+        assert!(fates(&Harm { burst: 3.0, ..Harm::default() }, 5).iter().all(|lost| !lost));
+    }
+
+    #[test]
+    fn a_seed_is_a_fate_and_another_another() {
+        let harm = Harm { loss: 0.3, ..Harm::default() };
+        assert_eq!(fates(&harm, 7), fates(&harm, 7));
+        assert_ne!(fates(&harm, 7), fates(&harm, 8));
+    }
 }

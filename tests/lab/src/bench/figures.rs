@@ -1,6 +1,6 @@
 //! From visits to numbers. Every number of the report that comes from visits is a line of [`FIGURES`].
 
-use super::report::{PEER, Row};
+use super::report::{Aim, PEER, Row};
 use super::station::Kind;
 use super::visit::{Cost, Seen, Visit};
 use crate::measure::latency::Latency;
@@ -11,26 +11,27 @@ use std::path::{Path, PathBuf};
 pub struct Figure {
     pub name: &'static str,
     pub unit: &'static str,
-    /// Most that ours divided by the peer's shall be.
-    pub aim: Option<f64>,
+    pub aim: Option<Aim>,
     pub of: fn(&Seen) -> Option<f64>,
 }
 
 pub const FIGURES: &[Figure] = &[
-    figure("mouth_to_ear_p50", "ms", Some(0.7), |seen| seen.delay.as_ref().and_then(Latency::p50_ms)),
-    figure("mouth_to_ear_p95", "ms", Some(0.7), |seen| seen.delay.as_ref().and_then(Latency::p95_ms)),
+    figure("mouth_to_ear_p50", "ms", Some(Aim::Ratio(0.6)), |seen| seen.delay.as_ref().and_then(Latency::p50_ms)),
+    figure("mouth_to_ear_p95", "ms", Some(Aim::Ratio(0.7)), |seen| seen.delay.as_ref().and_then(Latency::p95_ms)),
     figure("chirps_lost", "percent", None, |seen| seen.delay.as_ref().map(lost_percent)),
     figure("invite_to_audio", "ms", None, |seen| seen.invite_to_audio_ms),
-    figure("cpu_per_call", "percent of a core", Some(1.0), |seen| seen.call.map(|it| it.cpu_percent)),
-    figure("context_switches", "per second", None, |seen| seen.call.map(|it| it.switches_per_second)),
-    figure("context_switches_idle", "per second", None, |seen| Some(seen.idle.switches_per_second)),
+    figure("cpu_per_call", "percent of a core", Some(Aim::Ratio(1.0)), |seen| seen.call.map(|it| it.cpu_percent)),
+    figure("context_switches", "per second", Some(Aim::AtMost(250.0)), |seen| {
+        seen.call.map(|it| it.switches_per_second)
+    }),
+    figure("context_switches_idle", "per second", Some(Aim::AtMost(1.0)), |seen| Some(seen.idle.switches_per_second)),
     figure("rss_idle", "KiB", None, |seen| Some(seen.idle.resident_kib as f64)),
     figure("rss_call", "KiB", None, |seen| seen.call.map(|it: Cost| it.resident_kib as f64)),
-    figure("private_memory", "KiB", Some(1.0), |seen| seen.call.map(|it| it.private_kib as f64)),
+    figure("private_memory", "KiB", Some(Aim::AtMost(2048.0)), |seen| seen.call.map(|it| it.private_kib as f64)),
     figure("private_memory_idle", "KiB", None, |seen| Some(seen.idle.private_kib as f64)),
 ];
 
-const fn figure(name: &'static str, unit: &'static str, aim: Option<f64>, of: fn(&Seen) -> Option<f64>) -> Figure {
+const fn figure(name: &'static str, unit: &'static str, aim: Option<Aim>, of: fn(&Seen) -> Option<f64>) -> Figure {
     Figure { name, unit, aim, of }
 }
 
@@ -122,22 +123,28 @@ fn lost_percent(delay: &Latency) -> f64 {
     100.0 * delay.missed.len() as f64 / all.max(1) as f64
 }
 
-/// Where our milliseconds go, each with its name; the last is what is left over. Empty without a measurement.
-pub fn milliseconds(visits: &[Visit]) -> Vec<(&'static str, f64)> {
+/// Where our milliseconds go, each with its name and what it is; the last is what is left over. Empty without a
+/// measurement.
+pub fn milliseconds(visits: &[Visit]) -> Vec<(&'static str, &'static str, f64)> {
     let Some(total) = FIGURES[0].median(visits, Kind::Ours) else { return Vec::new() };
     let ours = || visits.iter().filter(|visit| visit.kind == Kind::Ours).flat_map(|visit| &visit.stations);
     let queued = median(ours().filter_map(|seen| seen.queued).map(|frames| frames as f64 / 48.0).collect());
     let buffer = median(ours().filter_map(|seen| seen.media.as_ref()?["buffer_ms"].as_f64()).collect());
+    let queued = queued.unwrap_or(0.0);
     let mut parts = vec![
-        ("packet: its first sample waits for its last", 20.0),
-        ("codec look-ahead, ours and the mixer's (312 samples each)", 2.0 * 312.0 / 48.0),
-        ("jitter buffer, as the endpoint itself says", buffer.unwrap_or(0.0)),
-        ("loudspeaker's queue: a period and a margin", queued.unwrap_or(0.0)),
+        ("packet", "packet: its first sample waits for its last", 20.0),
+        ("look_ahead", "codec look-ahead, ours and the mixer's (312 samples each)", 2.0 * 312.0 / 48.0),
+        ("buffer", "jitter buffer, as the endpoint itself says", buffer.unwrap_or(0.0)),
+        ("period", "loudspeaker's queue: the period that plays", queued.min(PERIOD_MS)),
+        ("playback", "loudspeaker's queue: the margin behind it", (queued - PERIOD_MS).max(0.0)),
     ];
-    let rest = total - parts.iter().map(|(_, ms)| ms).sum::<f64>();
-    parts.push(("mixer (0 to 20 ms until its tick, then its frame), wake-ups, network", rest));
+    let rest = total - parts.iter().map(|(_, _, ms)| ms).sum::<f64>();
+    parts.push(("mixer", "mixer (0 to 20 ms until its tick, then its frame), wake-ups, network", rest));
     parts
 }
+
+/// Of the board `lab`.
+const PERIOD_MS: f64 = 10.0;
 
 #[cfg(test)]
 mod tests {

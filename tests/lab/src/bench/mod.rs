@@ -15,6 +15,9 @@
 pub mod canary;
 pub mod figures;
 pub mod programme;
+pub mod recovery;
 pub mod report;
+pub mod scores;
 pub mod station;
+pub mod sweep;
 pub mod visit;

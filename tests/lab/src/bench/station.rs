@@ -4,10 +4,11 @@ use crate::asterisk::Asterisk;
 use crate::baresip::{Baresip, Plan, Sound, Tuning};
 use crate::cards::{Card, Cards};
 use crate::clock::mono_us;
-use crate::process::{ConfigFile, Endpoint};
+use crate::process::{ConfigFile, Endpoint, signal};
 use crate::qss::{QssServer, RoomSpec};
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,15 +32,40 @@ pub enum Kind {
 /// A program that runs, knows its mixer, and is in no call yet.
 pub enum Station {
     Ours { endpoint: Endpoint, user: String },
-    Peer(Baresip),
+    Peer { baresip: Baresip, mixer: SocketAddr },
+}
+
+/// A room: what the QSS calls it, and its number at the mixer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Room {
+    pub id: String,
+    pub number: String,
+}
+
+impl Room {
+    /// Where visits are made.
+    pub fn main() -> Room {
+        Room { id: "bench-room".into(), number: NUMBER.into() }
+    }
+
+    /// The same room, entered muted.
+    pub fn hall() -> Room {
+        Room { id: "bench-hall".into(), number: format!("muted{NUMBER}") }
+    }
+
+    /// Rooms for two, up to [`PAIRS`].
+    pub fn pair(number: usize) -> Room {
+        Room { id: format!("bench-pair-{number}"), number: format!("888267771{number:02}") }
+    }
 }
 
 /// The room's number at the mixer.
 pub const NUMBER: &str = "88826777033";
+/// Rooms for two.
+pub const PAIRS: usize = 16;
 /// bit/s of Opus each way; all kinds encode mono, 20 ms, without FEC and DTX.
 pub const BITRATE: u32 = 32_000;
 pub const COMPLEXITY: u32 = 5;
-const ROOM: &str = "bench-room";
 const MIXER_NAME: &str = "audiomixer-sfu1:5080";
 /// Of everything on the wire, kbit/s: more than what [`BITRATE`] needs, so that it shapes nothing.
 const CAP_KBPS: u32 = 64;
@@ -47,7 +73,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Stage {
     pub fn build(endpoint: PathBuf) -> io::Result<Stage> {
-        let rooms = vec![RoomSpec::open(ROOM, &format!("sip:{NUMBER}@{MIXER_NAME}"), CAP_KBPS)];
+        let all = [Room::main(), Room::hall()].into_iter().chain((0..PAIRS).map(Room::pair));
+        let rooms = all.map(|Room { id, number }| RoomSpec::open(&id, &format!("sip:{number}@{MIXER_NAME}"), CAP_KBPS));
+        let rooms = rooms.collect();
         let qss = QssServer::start(crate::qss::Config { rooms, ..crate::qss::Config::default() })?;
         Ok(Stage { asterisk: Asterisk::start("bench")?, qss, endpoint })
     }
@@ -64,25 +92,33 @@ impl Kind {
     }
 
     /// Starts the program and waits until it could be called upon: ours has its session, baresip its control port.
-    pub fn start(self, stage: &Stage, name: &str, cards: &Cards, card: &Card) -> Result<Station, Box<dyn Error>> {
+    /// `mixer` is the SIP address it knows: of the mixer itself, or of a relay to it.
+    pub fn start(
+        self,
+        stage: &Stage,
+        name: &str,
+        cards: &Cards,
+        card: &Card,
+        mixer: SocketAddr,
+    ) -> Result<Station, Box<dyn Error>> {
         match self {
             Kind::Ours => {
                 let mut file = ConfigFile::lab(name, card).session(&stage.qss.url(), name, "token").accept_all();
-                file = file.host_map(MIXER_NAME, stage.asterisk.sip);
+                file = file.host_map(MIXER_NAME, mixer);
                 file.set_raw("codec", "bitrate", &BITRATE.to_string());
                 file.set_raw("codec", "complexity", &COMPLEXITY.to_string());
                 let mut endpoint = Endpoint::start(&stage.endpoint, name, &file, cards)?;
                 endpoint.wait_rung("session", 0, PATIENCE)?;
                 Ok(Station::Ours { endpoint, user: name.into() })
             }
-            Kind::Peer => peer(Tuning::Best, stage, name, cards, card),
-            Kind::PeerAsShipped => peer(Tuning::Shipped, stage, name, cards, card),
+            Kind::Peer => peer(Tuning::Best, mixer, name, cards, card),
+            Kind::PeerAsShipped => peer(Tuning::Shipped, mixer, name, cards, card),
         }
     }
 }
 
 /// Opus as ours, no module it does not need.
-fn peer(tuning: Tuning, stage: &Stage, name: &str, cards: &Cards, card: &Card) -> Result<Station, Box<dyn Error>> {
+fn peer(tuning: Tuning, mixer: SocketAddr, name: &str, cards: &Cards, card: &Card) -> Result<Station, Box<dyn Error>> {
     let mut plan = Plan::new(Sound::card(cards, card));
     plan.tuning = tuning;
     plan.bitrate = BITRATE;
@@ -98,31 +134,36 @@ fn peer(tuning: Tuning, stage: &Stage, name: &str, cards: &Cards, card: &Card) -
         "opus_sprop_stereo no".into(),
         "opus_application voip".into(),
     ]);
-    Ok(Station::Peer(Baresip::start(name, stage.asterisk.sip, &plan)?))
+    Ok(Station::Peer { baresip: Baresip::start(name, mixer, &plan)?, mixer })
 }
 
 impl Station {
     /// Sends the order to call the room: to ours an invite through the QSS, to baresip `dial` through its control
     /// port. Both are a few bytes over TCP to a program that waits for them. Returns the instant before.
-    pub fn call(&mut self, stage: &Stage) -> io::Result<u64> {
+    pub fn call(&mut self, stage: &Stage, room: &Room) -> io::Result<u64> {
         match self {
             Station::Ours { user, .. } => {
                 let at_us = mono_us();
-                stage.qss.invite("bench", user, ROOM);
+                stage.qss.invite("bench", user, &room.id);
                 Ok(at_us)
             }
-            Station::Peer(baresip) => {
+            Station::Peer { baresip, mixer } => {
                 let at_us = mono_us();
-                baresip.order("dial", &format!("sip:{NUMBER}@{}", stage.asterisk.sip))?;
+                baresip.order("dial", &format!("sip:{}@{mixer}", room.number))?;
                 Ok(at_us)
             }
         }
     }
 
+    /// SIGSTOP, and SIGCONT.
+    pub fn freeze(&self, frozen: bool) {
+        signal(self.id(), if frozen { libc::SIGSTOP } else { libc::SIGCONT });
+    }
+
     pub fn id(&self) -> u32 {
         match self {
             Station::Ours { endpoint, .. } => endpoint.id(),
-            Station::Peer(baresip) => baresip.pid(),
+            Station::Peer { baresip, .. } => baresip.pid(),
         }
     }
 
@@ -135,7 +176,7 @@ impl Station {
                 let lines = endpoint.lines();
                 Ok(lines.iter().rev().map(|line| line.event["media"].clone()).find(|media| media.is_object()))
             }
-            Station::Peer(mut baresip) => baresip.hang_up().map(|()| None),
+            Station::Peer { mut baresip, .. } => baresip.hang_up().map(|()| None),
         }
     }
 
@@ -147,7 +188,7 @@ impl Station {
                 let said: Vec<String> = lines.iter().map(|line| line.event.to_string()).collect();
                 format!("{}\n{}", said.join("\n"), endpoint.errors())
             }
-            Station::Peer(baresip) => baresip.log(),
+            Station::Peer { baresip, .. } => baresip.log(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use super::canary::Canary;
-use super::station::{Kind, NUMBER, Stage, Station};
+use super::station::{Kind, NUMBER, Room, Stage, Station};
 use crate::cards::{Card, Cards};
 use crate::clock::{mono_us, sleep_until};
 use crate::measure::latency::{Latency, by_chirps};
@@ -89,7 +89,7 @@ impl Visit {
     ) -> Result<Visit, Box<dyn Error>> {
         let cards = Cards::new(kind.word())?;
         let card = [cards.card("a", "")?, cards.card("b", "")?];
-        let start = |at: usize| kind.start(stage, &format!("bench-{turn}-{at}"), &cards, &card[at]);
+        let start = |at: usize| kind.start(stage, &format!("bench-{turn}-{at}"), &cards, &card[at], stage.asterisk.sip);
         let mut stations = [start(0)?, start(1)?];
         let [a, b] = &mut stations;
         std::thread::sleep(IDLE / 2);
@@ -100,7 +100,7 @@ impl Visit {
         stage.asterisk.play_tone(NUMBER, 440, HUM_SECONDS)?;
         stage.asterisk.wait_for(NUMBER, 1, PATIENCE)?;
         let order = |station: &mut Station| {
-            let at_us = station.call(stage);
+            let at_us = station.call(stage, &Room::main());
             std::thread::sleep(Duration::from_millis(400));
             at_us
         };

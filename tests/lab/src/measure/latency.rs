@@ -158,6 +158,19 @@ mod tests {
     }
 
     #[test]
+    fn rising_chirps_between_falling_ones_are_told_apart_beyond_their_distance() {
+        let rising = Chirps { every: 48_000, ..Chirps::standard() };
+        let falling = Chirps { first: 48_000, rises: false, ..rising };
+        let sent = signal::add(&rising.signal(6.0), &falling.signal(6.0));
+        let heard = delayed(&sent, 33_600);
+        for chirps in [rising, falling] {
+            let latency = by_chirps(&heard, sent.len(), &chirps, 950.0);
+            assert!(latency.found.len() >= 4 && latency.missed.is_empty(), "{latency:?}");
+            assert!(latency.found.iter().all(|found| (found.delay_ms - 700.0).abs() < 0.05), "{latency:?}");
+        }
+    }
+
+    #[test]
     fn a_step_of_the_delay_shows_in_the_percentiles() {
         let chirps = Chirps::standard();
         let sent = chirps.signal(10.0);

@@ -1,4 +1,4 @@
-//! The numbers the tests assert on, from raw samples: tones, levels, silence, latency, likeness, bitrate.
+//! The numbers the tests assert on, from raw samples: tones, levels, silence, latency, likeness, quality, bitrate.
 //!
 //! Samples are mono S16. Levels are dBFS with a full-scale *sine* at 0 dBFS (AES17), so a sine of half amplitude is at
 //! -6.0 dBFS. Positions are sample numbers; recordings that share an epoch share the axis.
@@ -6,6 +6,7 @@
 pub mod latency;
 pub mod level;
 pub mod likeness;
+pub mod quality;
 pub mod signal;
 pub mod sound_file;
 pub mod tone;

@@ -33,18 +33,20 @@ pub struct Chirps {
     /// Samples from one beginning to the next: latency is unambiguous below this.
     pub every: usize,
     pub dbfs: f64,
+    /// From low to high; one that falls is not taken for one that rises.
+    pub rises: bool,
 }
 
 impl Chirps {
     /// Half a second apart, beginning at half a second.
     pub fn standard() -> Chirps {
-        Chirps { first: RATE as usize / 2, every: RATE as usize / 2, dbfs: -9.0 }
+        Chirps { first: RATE as usize / 2, every: RATE as usize / 2, dbfs: -9.0, rises: true }
     }
 
     /// One chirp: 30 ms from 500 to 3000 Hz under a Hann window, a sound even narrow-band speech codecs carry.
     pub fn template(&self) -> Vec<i16> {
         let length = 1440;
-        let (low, high) = (500.0, 3000.0);
+        let (low, high) = if self.rises { (500.0, 3000.0) } else { (3000.0, 500.0) };
         let seconds = length as f64 / f64::from(RATE);
         let at = |n: usize| {
             let t = n as f64 / f64::from(RATE);
@@ -130,7 +132,12 @@ pub fn speech(seconds: f64, seed: u64) -> Vec<i16> {
 
 /// Real speech from espeak-ng, or `None` where it is not installed.
 pub fn espeak(text: &str) -> Option<Vec<i16>> {
-    let wav = Command::new("espeak-ng").args(["-s", "150", "--stdout", text]).output().ok()?;
+    espeak_as("en", text)
+}
+
+/// The same by a certain voice.
+pub fn espeak_as(voice: &str, text: &str) -> Option<Vec<i16>> {
+    let wav = Command::new("espeak-ng").args(["-v", voice, "-s", "150", "--stdout", text]).output().ok()?;
     let (samples, rate) = sound_file::parse_wav(&wav.stdout)?;
     let resampled = resample(&samples, rate);
     (resampled.len() > RATE as usize / 2).then_some(resampled)

@@ -1,0 +1,233 @@
+//! Speech over bad lines: one speaks in a room, many listen, each behind a [`Relay`] of its own; and the other way round,
+//! many speak behind one in rooms of their own. All at once, because a call costs a processor 2 %.
+//!
+//! ```text
+//!             ┌─ mixer ─┬─ relay: loss_5_random ── listener          speaker ── relay: up_loss_5 ─┐
+//!   speaker ──┘         ├─ relay: loss_5_burst ─── listener                        mixer, room 1 ┴── listener
+//!                       └─ ...                                       speaker ── ...
+//! ```
+//!
+//! A relay draws its harm from a seed, so the n-th packet of a line has the same fate whoever is behind it. Speaker and
+//! listeners are stations of one kind. Each is asked to listen for a while before it is rated, so that what adapts has.
+
+use super::station::{Kind, Room, Stage, Station};
+use crate::cards::{Card, Cards};
+use crate::clock::{mono_us, sleep_until};
+use crate::measure::latency::by_speech;
+use crate::measure::quality::Passages;
+use crate::wire::{Harm, Relay, Weather};
+use std::error::Error;
+use std::time::Duration;
+
+/// A line, by what is wrong with it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Line {
+    pub name: String,
+    pub weather: Weather,
+    pub way: Way,
+    /// The least that its score shall be, if that was laid down.
+    pub bar: Option<f64>,
+}
+
+/// Which half of the way is bad.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Mixer to listener.
+    Down,
+    /// Speaker to mixer.
+    Up,
+}
+
+/// What was heard at the end of a line, in one round.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Heard {
+    pub line: String,
+    pub kind: Kind,
+    /// PESQ-WB of each passage.
+    pub scores: Vec<f64>,
+    /// Mouth to ear, median over the speech.
+    pub delay_ms: Option<f64>,
+    /// What the listener, or on the way up the speaker, said of its call.
+    pub media: Option<serde_json::Value>,
+    /// Its card or that of its counterpart had an xrun: it is not to be quoted.
+    pub spoilt: bool,
+}
+
+/// Packets lost in a row on average where losses come in bursts: 60 ms of speech.
+const BURST: f64 = 3.0;
+/// Percent lost, and the bars of what is to be heard then.
+const LOSSES: [(u32, Option<f64>); 6] =
+    [(0, Some(3.5)), (2, None), (5, Some(2.6)), (10, Some(2.2)), (20, Some(1.7)), (30, None)];
+const LOSSES_UP: [(u32, Option<f64>); 4] = [(0, Some(3.5)), (5, Some(2.8)), (10, Some(2.7)), (20, Some(2.3))];
+
+/// All lines there are.
+pub fn lines() -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut down = |name: String, bar, harm| {
+        let weather = Weather { down: harm, ..Weather::default() };
+        lines.push(Line { name, weather, way: Way::Down, bar });
+    };
+    for (percent, bar) in LOSSES {
+        let loss = f64::from(percent) / 100.0;
+        // The bars were laid down for losses that do not come together.
+        down(format!("loss_{percent}_random"), bar, Harm { loss, ..Harm::default() });
+        down(format!("loss_{percent}_burst"), None, Harm { loss, burst: BURST, ..Harm::default() });
+    }
+    for (ms, bar) in [(0, 3.5), (30, 3.5), (80, 3.5)] {
+        down(format!("jitter_{ms}"), Some(bar), Harm { jitter_ms: f64::from(ms), ..Harm::default() });
+    }
+    down("reordered_5".into(), Some(3.0), Harm { reorder: 0.05, held_ms: 45.0, ..Harm::default() });
+    down("duplicated_5".into(), Some(3.5), Harm { duplicate: 0.05, ..Harm::default() });
+    for (percent, bar) in LOSSES_UP {
+        let up = Harm { loss: f64::from(percent) / 100.0, ..Harm::default() };
+        let weather = Weather { up, ..Weather::default() };
+        lines.push(Line { name: format!("uplink_{percent}"), weather, way: Way::Up, bar });
+    }
+    lines
+}
+
+/// Between one's order to call and the next one's.
+const APART: Duration = Duration::from_millis(60);
+const PATIENCE: Duration = Duration::from_secs(15);
+const SETTLE: Duration = Duration::from_secs(2);
+/// Delays are looked for up to this.
+const MOST_DELAY_MS: f64 = 700.0;
+
+/// One who speaks, and one who is listened with; behind a relay is the one whose way is bad.
+struct Ends {
+    line: usize,
+    speaker: usize,
+    listener: usize,
+}
+
+struct Member {
+    card: Card,
+    station: Station,
+    room: Room,
+    relay: Option<Relay>,
+}
+
+/// All `lines` once, with stations of one kind. `warm` frames of the speech are said before it begins.
+///
+/// # Errors
+/// A station does not start, or does not come into its room.
+pub fn round(
+    stage: &Stage,
+    kind: Kind,
+    lines: &[Line],
+    passages: &Passages,
+    warm: usize,
+    seed: u64,
+) -> Result<Vec<Heard>, Box<dyn Error>> {
+    let cards = Cards::new(kind.word())?;
+    let mut members: Vec<Member> = Vec::new();
+    let mut enter = |room: Room, line: Option<(usize, &Line)>| -> Result<usize, Box<dyn Error>> {
+        let at = members.len();
+        let card = cards.card(&format!("s{at}"), "")?;
+        // The seed belongs to the line, not to its place among those that are tried together.
+        let relay = line.map(|(_, line)| Relay::start(stage.asterisk.sip, seed_of(seed, &line.name))).transpose()?;
+        let mixer = relay.as_ref().map_or(stage.asterisk.sip, Relay::address);
+        let station = kind.start(stage, &format!("sweep-{at}"), &cards, &card, mixer)?;
+        members.push(Member { card, station, room, relay });
+        Ok(at)
+    };
+    let mut ends = Vec::new();
+    let mut orator = None;
+    for (at, line) in lines.iter().enumerate() {
+        let (speaker, listener) = match line.way {
+            Way::Down => {
+                let speaker = match orator {
+                    Some(orator) => orator,
+                    None => *orator.insert(enter(Room::main(), None)?),
+                };
+                (speaker, enter(Room::hall(), Some((at, line)))?)
+            }
+            Way::Up => (
+                enter(Room::pair(at % super::station::PAIRS), Some((at, line)))?,
+                enter(Room::pair(at % super::station::PAIRS), None)?,
+            ),
+        };
+        ends.push(Ends { line: at, speaker, listener });
+    }
+    for member in &mut members {
+        member.station.call(stage, &member.room)?;
+        std::thread::sleep(APART);
+    }
+    gather(stage, &members)?;
+    std::thread::sleep(SETTLE);
+
+    let mut speakers: Vec<usize> = ends.iter().map(|ends| ends.speaker).collect();
+    speakers.dedup();
+    let sound = &passages.sound;
+    let said: Vec<i16> = sound[sound.len() - warm.min(sound.len())..].iter().chain(sound).copied().collect();
+    let from = members[0].card.frame_now() + 14_400;
+    for speaker in &speakers {
+        members[*speaker].card.say(from, &said)?;
+    }
+    for Ends { line, speaker, listener } in &ends {
+        let relay = members[*speaker].relay.as_ref().or(members[*listener].relay.as_ref());
+        relay.into_iter().for_each(|relay| relay.weather(lines[*line].weather));
+    }
+    sleep_until(mono_us() + (said.len() as u64 * 1000 / 48) + 1_300_000);
+
+    let cards: Vec<Card> = members.iter().map(|member| member.card.clone()).collect();
+    // All are told before the first is waited for.
+    let mut media = members.into_iter().map(|member| member.station.end()).collect::<Result<Vec<_>, _>>()?;
+    let begin = from + said.len() - sound.len();
+    let rate = |Ends { line, speaker, listener }: &Ends| {
+        let heard = cards[*listener].loudspeaker();
+        let heard = heard.get(begin..).unwrap_or(&[]);
+        let found = by_speech(sound, heard, MOST_DELAY_MS);
+        let delay_ms = found.p50_ms();
+        let delay = delay_ms.map_or(0, |ms| (ms * 48.0) as usize);
+        (
+            passages.scores(heard, delay),
+            delay_ms,
+            spoilt(&cards[*speaker], from) || spoilt(&cards[*listener], from),
+            *line,
+        )
+    };
+    // The two halves side by side: rating takes a while.
+    let (left, right) = ends.split_at(ends.len() / 2);
+    let rated = std::thread::scope(|scope| {
+        let right = scope.spawn(|| right.iter().map(rate).collect::<Vec<_>>());
+        let left: Vec<_> = left.iter().map(rate).collect();
+        left.into_iter().chain(right.join().unwrap_or_default()).collect::<Vec<_>>()
+    });
+    let heard = rated.into_iter().zip(&ends).map(|((scores, delay_ms, spoilt, line), ends)| {
+        let behind = match lines[line].way {
+            Way::Down => ends.listener,
+            Way::Up => ends.speaker,
+        };
+        Heard { line: lines[line].name.clone(), kind, scores, delay_ms, media: media[behind].take(), spoilt }
+    });
+    Ok(heard.collect())
+}
+
+/// Waits until everyone is in the room called.
+fn gather(stage: &Stage, members: &[Member]) -> Result<(), Box<dyn Error>> {
+    let number = |member: &Member| member.room.number.trim_start_matches("muted").to_string();
+    let mut rooms: Vec<String> = members.iter().map(number).collect();
+    rooms.sort();
+    rooms.dedup();
+    for room in rooms {
+        let count = members.iter().filter(|member| number(member) == room).count();
+        if let Err(error) = stage.asterisk.wait_for(&room, count, PATIENCE) {
+            let logs: Vec<String> =
+                members.iter().filter(|member| number(member) == room).map(|it| it.station.log()).collect();
+            return Err(format!("{error}\n{}", logs.last().cloned().unwrap_or_default()).into());
+        }
+    }
+    Ok(())
+}
+
+/// An xrun of a card since a frame.
+fn spoilt(card: &Card, from: usize) -> bool {
+    card.logged("xrun").iter().any(|xrun| xrun["at"].as_u64().is_some_and(|at| at as usize >= from))
+}
+
+/// FNV-1a.
+fn seed_of(seed: u64, name: &str) -> u64 {
+    name.bytes()
+        .fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

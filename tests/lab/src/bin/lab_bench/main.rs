@@ -1,0 +1,148 @@
+//! `lab-bench`: the endpoint and Debian's baresip, measured in the same run by the same means; see `docs/bench.md`.
+//!
+//! The measurement has parts, each of which adds rows to the report. A part that fails is tried once more; then its rows
+//! are missing and the exit is not zero.
+#![allow(clippy::disallowed_types)]
+
+mod lines;
+mod recovery;
+mod visits;
+
+use lab::bench::canary::Canary;
+use lab::bench::report::{self, Row};
+use lab::bench::station::Stage;
+use lab::bench::visit::Busy;
+use lab::process::endpoint_binary;
+use lexopt::{Arg, ValueExt};
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "lab-bench [--endpoint PROGRAM] [--report FILE.json] [--quick | --full] [--only PART]...
+  --quick   as little of each part as there is, for trying things out
+  --full    as much of each part as forty minutes hold, and table and plot into docs/
+  --only    this part and no other: visits, recovery, lines";
+
+/// Below this, percent of all processors, the machine is quiet; waited for at most so long.
+const QUIET: f64 = 10.0;
+const QUIET_PATIENCE: Duration = Duration::from_secs(30);
+
+struct Options {
+    endpoint: PathBuf,
+    report: PathBuf,
+    size: Size,
+    only: Vec<String>,
+}
+
+/// How much time there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Size {
+    Quick,
+    /// `make bench`: ten minutes.
+    Usual,
+    /// `make bench-full`: forty.
+    Full,
+}
+
+/// What every part is given.
+struct Lab {
+    stage: Stage,
+    canary: Canary,
+    size: Size,
+    /// Where what is behind the rows goes.
+    folder: PathBuf,
+}
+
+type Rows = Result<Vec<Row>, Box<dyn Error>>;
+type Part = (&'static str, fn(&Lab) -> Rows);
+const PARTS: [Part; 3] = [("visits", visits::measure), ("recovery", recovery::measure), ("lines", lines::measure)];
+
+fn main() -> ExitCode {
+    match read_options().and_then(|options| measure(&options)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every part gave its rows.
+fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
+    if !options.endpoint.exists() {
+        return Err(format!("there is no {}: cargo build --release", options.endpoint.display()).into());
+    }
+    let began = Instant::now();
+    let folder = options.report.parent().map(PathBuf::from).unwrap_or_default();
+    let lab =
+        Lab { stage: Stage::build(options.endpoint.clone())?, canary: Canary::start()?, size: options.size, folder };
+    wait_for_quiet();
+    let (mut rows, mut complete) = (Vec::new(), true);
+    for (name, part) in PARTS {
+        if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
+            continue;
+        }
+        println!("\n{:4} s  {name}", began.elapsed().as_secs());
+        let tried = part(&lab).or_else(|error| {
+            println!("        {name}, to be tried again: {error}");
+            part(&lab)
+        });
+        match tried {
+            Ok(more) => rows.extend(more),
+            Err(error) => {
+                println!("        {name} FAILED, its rows are missing: {error}");
+                complete = false;
+            }
+        }
+    }
+    report::write(&options.report, &rows)?;
+    print!("{}", report::table(&rows));
+    if !lab.canary.is_realtime() {
+        println!("note: no right to SCHED_FIFO here, neither for the endpoint nor for the canary");
+    }
+    let missed = rows.iter().filter(|row| row.met() == Some(false)).count();
+    println!("\n{} s; {missed} aims missed; {}", began.elapsed().as_secs(), options.report.display());
+    Ok(complete)
+}
+
+fn wait_for_quiet() {
+    let end = Instant::now() + QUIET_PATIENCE;
+    loop {
+        let busy = Busy::start();
+        std::thread::sleep(Duration::from_secs(2));
+        let percent = busy.read();
+        if percent < QUIET || Instant::now() > end {
+            println!("the machine is {percent:.0} % busy with other things at the start");
+            return;
+        }
+    }
+}
+
+fn read_options() -> Result<Options, Box<dyn Error>> {
+    let mut options = Options {
+        endpoint: endpoint_binary(),
+        report: "target/bench/report.json".into(),
+        size: Size::Usual,
+        only: Vec::new(),
+    };
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("endpoint") => options.endpoint = arguments.value()?.into(),
+            Arg::Long("report") => options.report = arguments.value()?.parse()?,
+            Arg::Long("quick") => options.size = Size::Quick,
+            Arg::Long("full") => options.size = Size::Full,
+            Arg::Long("only") => {
+                let part = arguments.value()?.string()?;
+                if !PARTS.iter().any(|(name, _)| *name == part) {
+                    return Err(USAGE.into());
+                }
+                options.only.push(part);
+            }
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(options)
+}
