@@ -16,12 +16,15 @@
 //! one device, the queue grows or shrinks; then a period is written less or more (see [`Slip`]), and the stream's
 //! jitter buffer takes up the difference.
 
+mod half;
+mod slip;
+
 use crate::config::Audio;
 use crate::media::command::CardError;
-use alsa::pcm::{Access, Format, Frames, HwParams, PCM, State};
 use alsa::poll::{Descriptors, Flags};
-use alsa::{Direction, Output, ValueOr};
-use std::ffi::CString;
+use alsa::{Direction, Output};
+use half::{Half, RATE, Wish};
+use slip::Slip;
 
 /// Why the card did not do what it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,34 +68,6 @@ pub struct Card {
     /// Periods read and not yet answered by as many written.
     owed: usize,
     slip: Slip,
-}
-
-/// How far the playback queue is from where capture says it should be, over half a second.
-///
-/// The pointers of some cards move in coarse steps, each on its own: only what holds for all of that time is drift.
-#[derive(Default)]
-struct Slip {
-    seen: usize,
-    least: isize,
-    most: isize,
-}
-
-/// One direction.
-struct Half {
-    pcm: PCM,
-    format: SampleFormat,
-    channels: usize,
-    channel: usize,
-    period: usize,
-    buffer: usize,
-    /// Interleaved frames in the card's format.
-    bytes: Vec<u8>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum SampleFormat {
-    S16,
-    S32,
 }
 
 impl Card {
@@ -202,183 +177,8 @@ impl Card {
     }
 }
 
-struct Wish {
-    channels: usize,
-    channel: usize,
-    period: usize,
-    buffer: usize,
-}
-
-impl Slip {
-    /// How many periods to write instead of `owed`, when these would leave the queue `error` frames too long.
-    fn periods(&mut self, owed: usize, error: isize, margin: usize, period: usize) -> usize {
-        if owed == 0 {
-            return 0;
-        }
-        if self.seen == SLIP_AFTER {
-            *self = Slip::default();
-        }
-        (self.least, self.most) =
-            if self.seen == 0 { (error, error) } else { (self.least.min(error), self.most.max(error)) };
-        self.seen += 1;
-        if self.seen < SLIP_AFTER {
-            owed
-        } else if self.most < -(margin as isize) / 4 {
-            owed + 1
-        } else if self.least > (period - period / 4) as isize {
-            owed - 1
-        } else {
-            owed
-        }
-    }
-}
-
-/// Interrupts after which drift is judged: half a second at periods of 10 ms.
-const SLIP_AFTER: usize = 50;
-
-impl Half {
-    fn open(name: &str, direction: Direction, wish: &Wish) -> Result<Half, CardError> {
-        let name = CString::new(name).map_err(|_| CardError::Absent)?;
-        let pcm = PCM::open(&name, direction, true).map_err(card_error)?;
-        let format = configure(&pcm, wish).map_err(card_error)?;
-        let (channels, period, buffer, rate) = granted(&pcm).map_err(card_error)?;
-        // A period that we cannot take at once would never be taken.
-        if channels == 0 || !(1..=MAX_FRAMES).contains(&period) || buffer < period || rate != RATE {
-            return Err(CardError::Unsuitable);
-        }
-        set_thresholds(&pcm, period, buffer).map_err(card_error)?;
-        let channel = wish.channel.min(channels - 1);
-        let bytes = vec![0; MAX_FRAMES * channels * format.bytes()];
-        Ok(Half { pcm, format, channels, channel, period, buffer, bytes })
-    }
-
-    /// Frames that can be read or written now.
-    fn avail(&self, xrun: Stopped) -> Result<usize, Trouble> {
-        let avail = self.pcm.avail_update().map_err(|error| trouble(error, xrun))?;
-        // Plug-ins go on telling how much there is when there is no card any more.
-        match self.pcm.state() {
-            State::Disconnected => Err(Trouble::Gone(CardError::Absent)),
-            State::Suspended => Err(Trouble::Stopped(Stopped::Suspended)),
-            State::XRun => Err(Trouble::Stopped(xrun)),
-            State::Open | State::Setup | State::Prepared | State::Running | State::Draining | State::Paused => {
-                Ok(usize::try_from(avail).unwrap_or(0))
-            }
-        }
-    }
-
-    fn read(&mut self, samples: &mut [i16]) -> Result<usize, Trouble> {
-        let frame = self.channels * self.format.bytes();
-        let wanted = samples.len().min(MAX_FRAMES) * frame;
-        // `io_bytes` needs no look at the format, which would allocate; the format is ours since `open`.
-        let got = match self.pcm.io_bytes().readi(&mut self.bytes[..wanted]) {
-            Ok(got) => got,
-            Err(error) if error.errno() == libc::EAGAIN => 0,
-            Err(error) => return Err(trouble(error, Stopped::Overrun)),
-        };
-        let at = self.channel * self.format.bytes();
-        for (sample, frame) in samples.iter_mut().zip(self.bytes[..got * frame].chunks_exact(frame)) {
-            *sample = match self.format {
-                SampleFormat::S16 => i16::from_ne_bytes([frame[at], frame[at + 1]]),
-                SampleFormat::S32 => {
-                    let wide = i32::from_ne_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
-                    (wide >> 16) as i16
-                }
-            };
-        }
-        Ok(got.min(samples.len()))
-    }
-
-    fn write(&mut self, samples: &[i16]) -> Result<(), Trouble> {
-        let frame = self.channels * self.format.bytes();
-        for (sample, frame) in samples.iter().zip(self.bytes.chunks_exact_mut(frame)) {
-            for slot in frame.chunks_exact_mut(self.format.bytes()) {
-                match self.format {
-                    SampleFormat::S16 => slot.copy_from_slice(&sample.to_ne_bytes()),
-                    SampleFormat::S32 => slot.copy_from_slice(&(i32::from(*sample) << 16).to_ne_bytes()),
-                }
-            }
-        }
-        self.write_frames(samples.len().min(MAX_FRAMES))
-    }
-
-    fn write_silence(&mut self, frames: usize) -> Result<(), Trouble> {
-        self.bytes.fill(0);
-        let mut left = frames;
-        while left > 0 {
-            let piece = left.min(MAX_FRAMES);
-            self.write_frames(piece)?;
-            left -= piece;
-        }
-        Ok(())
-    }
-
-    /// Writes the first `frames` of `bytes`. There is room for them, so what is not taken at once is given up.
-    fn write_frames(&self, frames: usize) -> Result<(), Trouble> {
-        let frame = self.channels * self.format.bytes();
-        let mut bytes = &self.bytes[..frames * frame];
-        while !bytes.is_empty() {
-            match self.pcm.io_bytes().writei(bytes) {
-                Ok(0) => break,
-                Ok(written) => bytes = &bytes[(written * frame).min(bytes.len())..],
-                Err(error) if error.errno() == libc::EAGAIN => break,
-                Err(error) => return Err(trouble(error, Stopped::Underrun)),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl SampleFormat {
-    const fn bytes(self) -> usize {
-        match self {
-            SampleFormat::S16 => 2,
-            SampleFormat::S32 => 4,
-        }
-    }
-}
-
-/// Frames per second of everything behind this file.
-const RATE: u32 = 48_000;
-
 fn frames(microseconds: u64) -> usize {
     usize::try_from(microseconds * u64::from(RATE) / 1_000_000).unwrap_or(usize::MAX).clamp(48, MAX_FRAMES / 2)
-}
-
-/// Asks for what we want, as near as the card can.
-fn configure(pcm: &PCM, wish: &Wish) -> alsa::Result<SampleFormat> {
-    let hardware = HwParams::any(pcm)?;
-    hardware.set_access(Access::RWInterleaved)?;
-    let format = match hardware.set_format(Format::s16()) {
-        Ok(()) => SampleFormat::S16,
-        Err(_) => hardware.set_format(Format::s32()).map(|()| SampleFormat::S32)?,
-    };
-    hardware.set_channels_near(wish.channels as u32)?;
-    hardware.set_rate_near(RATE, ValueOr::Nearest)?;
-    hardware.set_period_size_near(wish.period as Frames, ValueOr::Nearest)?;
-    hardware.set_buffer_size_near(wish.buffer as Frames)?;
-    pcm.hw_params(&hardware)?;
-    Ok(format)
-}
-
-/// Channels, period, buffer and rate as they are.
-fn granted(pcm: &PCM) -> alsa::Result<(usize, usize, usize, u32)> {
-    let hardware = pcm.hw_params_current()?;
-    let size = |frames: Frames| usize::try_from(frames).unwrap_or(0);
-    Ok((
-        hardware.get_channels()? as usize,
-        size(hardware.get_period_size()?),
-        size(hardware.get_buffer_size()?),
-        hardware.get_rate()?,
-    ))
-}
-
-/// Wake each period, never start by itself, stop when the ring is empty (or full).
-fn set_thresholds(pcm: &PCM, period: usize, buffer: usize) -> alsa::Result<()> {
-    let software = pcm.sw_params_current()?;
-    software.set_avail_min(period as Frames)?;
-    software.set_start_threshold(Frames::MAX >> 1)?;
-    software.set_stop_threshold(buffer as Frames)?;
-    pcm.sw_params(&software)
 }
 
 fn trouble(error: alsa::Error, xrun: Stopped) -> Trouble {
@@ -405,31 +205,6 @@ fn card_error(error: alsa::Error) -> CardError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Shortest and longest queue just before and after writing, over ten minutes of periods of 480 and a margin of 240.
-    fn queue_under_drift(ppm: f64, coarse: bool) -> (f64, f64) {
-        let mut slip = Slip::default();
-        let (mut queue, mut shortest, mut longest) = (720.0f64, f64::MAX, f64::MIN);
-        for turn in 0..60_000 {
-            queue -= 480.0 * (1.0 + ppm * 1e-6);
-            // A coarse pointer shows a period more in the queue than there is, every other time.
-            let seen = if coarse && turn % 2 == 0 { queue + 480.0 } else { queue };
-            shortest = shortest.min(queue);
-            queue += (slip.periods(1, (seen + 480.0 - 720.0).round() as isize, 240, 480) * 480) as f64;
-            longest = longest.max(queue);
-        }
-        (shortest, longest)
-    }
-
-    #[test]
-    fn the_playback_queue_neither_runs_dry_nor_over_when_clocks_drift() {
-        assert_eq!(queue_under_drift(0.0, false), (240.0, 720.0));
-        assert_eq!(queue_under_drift(0.0, true), (240.0, 720.0), "a coarse pointer is no drift");
-        for ppm in [-2_000.0, -100.0, 100.0, 2_000.0] {
-            let (shortest, longest) = queue_under_drift(ppm, false);
-            assert!(shortest > 60.0 && longest < 1_300.0, "{ppm} ppm: {shortest}..{longest}");
-        }
-    }
 
     #[test]
     fn error_numbers_become_advice_whatever_their_sign() {

@@ -1,0 +1,68 @@
+//! Two cards, two clocks: when to write a period more or less than was read.
+
+/// How far the playback queue is from where capture says it should be, over half a second.
+///
+/// The pointers of some cards move in coarse steps, each on its own: only what holds for all of that time is drift.
+#[derive(Default)]
+pub(super) struct Slip {
+    seen: usize,
+    least: isize,
+    most: isize,
+}
+
+impl Slip {
+    /// How many periods to write instead of `owed`, when these would leave the queue `error` frames too long.
+    pub(super) fn periods(&mut self, owed: usize, error: isize, margin: usize, period: usize) -> usize {
+        if owed == 0 {
+            return 0;
+        }
+        if self.seen == SLIP_AFTER {
+            *self = Slip::default();
+        }
+        (self.least, self.most) =
+            if self.seen == 0 { (error, error) } else { (self.least.min(error), self.most.max(error)) };
+        self.seen += 1;
+        if self.seen < SLIP_AFTER {
+            owed
+        } else if self.most < -(margin as isize) / 4 {
+            owed + 1
+        } else if self.least > (period - period / 4) as isize {
+            owed - 1
+        } else {
+            owed
+        }
+    }
+}
+
+/// Interrupts after which drift is judged: half a second at periods of 10 ms.
+const SLIP_AFTER: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shortest and longest queue just before and after writing, over ten minutes of periods of 480 and a margin of 240.
+    fn queue_under_drift(ppm: f64, coarse: bool) -> (f64, f64) {
+        let mut slip = Slip::default();
+        let (mut queue, mut shortest, mut longest) = (720.0f64, f64::MAX, f64::MIN);
+        for turn in 0..60_000 {
+            queue -= 480.0 * (1.0 + ppm * 1e-6);
+            // A coarse pointer shows a period more in the queue than there is, every other time.
+            let seen = if coarse && turn % 2 == 0 { queue + 480.0 } else { queue };
+            shortest = shortest.min(queue);
+            queue += (slip.periods(1, (seen + 480.0 - 720.0).round() as isize, 240, 480) * 480) as f64;
+            longest = longest.max(queue);
+        }
+        (shortest, longest)
+    }
+
+    #[test]
+    fn the_playback_queue_neither_runs_dry_nor_over_when_clocks_drift() {
+        assert_eq!(queue_under_drift(0.0, false), (240.0, 720.0));
+        assert_eq!(queue_under_drift(0.0, true), (240.0, 720.0), "a coarse pointer is no drift");
+        for ppm in [-2_000.0, -100.0, 100.0, 2_000.0] {
+            let (shortest, longest) = queue_under_drift(ppm, false);
+            assert!(shortest > 60.0 && longest < 1_300.0, "{ppm} ppm: {shortest}..{longest}");
+        }
+    }
+}
