@@ -3,6 +3,8 @@
 use lexopt::Arg::{Long, Short, Value};
 use qss_endpoint::config::describe::effective;
 use qss_endpoint::config::file::{Loaded, Purpose, load, status_socket};
+use qss_endpoint::io::alsa::listing::listing;
+use qss_endpoint::io::alsa::machine::Machine;
 use qss_endpoint::io::disk::Disk;
 use qss_endpoint::io::status_socket as socket;
 use std::ffi::OsString;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         ("status", _) => ask(&options, "status"),
         ("ctl", _) if options.words.is_empty() => fail(USAGE, "ctl needs a COMMAND"),
         ("ctl", _) => ask(&options, &options.words.join(" ")),
+        ("devices", _) => print(&listing(&Machine::default())),
         ("version", _) => print(concat!("qss-endpoint ", env!("CARGO_PKG_VERSION"), "\n")),
         ("help", _) => print(HELP),
         _ => fail(USAGE, HELP),

@@ -10,7 +10,8 @@ mod rig;
 use alsa::mixer::{MilliBel, Mixer, SelemId};
 use alsa::poll::poll;
 use qss_endpoint::config::{Audio, Config};
-use qss_endpoint::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, Stopped, Trouble};
+use qss_endpoint::io::alsa::machine::Machine;
+use qss_endpoint::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Stopped, Trouble};
 use qss_endpoint::media::command::CardError;
 use std::collections::VecDeque;
 
@@ -20,6 +21,14 @@ const HEADROOM: usize = 16;
 
 fn audio(card: &rig::VirtualCard) -> Audio {
     Audio { capture: card.pcm(), playback: card.pcm(), ..Config::default().audio }
+}
+
+fn open(audio: &Audio) -> Result<Card, OpenError> {
+    Card::open(audio, &Machine::default())
+}
+
+fn error(audio: &Audio) -> Option<CardError> {
+    open(audio).err().map(|why| why.error)
 }
 
 /// Samples of which no 32 in a row come twice.
@@ -86,7 +95,7 @@ fn sound_goes_through_unchanged_at_a_constant_delay_of_a_period_and_the_margin()
     for (name, settings) in [("exact", ""), ("wide", "format S32_LE\n"), ("coarse", "granularity 48\n")] {
         unspoilt(name, &format!("{SLOW}{settings}"), |virtual_card| {
             virtual_card.set_mic(&mic);
-            let mut card = Card::open(&audio(virtual_card)).unwrap();
+            let mut card = open(&audio(virtual_card)).unwrap();
             assert_eq!((card.granted().rate, card.granted().period, card.granted().buffer), (48_000, 480, 1440));
             card.start().unwrap();
             let result = copy_through(&mut card, 20 * PERIOD);
@@ -111,7 +120,7 @@ fn of_a_card_with_more_channels_one_is_heard_and_all_are_played() {
     unspoilt("stereo", &format!("{SLOW}channels 2\n"), |virtual_card| {
         virtual_card.set_mic(&left_silent);
         let config = Audio { capture_channels: 1, capture_channel: 1, ..audio(virtual_card) };
-        let mut card = Card::open(&config).unwrap();
+        let mut card = open(&config).unwrap();
         card.start().unwrap();
         let result = copy_through(&mut card, 10 * PERIOD);
         drop(card);
@@ -143,7 +152,7 @@ fn a_suspended_card_is_started_again() {
 fn stopped_and_started(fault: &str, stopped: Stopped) {
     unspoilt(&fault.replace('.', ""), SLOW, |virtual_card| {
         virtual_card.set_faults(&format!("{fault}@{}", slow_frame_now() + 5 * PERIOD as i64));
-        let mut card = Card::open(&audio(virtual_card)).unwrap();
+        let mut card = open(&audio(virtual_card)).unwrap();
         card.start().unwrap();
         let trouble = copy_through(&mut card, 100 * PERIOD);
         let again = card.start().map_err(Trouble::Gone).and_then(|()| copy_through(&mut card, 2 * PERIOD));
@@ -160,15 +169,15 @@ fn stopped_and_started(fault: &str, stopped: Stopped) {
 #[test]
 fn an_unplugged_card_is_gone_and_can_be_opened_when_it_is_back() {
     let virtual_card = rig::card("unplug", SLOW);
-    let mut card = Card::open(&audio(&virtual_card)).unwrap();
+    let mut card = open(&audio(&virtual_card)).unwrap();
     card.start().unwrap();
     copy_through(&mut card, 2 * PERIOD).unwrap();
     virtual_card.unplug();
     assert_eq!(copy_through(&mut card, 100 * PERIOD), Err(Trouble::Gone(CardError::Absent)));
     drop(card);
-    assert_eq!(Card::open(&audio(&virtual_card)).err(), Some(CardError::Absent));
+    assert_eq!(error(&audio(&virtual_card)), Some(CardError::Absent));
     virtual_card.replug();
-    let mut card = Card::open(&audio(&virtual_card)).unwrap();
+    let mut card = open(&audio(&virtual_card)).unwrap();
     card.start().unwrap();
     assert!(matches!(copy_through(&mut card, 2 * PERIOD), Ok(()) | Err(Trouble::Stopped(_))));
 }
@@ -177,24 +186,62 @@ fn an_unplugged_card_is_gone_and_can_be_opened_when_it_is_back() {
 fn why_a_card_cannot_be_opened_is_told_apart() {
     let virtual_card = rig::card("errors", "");
     let config = audio(&virtual_card);
-    let open = |config: &Audio| Card::open(config).err();
-    let _mine = Card::open(&config).unwrap();
-    assert_eq!(open(&config), Some(CardError::Busy), "in use by somebody");
+    let _mine = open(&config).unwrap();
+    assert_eq!(error(&config), Some(CardError::Busy), "in use by somebody");
     let other = rig::card("errors2", "");
     other.set_busy(true);
-    assert_eq!(open(&audio(&other)), Some(CardError::Busy), "busy by control file");
+    assert_eq!(error(&audio(&other)), Some(CardError::Busy), "busy by control file");
     let slow = rig::card("errors3", "rate 16000\n");
-    assert_eq!(open(&audio(&slow)), Some(CardError::Unsuitable), "hw: does not convert");
+    assert_eq!(error(&audio(&slow)), Some(CardError::Unsuitable), "hw: does not convert");
     let converted = Audio { capture: "plughw:CARD=errors3".into(), playback: "plughw:CARD=errors3".into(), ..config };
-    assert_eq!(open(&converted), None, "plughw: does");
-    assert_eq!(open(&Audio { capture: "nosuch".into(), ..audio(&rig::card("errors4", "")) }), Some(CardError::Absent));
-    assert_eq!(open(&Audio { playback: "a\0b".into(), ..converted }), Some(CardError::Absent));
+    assert_eq!(error(&converted), None, "plughw: does");
+    assert_eq!(error(&Audio { capture: "nosuch".into(), ..audio(&rig::card("errors4", "")) }), Some(CardError::Absent));
+    assert_eq!(error(&Audio { playback: "a\0b".into(), ..converted }), Some(CardError::Absent));
+}
+
+#[test]
+fn a_card_known_by_what_it_is_is_found_whatever_it_is_called_today() {
+    let list = rig::CardList::new("renamed");
+    let (before, after) = (rig::card("Device", SLOW), rig::card("Device_1", SLOW));
+    let name = "hw:USB=0d8c:0014,DEV=0".to_owned();
+    let audio = Audio { capture: name.clone(), playback: name, ..Config::default().audio };
+    let machine = Machine::below(list.root());
+    let error = |machine: &Machine| Card::open(&audio, machine).err().map(|why| why.error);
+    assert_eq!(error(&machine), Some(CardError::Absent));
+    for (index, card) in [(0, &before), (3, &after)] {
+        list.plug(index, card, ("0d8c", "0014"));
+        drop(Card::open(&audio, &machine).unwrap());
+        assert_eq!(card.logged("hw_params").len(), 2, "{index}");
+        list.unplug(index);
+        assert_eq!(error(&machine), Some(CardError::Absent));
+    }
+}
+
+#[test]
+fn who_holds_a_card_and_what_libasound_says_is_told_with_the_error() {
+    let list = rig::CardList::new("holder");
+    let card = rig::card("held", "");
+    list.plug(2, &card, ("0d8c", "0014"));
+    list.write("proc/asound/card2/pcm0p/sub0/status", "state: RUNNING\nowner_pid   : 812");
+    list.write("proc/812/comm", "pipewire");
+    card.set_busy(true);
+    let why = |name: &str| {
+        let audio = Audio { playback: name.into(), ..audio(&card) };
+        Card::open(&audio, &Machine::below(list.root())).err().map(|why| (why.error, why.words))
+    };
+    let held = "hw:CARD=held,DEV=0 is held by pipewire (812)".to_owned();
+    assert_eq!(why(&card.pcm()), Some((CardError::Busy, held)));
+    let (error, words) = why("nosuch").unwrap();
+    assert!(
+        error == CardError::Absent && words.starts_with("nosuch: ") && words.contains("Unknown PCM nosuch"),
+        "{words}"
+    );
 }
 
 #[test]
 fn a_forced_period_is_accepted_and_read_back() {
     let virtual_card = rig::card("forced", &format!("{SLOW}period_min 1024\nperiod_max 1024\n"));
-    let mut card = Card::open(&audio(&virtual_card)).unwrap();
+    let mut card = open(&audio(&virtual_card)).unwrap();
     assert_eq!(card.granted().period, 1024);
     card.start().unwrap();
     assert!(matches!(copy_through(&mut card, 4096), Ok(()) | Err(Trouble::Stopped(_))));
@@ -212,7 +259,7 @@ fn the_virtual_mixer_is_seen_through_alsa_and_changes_the_samples() {
             microphone.set_capture_db_all(MilliBel::from_db(-6.0), alsa::Round::Floor).unwrap();
             let speaker = mixer.find_selem(&SelemId::new("Speaker", 0)).unwrap();
             speaker.set_playback_switch_all(switch).unwrap();
-            let mut card = Card::open(&audio(virtual_card)).unwrap();
+            let mut card = open(&audio(virtual_card)).unwrap();
             card.start().unwrap();
             let _ = copy_through(&mut card, 5 * PERIOD);
             drop(card);

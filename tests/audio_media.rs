@@ -216,7 +216,7 @@ fn the_call_survives_the_card_being_unplugged_and_audio_is_back_within_a_second_
     let mut packets = peer.listen(500);
     card.unplug();
     packets.extend(peer.listen(1_700));
-    let lost = |event: &Event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent }));
+    let lost = |event: &Event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent, .. }));
     assert_eq!(station.count(lost), 1, "told once");
     let starts = card.logged("start").len();
     card.replug();
@@ -240,7 +240,7 @@ fn a_card_whose_clock_stands_still_is_treated_like_one_that_left() {
     let mut packets = peer.listen(300);
     card.set_stalled(true);
     packets.extend(peer.listen(700));
-    let stalled = |event: &Event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Stalled }));
+    let stalled = |event: &Event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Stalled, .. }));
     station.expect("Lost", stalled);
     card.set_stalled(false);
     packets.extend(peer.listen(1_500));
@@ -260,7 +260,7 @@ fn a_call_begins_without_a_card_and_gets_it_when_it_comes() {
     let peer = Peer::new();
     let mut station = Station::new(&card);
     station.handle.send(Command::Open).unwrap();
-    station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent })));
+    station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent, .. })));
     station.handle.send(Command::Start(params(peer.0.local_addr().unwrap(), 7))).unwrap();
     let packets = peer.listen(500);
     assert!(packets.len() >= 20, "silence is sent: {}", packets.len());
@@ -280,7 +280,7 @@ fn a_busy_card_is_told_and_taken_when_it_is_free() {
     card.set_busy(true);
     let mut station = Station::new(&card);
     station.handle.send(Command::Open).unwrap();
-    station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Busy })));
+    station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Busy, .. })));
     card.set_busy(false);
     station.expect("Returned", |event| matches!(event, Event::Card(CardEvent::Returned { .. })));
 }

@@ -57,6 +57,12 @@ fn help_and_version() {
 }
 
 #[test]
+fn devices_lists_sound_cards_or_says_that_there_are_none() {
+    let (stdout, _) = ends_with(&endpoint(&["devices"]), 0);
+    assert!(stdout.contains("no sound card is present") || stdout.contains("hw:"), "{stdout}");
+}
+
+#[test]
 fn wrong_usage_is_64() {
     for arguments in
         [&[][..], &["jump"], &["run"], &["check"], &["check", "--volume"], &["check", "a", "b"], &["run", "--config"]]
@@ -89,7 +95,7 @@ fn a_wrong_configuration_is_78_and_says_where() {
             stderr.starts_with(&format!("{}:2:1: [audio] perod_ms: unknown key; did you mean period_ms?", utf8(&file))),
             "{stderr}"
         );
-        assert!(stderr.contains(":3:11: [audio] capture: \"hw:1\" is not allowed"), "{stderr}");
+        assert!(stderr.contains(":3:1: [audio] capture: \"hw:1\" is not allowed"), "{stderr}");
     }
     assert!(ends_with(&endpoint(&["check", "/nonexistent"]), 78).1.contains("there is no such file"));
     assert!(ends_with(&endpoint(&["check", "/"]), 78).1.contains("it is a directory"));

@@ -4,6 +4,7 @@ mod memory;
 
 use memory::{Memory, minimal};
 use proptest::prelude::*;
+use qss_endpoint::config::card_name::{CardIdentity, UsbIdentity};
 use qss_endpoint::config::error::{Errors, Fault};
 use qss_endpoint::config::file::{Loaded, ReadError};
 use qss_endpoint::config::{FecMode, RoomTarget, describe};
@@ -63,19 +64,44 @@ fn a_misspelt_key_is_shown_with_its_place_and_the_nearest_spelling() {
 }
 
 #[test]
+fn a_card_by_number_is_refused_and_its_lasting_name_offered() {
+    let mut machine = Memory::with("[audio]\ncapture = 'plughw:1,0'\nplayback = 'hw:CARD=7'\n");
+    let text = |machine: &Memory| machine.load().unwrap_err().to_string();
+    assert!(text(&machine).contains("as `qss-endpoint devices` has them"), "{}", text(&machine));
+    let usb = UsbIdentity { vendor: 0x0d8c, product: 0x0014, serial: None };
+    machine.sound_cards = vec![
+        CardIdentity { index: 0, id: "PCH".into(), title: "HDA Intel".into(), usb: None, bus: None },
+        CardIdentity { index: 1, id: "Device".into(), title: "USB PnP Audio".into(), usb: Some(usb), bus: None },
+    ];
+    let text = text(&machine);
+    assert!(text.contains(
+        ":2:1: [audio] capture: \"plughw:1,0\" is not allowed: a card's number changes from boot to boot; number 1 is \
+         hw:USB=0d8c:0014 (USB PnP Audio) now"
+    ), "{text}");
+    assert!(
+        text.contains("playback: \"hw:CARD=7\" is not allowed")
+            && text.contains("present are hw:CARD=PCH (HDA Intel), hw:USB")
+    );
+    for name in ["default", "hw:CARD=UC03,DEV=0", "plughw:wm8904audio", "a", "plug:mic0", "hw:USB=0d8c:0014,DEV=0"] {
+        loaded(&format!("[audio]\ncapture = \"{name}\"\n"));
+    }
+    assert!(lines("[audio]\ncapture = 'hw:USB=0d8c'\n")[0].contains("after USB= vendor:product must follow"));
+}
+
+#[test]
 fn all_problems_come_at_once_in_the_order_of_the_text() {
     let text = "board = 'raspbery-pi-usb'\n[audio]\nperiods = 'three'\ncapture = 'hw:1'\n[codec]\nptime_ms = 30\n\
                 fec = 'onn'\n[[room]]\nsip_uri = 'x'\n[rtp]\ndscp = 64\n[adio]\nx = 1\n";
     let all = lines(text);
     let starts: Vec<&str> = all.iter().map(|line| line.split(": ").next().unwrap()).collect();
-    assert_eq!(starts, [":1:9", ":3:11", ":4:11", ":6:12", ":7:7", ":9:11", ":11:8", ":12:2"]);
+    assert_eq!(starts, [":1:9", ":3:11", ":4:1", ":6:12", ":7:7", ":9:11", ":11:8", ":12:2"]);
     assert!(
         all[0].contains("did you mean raspberry-pi-usb? known: base, imx-wm8904, lab, raspberry-pi-usb"),
         "{}",
         all[0]
     );
     assert_eq!(all[1], ":3:11: [audio] periods: is a string; allowed: an integer");
-    assert!(all[2].ends_with("write hw:CARD=<id>, the ids stand in /proc/asound/cards in []"), "{}", all[2]);
+    assert!(all[2].contains("number changes from boot to boot; write hw:CARD=<id>, hw:USB="), "{}", all[2]);
     assert_eq!(all[3], ":6:12: [codec] ptime_ms: 30 is out of range; allowed: 10, 20, 40, 60");
     assert_eq!(all[4], ":7:7: [codec] fec: \"onn\" is not known; did you mean on? allowed: off, on, auto");
     assert_eq!(

@@ -128,12 +128,14 @@ impl Agent {
                 self.voice.trouble = None;
                 (Card::Opened { rate, period, buffer }, None)
             }
-            CardEvent::Lost { error } => {
-                self.reporter.counters.card_losses += 1;
-                if self.voice.trouble.replace(error) == Some(error) {
+            CardEvent::Lost { error, words } => {
+                let before = self.voice.trouble.replace(error);
+                // Another error on the way back is the same loss.
+                self.reporter.counters.card_losses += u64::from(before.is_none());
+                if before == Some(error) {
                     return;
                 }
-                (Card::Lost, Some(Cause::from(Failure::from(error))))
+                (Card::Lost, Some(Cause::new(error.into(), words.as_str())))
             }
             CardEvent::Returned { away } => {
                 self.voice.trouble = None;

@@ -2,6 +2,7 @@
 
 mod calls;
 
+use super::card_name::{CardIdentity, CardKey, PcmName};
 use super::error::{Fault, Problem};
 use super::file::{Draft, Listed, Origins, Place, Problems, Purpose, RoomDraft, Source};
 use super::{Config, Qss, QssNames, Rejoin, Room, RoomTarget, Secret, Sip};
@@ -65,6 +66,7 @@ impl<'a> Check<'a> {
         self.state_dir(&mut draft.config);
         self.qss(&mut draft.config);
         self.sip_files(&mut draft.config.sip);
+        self.cards(&draft.config);
         self.order(&draft.config);
         self.rtp_ports(draft.config.rtp.ports);
         self.srtp_suites(&draft.config.rtp.srtp_suites);
@@ -400,6 +402,29 @@ impl<'a> Check<'a> {
             self.open_to_all(&path);
         }
         Some(path)
+    }
+
+    /// A card's number is decided anew at each boot: the name must hold longer, and one that does is offered.
+    fn cards(&mut self, config: &Config) {
+        let names = [("audio.capture", &config.audio.capture), ("audio.playback", &config.audio.playback)];
+        for (key, name) in names {
+            let Ok(Some(PcmName { card: CardKey::Index(index), .. })) = PcmName::parse(name) else { continue };
+            let cards = self.source.sound_cards();
+            let offered = |card: &CardIdentity| {
+                let name = card.names(&cards).into_iter().next();
+                format!("hw:{} ({})", name.unwrap_or_else(|| format!("CARD={}", card.id)), card.title)
+            };
+            let instead = match cards.iter().find(|card| card.index == index) {
+                Some(card) => format!("number {index} is {} now", offered(card)),
+                None if cards.is_empty() => {
+                    "write hw:CARD=<id>, hw:USB=<vendor>:<product> or hw:BUS=<path>, as `qss-endpoint devices` has them"
+                        .to_owned()
+                }
+                None => format!("present are {}", cards.iter().map(offered).collect::<Vec<_>>().join(", ")),
+            };
+            let why = format!("a card's number changes from boot to boot; {instead}");
+            self.at(key, Fault::not_allowed(name, why));
+        }
     }
 
     /// Pairs of keys of which the first must not exceed the second.

@@ -12,6 +12,7 @@
 //! Nothing stops at the first problem: all of them come back in one [`Errors`]. The machine (files, environment) is
 //! seen through [`Source`] only.
 
+use super::card_name::CardIdentity;
 use super::error::{Errors, Fault, MAX_PROBLEMS, Problem, nearest};
 use super::keys::buttons::BUTTON;
 use super::keys::callers::CALLER;
@@ -34,6 +35,10 @@ pub trait Source {
     fn boards_in(&self, directory: &Path) -> Vec<String>;
     /// A variable of the environment.
     fn variable(&self, name: &str) -> Option<String>;
+    /// The sound cards that are present, to be named in hints.
+    fn sound_cards(&self) -> Vec<CardIdentity> {
+        Vec::new()
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

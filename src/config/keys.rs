@@ -453,9 +453,17 @@ pub(super) static SECTIONS: &[Section] = &[
                 "capture",
                 |d| &mut d.config.audio.capture,
                 PCM,
-                "ALSA PCM of the microphone, such as `plughw:CARD=<id>`; ids stand in `/proc/asound/cards` in [].",
+                "ALSA PCM of the microphone. The card is named by its id (`plughw:CARD=<id>`), by vendor, product and perhaps \
+                 serial number of a USB device (`hw:USB=0d8c:0014`, `hw:USB=0d8c:0014:A1B2`), or by where it is plugged in \
+                 (`hw:BUS=platform-3f980000.usb-usb-0:1.2:1.0`); `qss-endpoint devices` lists them. It is looked for anew \
+                 each time it is opened. A number (`hw:1`) is refused: it changes from boot to boot.",
             ),
-            key("playback", |d| &mut d.config.audio.playback, PCM, "ALSA PCM of the loudspeaker."),
+            key(
+                "playback",
+                |d| &mut d.config.audio.playback,
+                PCM,
+                "ALSA PCM of the loudspeaker, named likewise; it may be another card.",
+            ),
             key(
                 "rate",
                 |d| &mut d.config.audio.rate,

@@ -11,6 +11,7 @@ pub mod board;
 mod buttons;
 mod callers;
 mod calls;
+pub mod card_name;
 mod check;
 pub mod describe;
 pub mod error;
@@ -272,7 +273,7 @@ pub enum FecMode {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Audio {
-    /// ALSA PCM names. A bare card index (`hw:1`) is refused: it changes from boot to boot.
+    /// ALSA PCM names, the card as in [`card_name`]; never a bare card index (`hw:1`), which changes from boot to boot.
     pub capture: String,
     pub playback: String,
     pub rate: u32,

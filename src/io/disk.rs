@@ -1,6 +1,8 @@
 //! Files and environment, for [`config::file::load`](crate::config::file::load).
 
+use crate::config::card_name::CardIdentity;
 use crate::config::file::{FileText, ReadError, Source};
+use crate::io::alsa::machine::Machine;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -34,6 +36,10 @@ impl Source for Disk {
 
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+
+    fn sound_cards(&self) -> Vec<CardIdentity> {
+        Machine::default().cards()
     }
 }
 

@@ -25,12 +25,13 @@
 //! counted.
 
 use crate::config::Audio;
-use crate::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, Stopped, Trouble};
+use crate::io::alsa::machine::Machine;
+use crate::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Stopped, Trouble};
 use crate::io::opus::{OpusDecoder, OpusEncoder};
 use crate::io::queue::{Receiver, Sender};
 use crate::io::rtp_sockets::{Datagram, RtpSockets};
-use crate::io::{clock, sys};
-use crate::media::command::{CardError, CardEvent, Command, Event};
+use crate::io::{alsa, clock, sys};
+use crate::media::command::{CardError, CardEvent, Command, Event, Words};
 use crate::media::stream::Stream;
 use crate::time::{Span, Time};
 use std::sync::Arc;
@@ -39,6 +40,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Everything the thread owns.
 pub(super) struct Engine {
     audio: Audio,
+    machine: Machine,
+    remembered: Remembered,
+    /// The trouble with the card that was told last, and when.
+    told: Option<(CardError, Time)>,
     commands: Receiver<Command>,
     events: Sender<Event>,
     sockets: RtpSockets,
@@ -142,6 +147,7 @@ const ALIVE_INTERVAL: Span = Span::from_secs(1);
 impl Engine {
     pub(super) fn new(
         audio: Audio,
+        machine: Machine,
         sockets: RtpSockets,
         stream: Stream<OpusEncoder, OpusDecoder>,
         commands: Receiver<Command>,
@@ -150,6 +156,9 @@ impl Engine {
     ) -> Engine {
         Engine {
             audio,
+            machine,
+            remembered: Remembered::default(),
+            told: None,
             commands,
             events,
             sockets,
@@ -303,7 +312,7 @@ impl Engine {
             return self.lost(now, card, life, CardError::Stalled);
         }
         if let Some(away) = life.proven(now, moved) {
-            self.tell(Event::Card(CardEvent::Returned { away }));
+            self.tell_returned(away);
         }
         State::Running { card, moved, life }
     }
@@ -369,6 +378,7 @@ impl Engine {
         }
         if now >= self.alive_at {
             self.alive_at = now + ALIVE_INTERVAL;
+            alsa::trim_words();
             self.tell(Event::Alive);
         }
     }
@@ -378,17 +388,18 @@ impl Engine {
         if !matches!(self.state, State::Idle) {
             return;
         }
-        Card::forget_configuration();
-        self.state = match Card::open(&self.audio) {
+        self.told = None;
+        self.remembered.refresh(&self.machine);
+        self.state = match Card::open(&self.audio, &self.machine) {
             Ok(card) => {
                 let granted = card.granted();
                 let (rate, period, buffer) = (granted.rate, granted.period, granted.buffer);
                 self.tell(Event::Card(CardEvent::Opened { rate, period, buffer }));
                 State::Prepared { card, life: Life { since: now, trial: Trial::Passed, pause: Span::ZERO } }
             }
-            Err(error) => {
+            Err(why) => {
                 self.stream.card_moves(now, false);
-                self.tell(Event::Card(CardEvent::Lost { error }));
+                self.tell_trouble(now, why);
                 let pause = self.audio.reopen_interval;
                 State::Unprepared { away: Away { since: now, retry_at: now + pause, pause } }
             }
@@ -418,7 +429,7 @@ impl Engine {
         drop(card);
         self.stream.card_moves(now, false);
         match life.trial {
-            Trial::Passed => self.tell(Event::Card(CardEvent::Lost { error })),
+            Trial::Passed => self.tell_trouble(now, OpenError { error, words: alsa::last_words() }),
             // It was never told that it had returned.
             Trial::Pending { .. } => {}
         }
@@ -430,13 +441,14 @@ impl Engine {
         if now < away.retry_at {
             return still_away(away);
         }
-        Card::forget_configuration();
-        match Card::open(&self.audio) {
+        self.remembered.refresh(&self.machine);
+        match Card::open(&self.audio, &self.machine) {
             Ok(card) => {
                 let trial = Trial::Pending { lost: away.since };
                 State::Prepared { card, life: Life { since: now, trial, pause: away.pause } }
             }
-            Err(_) => {
+            Err(why) => {
+                self.tell_trouble(now, why);
                 away.retry_at = now + away.pause;
                 still_away(away)
             }
@@ -449,8 +461,21 @@ impl Engine {
             && let Trial::Pending { lost } = *trial
         {
             *trial = Trial::Passed;
-            self.tell(Event::Card(CardEvent::Returned { away: now.since(lost) }));
+            self.tell_returned(now.since(lost));
         }
+    }
+
+    /// Once for each kind of trouble; a card in whose way it is now this, now that, is told about every few seconds.
+    fn tell_trouble(&mut self, now: Time, OpenError { error, words }: OpenError) {
+        if self.told.is_none_or(|(told, at)| told != error && now.since(at) >= LONGEST_PAUSE) {
+            self.told = Some((error, now));
+            self.tell(Event::Card(CardEvent::Lost { error, words: Words::new(&words) }));
+        }
+    }
+
+    fn tell_returned(&mut self, away: Span) {
+        self.told = None;
+        self.tell(Event::Card(CardEvent::Returned { away }));
     }
 
     fn end_call(&mut self, now: Time) {

@@ -5,6 +5,7 @@
 //! shared, neither waits for the other.
 
 use crate::config::Config;
+use crate::io::alsa::machine::Machine;
 use crate::io::media_engine::Engine;
 use crate::io::opus::{OpusDecoder, OpusEncoder};
 use crate::io::queue::{Receiver, Sender, queue};
@@ -25,7 +26,18 @@ pub struct MediaThread;
 
 impl MediaThread {
     /// Binds the sockets, makes the codec, starts the thread. The card is not touched before [`Command::Open`].
+    ///
+    /// # Errors
+    /// No ports, no codec, no thread.
     pub fn start(config: &Config) -> Result<MediaHandle, StartError> {
+        MediaThread::start_on(config, Machine::default())
+    }
+
+    /// The same with the sound cards of another machine.
+    ///
+    /// # Errors
+    /// As [`start`](MediaThread::start).
+    pub fn start_on(config: &Config, machine: Machine) -> Result<MediaHandle, StartError> {
         let sockets = RtpSockets::bind(&config.rtp).map_err(StartError::Sockets)?;
         let (rtp_port, rtcp_port) = sockets.ports();
         let encoder = OpusEncoder::new(&config.codec).map_err(StartError::Codec)?;
@@ -42,8 +54,15 @@ impl MediaThread {
         let progress = Arc::new(AtomicU64::new(0));
         let mut stream = Stream::new(settings, encoder, decoder);
         stream.mute(config.audio.mute_at_start);
-        let engine =
-            Engine::new(config.audio.clone(), sockets, stream, command_receiver, event_sender, progress.clone());
+        let engine = Engine::new(
+            config.audio.clone(),
+            machine,
+            sockets,
+            stream,
+            command_receiver,
+            event_sender,
+            progress.clone(),
+        );
         let (tell, told) = mpsc::channel();
         let (priority, lock) = (config.audio.realtime_priority, config.audio.lock_memory);
         let thread = std::thread::Builder::new()

@@ -128,6 +128,8 @@ pub enum CardEvent {
     },
     Lost {
         error: CardError,
+        /// What else is known: who holds the card, which group is missing, what libasound said.
+        words: Words,
     },
     Returned {
         away: Span,
@@ -142,13 +144,45 @@ pub enum CardError {
     Absent,
     /// `EBUSY`: another process holds it.
     Busy,
-    /// `EACCES`, `EPERM`: the user is not in group `audio`.
+    /// `EACCES`, `EPERM`: the user is not in the group of the device, `audio` mostly.
     Forbidden,
     /// The hardware cannot do what the configuration asks.
     Unsuitable,
     /// Its clock stands still.
     Stalled,
     Other(i32),
+}
+
+/// A short text for people, by value: what does not fit is cut off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    length: u8,
+    bytes: [u8; Words::MOST],
+}
+
+impl Words {
+    const MOST: usize = 200;
+    pub const NONE: Words = Words { length: 0, bytes: [0; Words::MOST] };
+
+    pub fn new(text: &str) -> Words {
+        let mut length = text.len().min(Words::MOST);
+        while !text.is_char_boundary(length) {
+            length -= 1;
+        }
+        let mut words = Words { length: length as u8, ..Words::NONE };
+        words.bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+        words
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_str().fmt(f)
+    }
 }
 
 /// Counters of the running call; all since its start.
@@ -200,4 +234,18 @@ pub struct Clocks {
     /// Of the card, each direction.
     pub capture: Option<f32>,
     pub playback: Option<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_cut_between_characters() {
+        assert_eq!(Words::new("held by pipewire (812)").as_str(), "held by pipewire (812)");
+        assert_eq!(Words::NONE.as_str(), "");
+        let long = format!("x{}", "ä".repeat(200));
+        let words = Words::new(&long);
+        assert!(words.as_str().len() == 199 && long.starts_with(words.as_str()));
+    }
 }

@@ -359,16 +359,16 @@ failures! {
             "packets arrive but the loudspeaker stands still: check the sound card";
         CardAbsent => "card_absent",
             "the sound card is not there",
-            "ENODEV or ENOENT at opening or in use",
-            "plug the sound card in; check audio.capture and audio.playback";
+            "no such card in the kernel's list, or ENODEV or ENOENT at opening or in use",
+            "plug the sound card in; compare audio.capture and audio.playback with `qss-endpoint devices`";
         CardBusy => "card_busy",
             "another process holds the sound card",
-            "EBUSY at opening",
-            "stop the process that holds the sound card";
+            "EBUSY at opening; who holds it stands in `detail`",
+            "stop the process that holds the sound card: `qss-endpoint devices` names it, run as root";
         CardForbidden => "card_forbidden",
             "the service may not open the sound card",
-            "EACCES or EPERM at opening",
-            "add the service's user to group audio";
+            "EACCES or EPERM at opening; the group stands in `detail`",
+            "add the service's user to the group of the device: audio (SupplementaryGroups=)";
         CardUnsuitable => "card_unsuitable",
             "the sound card cannot do what is configured",
             "its own list of rates, periods and channels",

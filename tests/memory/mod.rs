@@ -1,6 +1,7 @@
 //! A machine in memory, for tests of the configuration.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+use qss_endpoint::config::card_name::CardIdentity;
 use qss_endpoint::config::error::Errors;
 use qss_endpoint::config::file::{FileText, Loaded, Purpose, ReadError, Source, load, status_socket};
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ pub(crate) struct Memory {
     pub(crate) unreadable: BTreeMap<PathBuf, ReadError>,
     pub(crate) world_readable: Vec<PathBuf>,
     pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) sound_cards: Vec<CardIdentity>,
 }
 
 /// A configuration in which only what a test adds can be wrong.
@@ -65,5 +67,9 @@ impl Source for Memory {
 
     fn variable(&self, name: &str) -> Option<String> {
         self.variables.get(name).cloned()
+    }
+
+    fn sound_cards(&self) -> Vec<CardIdentity> {
+        self.sound_cards.clone()
     }
 }

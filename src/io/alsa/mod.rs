@@ -17,13 +17,18 @@
 //! jitter buffer takes up the difference.
 
 mod half;
+pub mod listing;
+pub mod machine;
 mod slip;
+mod words;
 
 use crate::config::Audio;
+use crate::config::card_name::{CardIdentity, PcmName};
 use crate::media::command::CardError;
+use alsa::Direction;
 use alsa::poll::{Descriptors, Flags};
-use alsa::{Direction, Output};
 use half::{Half, RATE, Wish};
+use machine::Machine;
 use slip::Slip;
 
 /// Why the card did not do what it was asked.
@@ -58,6 +63,13 @@ pub const MAX_DESCRIPTORS: usize = 8;
 /// Most frames that [`Card::read`] gives and [`Card::room`] asks for at once.
 pub const MAX_FRAMES: usize = 4_800;
 
+/// Why a card cannot be opened, and what a person may want to know about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenError {
+    pub error: CardError,
+    pub words: String,
+}
+
 pub struct Card {
     capture: Half,
     playback: Half,
@@ -73,10 +85,9 @@ pub struct Card {
 impl Card {
     /// Opens both directions; neither runs. Takes as long as the hardware takes: call it outside of a call if possible.
     ///
-    /// libasound's own messages are kept from standard error: what matters is in the error number.
-    pub fn open(config: &Audio) -> Result<Card, CardError> {
-        // Also empties the buffer of messages of the previous try.
-        let _messages = Output::local_error_handler();
+    /// libasound's own messages are kept from standard error, and told with the error.
+    pub fn open(config: &Audio, machine: &Machine) -> Result<Card, OpenError> {
+        words::listen();
         let period = frames(config.period.as_micros());
         let wish = |channels: u16, channel: u16| Wish {
             channels: channels.into(),
@@ -84,22 +95,31 @@ impl Card {
             period,
             buffer: period * config.periods.max(2) as usize,
         };
+        let cards = machine.cards();
+        let open = |name: &str, direction, wish: &Wish| {
+            let error = match present_name(name, &cards) {
+                Some(pcm) => match Half::open(&pcm, direction, wish) {
+                    Ok(half) => return Ok(half),
+                    Err(error) => error,
+                },
+                None => CardError::Absent,
+            };
+            Err(OpenError { error, words: explain(error, name, direction, machine, &cards) })
+        };
         let capture_wish = wish(config.capture_channels, config.capture_channel);
-        let playback = Half::open(&config.playback, Direction::Playback, &wish(config.playback_channels, 0))?;
-        let capture = Half::open(&config.capture, Direction::Capture, &capture_wish)?;
+        let playback = open(&config.playback, Direction::Playback, &wish(config.playback_channels, 0))?;
+        let capture = open(&config.capture, Direction::Capture, &capture_wish)?;
         if playback.buffer < 2 * capture.period {
-            return Err(CardError::Unsuitable);
+            let words = format!(
+                "a buffer of {} frames for playback holds no two periods of {} for capture",
+                playback.buffer, capture.period
+            );
+            return Err(OpenError { error: CardError::Unsuitable, words });
         }
         // Kernel cards of one clock start together then; plug-ins answer ENOSYS.
         let linked = playback.pcm.link(&capture.pcm).is_ok();
         let margin = (playback.buffer - capture.period) / 4;
         Ok(Card { capture, playback, linked, margin, owed: 0, slip: Slip::default() })
-    }
-
-    /// Drops what libasound remembers of its configuration: cards that came since then are unknown to it otherwise.
-    /// Not while a card is open.
-    pub fn forget_configuration() {
-        let _ = alsa::config::update_free_global();
     }
 
     pub fn granted(&self) -> Granted {
@@ -175,6 +195,75 @@ impl Card {
     fn level(&self) -> usize {
         (self.capture.period + self.margin).min(self.playback.buffer)
     }
+}
+
+/// What libasound remembers of its configuration, and for which cards it was made.
+///
+/// It has parts for each card, made when it is first read; cards that came since then are unknown to it. To read it
+/// again costs more than everything else about a card that is not there, so it is done when the cards have changed.
+/// Machines without a list of cards (virtual ones) cannot tell: theirs is read each time.
+#[derive(Default)]
+pub struct Remembered {
+    cards: Option<Vec<CardIdentity>>,
+}
+
+impl Remembered {
+    /// Drops it if it may be outdated. Not while a card is open.
+    pub fn refresh(&mut self, machine: &Machine) {
+        let cards = machine.cards();
+        if cards.is_empty() || self.cards.as_ref() != Some(&cards) {
+            let _ = alsa::config::update_free_global();
+            self.cards = Some(cards);
+        }
+    }
+}
+
+/// What libasound has said since the card was opened.
+pub fn last_words() -> String {
+    words::heard()
+}
+
+/// Throws away what libasound has said, if that is much. Once in a while, by the thread that has the card.
+pub fn trim_words() {
+    words::trim();
+}
+
+/// The PCM's name for libasound, or none if its card is not there.
+fn present_name(name: &str, cards: &[CardIdentity]) -> Option<String> {
+    match PcmName::parse(name) {
+        Ok(Some(pcm)) => pcm.resolve(cards).ok().map(|name| name.into_owned()),
+        Ok(None) | Err(_) => Some(name.to_owned()),
+    }
+}
+
+fn explain(error: CardError, name: &str, direction: Direction, machine: &Machine, cards: &[CardIdentity]) -> String {
+    let card = PcmName::parse(name).ok().flatten().and_then(|pcm| pcm.find(cards));
+    let letter = match direction {
+        Direction::Playback => 'p',
+        Direction::Capture => 'c',
+    };
+    let known = match (error, card) {
+        (CardError::Busy, Some(card)) => match machine.holders(card, letter) {
+            holders if holders.is_empty() => None,
+            holders => Some(format!("{name} is held by {}", holders.join(", "))),
+        },
+        (CardError::Forbidden, Some(card)) => {
+            machine.missing_group(card).map(|group| format!("{name} is for group {group}, and we are not in it"))
+        }
+        (
+            CardError::Absent
+            | CardError::Busy
+            | CardError::Forbidden
+            | CardError::Unsuitable
+            | CardError::Stalled
+            | CardError::Other(_),
+            _,
+        ) => None,
+    };
+    known.unwrap_or_else(|| match words::heard() {
+        said if said.is_empty() => name.to_owned(),
+        said => format!("{name}: {said}"),
+    })
 }
 
 fn frames(microseconds: u64) -> usize {

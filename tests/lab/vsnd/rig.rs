@@ -110,6 +110,43 @@ impl VirtualCard {
     }
 }
 
+/// A root with the kernel's list of cards in it, as `src/io/alsa/machine.rs` reads it. One for each test.
+pub(crate) struct CardList(PathBuf);
+
+impl CardList {
+    pub(crate) fn new(test: &str) -> CardList {
+        let root = directory().join(format!("machine-{test}"));
+        fs::create_dir_all(root.join("sys/class/sound")).expect("the rig's directory is writable");
+        CardList(root)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// A USB device at a port of its own becomes card `index`: `card`.
+    pub(crate) fn plug(&self, index: u32, card: &VirtualCard, usb: (&str, &str)) {
+        let device = format!("platform/xhci/usb1/1-{}", index + 1);
+        let place = format!("{device}/1-{}:1.0/sound/card{index}", index + 1);
+        self.write(&format!("sys/devices/{device}/idVendor"), usb.0);
+        self.write(&format!("sys/devices/{device}/idProduct"), usb.1);
+        self.write(&format!("sys/devices/{place}/id"), &card.name);
+        let link = self.0.join(format!("sys/class/sound/card{index}"));
+        std::os::unix::fs::symlink(format!("../../devices/{place}"), link).expect("not plugged in twice");
+    }
+
+    pub(crate) fn unplug(&self, index: u32) {
+        let _ = fs::remove_file(self.0.join(format!("sys/class/sound/card{index}")));
+    }
+
+    /// A file of `proc`, `etc` or `dev`.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().expect("below the root")).expect("the rig's directory is writable");
+        fs::write(path, format!("{text}\n")).expect("the rig's directory is writable");
+    }
+}
+
 /// The frame number of a 48 kHz card without ppm, now.
 pub(crate) fn frame_now() -> i64 {
     let epoch = fs::read_to_string(directory().join("epoch")).ok().and_then(|text| text.trim().parse::<i64>().ok());

@@ -7,7 +7,7 @@ use crate::qss::Door;
 use crate::{DEVICE, MIXER, ROOM, SIP_URI, World, addr, config, memory};
 use qss_endpoint::agent::{Input, LinkError, LinkErrorKind};
 use qss_endpoint::config::{Config, Room, RoomTarget};
-use qss_endpoint::media::command::{CardError, CardEvent, Event};
+use qss_endpoint::media::command::{CardError, CardEvent, Event, Words};
 use qss_endpoint::random::Rng;
 use qss_endpoint::sip::transport::Flow;
 use qss_endpoint::time::{Span, Time};
@@ -437,7 +437,7 @@ impl World {
     fn voice_trouble(&mut self, chance: &mut Rng) {
         let Some(stream) = self.voice.stream else { return };
         let call = stream.call;
-        self.input(Input::Media(Event::Card(CardEvent::Lost { error: CardError::Absent })));
+        self.input(Input::Media(Event::Card(CardEvent::Lost { error: CardError::Absent, words: Words::NONE })));
         self.input(Input::Media(Event::NotPlaying { call }));
         self.input(Input::Media(Event::NotSending { call }));
         let away = Span::from_millis(chance.below(20_000));

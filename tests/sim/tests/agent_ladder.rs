@@ -2,7 +2,7 @@
 
 use qss_endpoint::agent::{Input, LinkErrorKind};
 use qss_endpoint::config::{Config, Room, RoomTarget};
-use qss_endpoint::media::command::{CardError, CardEvent, Command, Event};
+use qss_endpoint::media::command::{CardError, CardEvent, Command, Event, Words};
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::status::Rung;
 use qss_endpoint::time::{Span, Time};
@@ -443,9 +443,9 @@ fn sip_that_is_lost_on_the_way_is_repeated() {
 fn a_card_that_is_unplugged_costs_a_rung_but_not_the_call() {
     let mut w = World::playing(15, config());
     let call = w.voice.stream.expect("a stream").call;
-    w.input(Input::Media(Event::Card(CardEvent::Lost { error: CardError::Absent })));
+    w.input(Input::Media(Event::Card(CardEvent::Lost { error: CardError::Absent, words: Words::NONE })));
     for _ in 0..50 {
-        w.input(Input::Media(Event::Card(CardEvent::Lost { error: CardError::Absent })));
+        w.input(Input::Media(Event::Card(CardEvent::Lost { error: CardError::Absent, words: Words::NONE })));
     }
     w.input(Input::Media(Event::NotPlaying { call }));
     assert_eq!(w.rung(), "receiving");
