@@ -61,7 +61,7 @@ bench-full: BENCH_SIZE = --full
 bench bench-full: packages-bench
 	@tests/lab/asterisk/install.sh
 	cargo build --locked --release --bin qss-endpoint
-	cargo build --locked --release --package vsnd
+	cargo build --locked --release --package vsnd --package gauge
 	cargo build --locked --package lab
 	VSND_LIB=$(CURDIR)/target/release/libasound_module_pcm_vsnd.so \
 	  target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json \

@@ -9,8 +9,8 @@ build="gcc libc6-dev make cmake pkg-config libasound2-dev"
 test="$build baresip-core sip-tester openssl"
 # A voice to say something.
 demo="$test espeak-ng"
-# A voice to rate.
-bench="$test espeak-ng"
+# A voice to rate; what the media thread asks of the kernel.
+bench="$test espeak-ng strace"
 # A foreign root file system with compilers and emulators in it; the lab that calls what was built is built here.
 cross="$build mmdebstrap"
 # libFuzzer is C++.

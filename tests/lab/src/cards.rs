@@ -158,6 +158,12 @@ fn plugin() -> io::Result<PathBuf> {
     }
 }
 
+/// Another of the lab's programs or libraries, which lies beside the plug-in.
+pub fn beside_plugin(name: &str) -> Option<PathBuf> {
+    let path = plugin().ok()?.parent()?.join(name);
+    path.exists().then_some(path)
+}
+
 /// The root of the repository this was built from.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

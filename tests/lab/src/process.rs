@@ -153,6 +153,17 @@ pub struct Usage {
 impl Endpoint {
     /// Writes the configuration and starts the program.
     pub fn start(binary: &Path, name: &str, config: &ConfigFile, cards: &Cards) -> io::Result<Endpoint> {
+        Endpoint::start_with(binary, name, config, cards, &[])
+    }
+
+    /// The same with more variables in its environment.
+    pub fn start_with(
+        binary: &Path,
+        name: &str,
+        config: &ConfigFile,
+        cards: &Cards,
+        environment: &[(&str, PathBuf)],
+    ) -> io::Result<Endpoint> {
         let folder = Folder::new(name)?;
         let file = folder.path().join("endpoint.toml");
         std::fs::write(&file, config.to_toml())?;
@@ -161,6 +172,7 @@ impl Endpoint {
             .args(["run", "--config"])
             .arg(&file)
             .envs(cards.environment())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -14,6 +14,7 @@
 
 pub mod canary;
 pub mod figures;
+pub mod inside;
 pub mod programme;
 pub mod recovery;
 pub mod report;

@@ -101,13 +101,26 @@ impl Kind {
         card: &Card,
         mixer: SocketAddr,
     ) -> Result<Station, Box<dyn Error>> {
+        self.start_with(stage, name, cards, card, mixer, &[])
+    }
+
+    /// The same with variables in ours' environment.
+    pub fn start_with(
+        self,
+        stage: &Stage,
+        name: &str,
+        cards: &Cards,
+        card: &Card,
+        mixer: SocketAddr,
+        environment: &[(&str, PathBuf)],
+    ) -> Result<Station, Box<dyn Error>> {
         match self {
             Kind::Ours => {
                 let mut file = ConfigFile::lab(name, card).session(&stage.qss.url(), name, "token").accept_all();
                 file = file.host_map(MIXER_NAME, mixer);
                 file.set_raw("codec", "bitrate", &BITRATE.to_string());
                 file.set_raw("codec", "complexity", &COMPLEXITY.to_string());
-                let mut endpoint = Endpoint::start(&stage.endpoint, name, &file, cards)?;
+                let mut endpoint = Endpoint::start_with(&stage.endpoint, name, &file, cards, environment)?;
                 endpoint.wait_rung("session", 0, PATIENCE)?;
                 Ok(Station::Ours { endpoint, user: name.into() })
             }

@@ -213,18 +213,18 @@ fn queued(card: &Card) -> Option<u64> {
 }
 
 /// Usage of a process from now on.
-struct Meter {
+pub(super) struct Meter {
     id: u32,
     at_us: u64,
     before: Usage,
 }
 
 impl Meter {
-    fn start(id: u32) -> Meter {
+    pub(super) fn start(id: u32) -> Meter {
         Meter { id, at_us: mono_us(), before: usage(id) }
     }
 
-    fn read(self) -> Cost {
+    pub(super) fn read(self) -> Cost {
         let now = usage(self.id);
         let seconds = (mono_us() - self.at_us) as f64 / 1e6;
         let switches = |usage: &Usage| usage.voluntary_switches + usage.involuntary_switches;

@@ -51,6 +51,8 @@ struct Run {
     start: i64,
     done: i64,
     least_headroom: Option<i64>,
+    /// Time spent in the plug-in's own code.
+    own_ns: i64,
 }
 
 pub(crate) struct Card {
@@ -139,7 +141,7 @@ impl Card {
     pub(crate) fn start(&mut self, queued: i64) -> Result<(), c_int> {
         self.prepare()?;
         let start = self.clock.frame_at(monotonic_ns());
-        self.run = Some(Run { start, done: 0, least_headroom: None });
+        self.run = Some(Run { start, done: 0, least_headroom: None, own_ns: 0 });
         self.note("start", &format!(r#","at":{start},"queued":{queued}"#));
         Ok(())
     }
@@ -147,7 +149,16 @@ impl Card {
     pub(crate) fn stop(&mut self) {
         if let Some(run) = self.run.take() {
             let headroom = run.least_headroom.map_or("null".into(), |frames| frames.to_string());
-            self.note("stop", &format!(r#","at":{},"min_headroom":{headroom}"#, run.start + run.done));
+            let (at, frames, own_us) = (run.start + run.done, run.done, run.own_ns / 1000);
+            let more = format!(r#","at":{at},"min_headroom":{headroom},"frames":{frames},"own_us":{own_us}"#);
+            self.note("stop", &more);
+        }
+    }
+
+    /// So long the plug-in's own code took just now: it runs inside the program under test and is charged to it.
+    pub(crate) fn worked(&mut self, ns: i64) {
+        if let Some(run) = &mut self.run {
+            run.own_ns += ns;
         }
     }
 

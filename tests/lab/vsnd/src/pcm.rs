@@ -5,6 +5,7 @@
 //! field, and a `RefCell` borrow of the card never spans a call into libasound.
 
 use crate::card::{Card, Direction, Motion, Ring};
+use crate::clock::monotonic_ns;
 use crate::faults::Stop;
 use crate::ffi::{
     HW_ACCESS, HW_BUFFER_BYTES, HW_CHANNELS, HW_FORMAT, HW_PERIOD_BYTES, HW_PERIODS, HW_RATE, IOPLUG_BOUNDARY_WA,
@@ -207,8 +208,18 @@ unsafe extern "C" fn prepare(io: *mut IoPlug) -> c_int {
     }
 }
 
-/// Brings ring and tape up to date and answers the pointer, modulo the boundary; negative: the card stopped.
 unsafe extern "C" fn pointer(io: *mut IoPlug) -> snd_pcm_sframes_t {
+    let began = monotonic_ns();
+    // SAFETY: see `start`.
+    unsafe {
+        let at = catch_up(io);
+        plugin(io).card.borrow_mut().worked(monotonic_ns() - began);
+        at
+    }
+}
+
+/// Brings ring and tape up to date and answers the pointer, modulo the boundary; negative: the card stopped.
+unsafe fn catch_up(io: *mut IoPlug) -> snd_pcm_sframes_t {
     // SAFETY: see `start`.
     unsafe {
         let plugin = plugin(io);
@@ -370,6 +381,7 @@ fn broken(state: snd_pcm_state_t) -> bool {
 
 /// Sets the timer to the instant at which `avail` reaches `avail_min`.
 unsafe fn arm(io: *mut IoPlug) {
+    let began = monotonic_ns();
     // SAFETY: see `start`.
     unsafe {
         let plugin = plugin(io);
@@ -387,6 +399,7 @@ unsafe fn arm(io: *mut IoPlug) {
             plugin.avail_min.get() - (buffer - movable)
         };
         set_timer(plugin, if missing <= 0 { AT_ONCE } else { card.when(missing) });
+        card.worked(monotonic_ns() - began);
     }
 }
 

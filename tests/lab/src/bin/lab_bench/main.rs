@@ -4,6 +4,7 @@
 //! are missing and the exit is not zero.
 #![allow(clippy::disallowed_types)]
 
+mod inside;
 mod lines;
 mod recovery;
 mod visits;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "lab-bench [--endpoint PROGRAM] [--report FILE.json] [--quick | --full] [--only PART]...
   --quick   as little of each part as there is, for trying things out
   --full    as much of each part as forty minutes hold, and table and plot into docs/
-  --only    this part and no other: visits, recovery, lines";
+  --only    this part and no other: visits, inside, recovery, lines";
 
 /// Below this, percent of all processors, the machine is quiet; waited for at most so long.
 const QUIET: f64 = 10.0;
@@ -56,7 +57,12 @@ struct Lab {
 
 type Rows = Result<Vec<Row>, Box<dyn Error>>;
 type Part = (&'static str, fn(&Lab) -> Rows);
-const PARTS: [Part; 3] = [("visits", visits::measure), ("recovery", recovery::measure), ("lines", lines::measure)];
+const PARTS: [Part; 4] = [
+    ("visits", visits::measure),
+    ("inside", inside::measure),
+    ("recovery", recovery::measure),
+    ("lines", lines::measure),
+];
 
 fn main() -> ExitCode {
     match read_options().and_then(|options| measure(&options)) {

@@ -1,0 +1,133 @@
+//! Counts a program's heap allocations, each thread's by itself, in the very binary that is shipped: preloaded
+//! (`LD_PRELOAD`), it stands before the C library's `malloc` and its siblings and hands every call on.
+//!
+//! The counts lie in a file that is mapped, `$GAUGE_FILE`, made with [`SLOTS`] slots of zeros beforehand: per thread two
+//! native 64-bit words, the thread's id and its count. Who reads the file sees them grow; a count costs an addition.
+#![allow(unsafe_code)] // An allocator cannot be stood in for without.
+
+use libc::{c_int, c_void, size_t};
+use std::cell::Cell;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Threads that can be told apart; further ones are not counted.
+const SLOTS: usize = 256;
+const VARIABLE: &std::ffi::CStr = c"GAUGE_FILE";
+
+#[repr(C)]
+struct Slot {
+    thread: AtomicU64,
+    count: AtomicU64,
+}
+
+unsafe extern "C" {
+    // The C library's own, under the names it keeps for those who stand in for the usual ones.
+    fn __libc_malloc(size: size_t) -> *mut c_void;
+    fn __libc_calloc(count: size_t, size: size_t) -> *mut c_void;
+    fn __libc_realloc(old: *mut c_void, size: size_t) -> *mut c_void;
+    fn __libc_memalign(alignment: size_t, size: size_t) -> *mut c_void;
+}
+
+/// 0: not looked for yet; 1: there is none; else its address.
+static TABLE: AtomicUsize = AtomicUsize::new(0);
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// Where threads without a slot count.
+static NOBODYS: Slot = Slot { thread: AtomicU64::new(0), count: AtomicU64::new(0) };
+
+thread_local! {
+    static MINE: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+}
+
+fn count() {
+    let slot = MINE.try_with(|mine| {
+        mine.get().unwrap_or_else(|| {
+            let slot = take_slot();
+            mine.set(Some(slot));
+            slot
+        })
+    });
+    slot.unwrap_or(&NOBODYS).count.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Allocates nothing: it is called from inside `malloc`.
+fn take_slot() -> &'static Slot {
+    let table = match TABLE.load(Ordering::Acquire) {
+        0 => {
+            let found = map_table().map_or(1, |address| address as usize);
+            // Two threads at once map it twice, to the same file: either will do.
+            TABLE.store(found, Ordering::Release);
+            found
+        }
+        known => known,
+    };
+    let at = TAKEN.fetch_add(1, Ordering::Relaxed);
+    if table == 1 || at >= SLOTS {
+        return &NOBODYS;
+    }
+    // SAFETY: the mapping is SLOTS slots long, aligned to a page, and never unmapped; atomics may be shared.
+    let slot = unsafe { &*(table as *const Slot).add(at) };
+    // SAFETY: takes no arguments.
+    slot.thread.store(unsafe { libc::gettid() } as u64, Ordering::Relaxed);
+    slot
+}
+
+fn map_table() -> Option<*mut c_void> {
+    // SAFETY: the name ends with a zero; what getenv gives is used at once; the descriptor is ours.
+    unsafe {
+        let path = libc::getenv(VARIABLE.as_ptr());
+        if path.is_null() {
+            return None;
+        }
+        let file = libc::open(path, libc::O_RDWR | libc::O_CLOEXEC);
+        if file < 0 {
+            return None;
+        }
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let mapped = libc::mmap(null_mut(), SLOTS * size_of::<Slot>(), rights, libc::MAP_SHARED, file, 0);
+        libc::close(file);
+        (mapped != libc::MAP_FAILED).then_some(mapped)
+    }
+}
+
+// SAFETY of all below: arguments are handed on as they came, to functions with the same contract.
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn malloc(size: size_t) -> *mut c_void {
+    count();
+    unsafe { __libc_malloc(size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn calloc(number: size_t, size: size_t) -> *mut c_void {
+    count();
+    unsafe { __libc_calloc(number, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn realloc(old: *mut c_void, size: size_t) -> *mut c_void {
+    count();
+    unsafe { __libc_realloc(old, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memalign(alignment: size_t, size: size_t) -> *mut c_void {
+    count();
+    unsafe { __libc_memalign(alignment, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn aligned_alloc(alignment: size_t, size: size_t) -> *mut c_void {
+    count();
+    unsafe { __libc_memalign(alignment, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_memalign(to: *mut *mut c_void, alignment: size_t, size: size_t) -> c_int {
+    count();
+    let memory = unsafe { __libc_memalign(alignment, size) };
+    if memory.is_null() {
+        return libc::ENOMEM;
+    }
+    unsafe { *to = memory };
+    0
+}

@@ -1,0 +1,75 @@
+//! `lab-codec`: what libopus alone costs in a call, in a process that does nothing else.
+//!
+//! Every 20 ms, as in a call and with the same priority, a frame is encoded and decoded again with the endpoint's
+//! settings; the thread's processor time around these two calls is what counts, not the waking up. Prints one JSON line.
+#![allow(unsafe_code)] // clocks and priority, by libc
+#![allow(clippy::disallowed_types)] // it is no part of the core
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const USAGE: &str = "lab-codec SOUND.raw SECONDS BITRATE COMPLEXITY     (48 kHz, mono, S16LE)";
+const FRAME: usize = 960;
+/// The endpoint's.
+const PRIORITY: i32 = 20;
+
+fn main() -> ExitCode {
+    match measure(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}\n{USAGE}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &[String]) -> Result<String, Box<dyn Error>> {
+    let [sound, seconds, bitrate, complexity] = arguments else { return Err("four arguments are needed".into()) };
+    let bytes = std::fs::read(sound)?;
+    let samples: Vec<i16> = bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
+    let frames = seconds.parse::<usize>()? * 50;
+    let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip)?;
+    encoder.set_signal(opus::Signal::Voice)?;
+    encoder.set_complexity(complexity.parse()?)?;
+    encoder.set_vbr(true)?;
+    encoder.set_vbr_constraint(true)?;
+    encoder.set_bitrate(opus::Bitrate::Bits(bitrate.parse()?))?;
+    let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
+    let (mut packet, mut pcm) = ([0_u8; 1500], [0_i16; FRAME]);
+
+    let parameter = libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: the parameter outlives the call; 0 is the calling thread.
+    let realtime = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameter) } == 0;
+    let (mut encode_ns, mut decode_ns, mut counted) = (0, 0, 0_u64);
+    let began = std::time::Instant::now();
+    for (at, frame) in samples.chunks_exact(FRAME).take(frames).enumerate() {
+        let due = Duration::from_millis(20) * at as u32;
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        let before = thread_ns();
+        let length = encoder.encode(frame, &mut packet)?;
+        let between = thread_ns();
+        decoder.decode(&packet[..length], &mut pcm, false)?;
+        let after = thread_ns();
+        encode_ns += between - before;
+        decode_ns += after - between;
+        counted += 1;
+    }
+    let percent = |ns: u64| ns as f64 / (counted.max(1) as f64 * 20_000_000.0) * 100.0;
+    Ok(format!(
+        r#"{{"frames":{counted},"encode_percent":{:.4},"decode_percent":{:.4},"realtime":{realtime}}}"#,
+        percent(encode_ns),
+        percent(decode_ns)
+    ))
+}
+
+/// Processor time of the calling thread.
+fn thread_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec, and this clock always exists on Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
