@@ -10,6 +10,7 @@ mod session;
 use qss_endpoint::agent::{self, Agent, Input, LinkError, LinkErrorKind};
 use qss_endpoint::config::Config;
 use qss_endpoint::config::file::{self, FileText, Purpose, ReadError, Source};
+use qss_endpoint::dtmf::TelephoneEvent;
 use qss_endpoint::media::codec::{CodecError, Decoder, Encoder};
 use qss_endpoint::media::command::{Command, Event, StreamParams};
 use qss_endpoint::media::stream::{Settings, Stream, Wire};
@@ -659,7 +660,7 @@ fn params() -> StreamParams {
         rtcp_mux: true,
         send_payload_type: 96,
         receive_payload_type: 96,
-        telephone_event: Some(97),
+        telephone_event: Some(TelephoneEvent { send_payload_type: 97, receive_payload_type: 97, clock_rate: 48_000 }),
         ssrc: 1,
         ptime: Span::from_millis(20),
         bitrate: 32_000,

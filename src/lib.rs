@@ -8,12 +8,14 @@
 //! * [`agent`]: the decisions; composes [`qss`] (session), [`sip`] (call) and [`status`] (ladder, events).
 //! * [`sdp`], [`rtp`], [`media`]: offer/answer, packets, and the voice path from card frames to packets and back.
 //! * [`srtp`]: what protects the packets.
+//! * [`dtmf`]: keys of a telephone, by RTP or by INFO.
 //! * [`evdev`]: bytes of input devices to presses of buttons.
 //! * [`time`], [`random`]: time and chance as arguments.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod agent;
 pub mod config;
+pub mod dtmf;
 pub mod evdev;
 #[cfg(feature = "io")]
 // Errors of other crates are open enums: a wildcard arm is their contract.

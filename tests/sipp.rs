@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_types)]
 
 use qss_endpoint::config::{Config, Incoming, Secret, Sip};
+use qss_endpoint::dtmf::Digits;
 use qss_endpoint::random::Rng;
 use qss_endpoint::sdp::Local;
 use qss_endpoint::sip::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output};
@@ -123,6 +124,19 @@ fn odd_messages_within_a_call() {
         play.ends(&EndCause::Local);
         assert_eq!(play.count(|event| matches!(event, Event::Confirmed { .. })), 1, "{scenario}");
     }
+}
+
+#[test]
+fn digits_by_info_both_ways() {
+    let mut play = Play::called("digits-by-info", V4, config());
+    play.confirmed();
+    let (now, call) = (play.now(), play.call.expect("a call"));
+    play.endpoint.press(now, call, &Digits::parse("1#").expect("digits"), &mut play.out);
+    let heard = |c| move |event: &Event| matches!(event, Event::Digit { digit, .. } if digit.as_char() == c);
+    play.until("both digits", |play| play.count(heard('5')) == 1 && play.count(heard('*')) == 1);
+    play.hang_up();
+    play.ends(&EndCause::Local);
+    assert_eq!(play.count(|event| matches!(event, Event::DigitsLost { .. })), 0);
 }
 
 #[test]

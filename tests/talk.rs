@@ -4,11 +4,13 @@ mod line;
 
 use line::{Ear, Mouth, OPUS, Sent, params, payload, peer, peer_rtcp, rtp, settings};
 use qss_endpoint::config::{Config, FecMode};
+use qss_endpoint::dtmf::{Digit, Digits, TelephoneEvent};
 use qss_endpoint::media::command::{Event, StreamParams};
 use qss_endpoint::media::plan::plan;
 use qss_endpoint::media::stream::Stream;
 use qss_endpoint::random::Rng;
-use qss_endpoint::rtp::packet::Packet;
+use qss_endpoint::rtp::event::NamedEvent;
+use qss_endpoint::rtp::packet::{HEADER_LEN, Header, Packet};
 use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, Part, ReportBlock};
 use qss_endpoint::time::{Span, Time};
 
@@ -358,4 +360,115 @@ fn the_microphones_clock_is_told_and_the_next_call_begins_with_it() {
     stream.stop(now, &mut wire);
     stream.start(now, params());
     assert!((told(&stream) + 300.0).abs() < 10.0, "{}", told(&stream));
+}
+
+// ---- digits ----
+
+#[test]
+fn digits_take_the_place_of_audio_and_the_clock_runs_on() {
+    let event = TelephoneEvent { send_payload_type: 98, receive_payload_type: 97, clock_rate: 8_000 };
+    for event in [params().telephone_event.expect("events"), event] {
+        let mut booth = Booth::new(StreamParams { telephone_event: Some(event), ..params() });
+        booth.talk(ms(200));
+        booth.stream.mute(true);
+        booth.stream.press(&Digits::parse("1#").expect("digits"), ms(100), ms(100));
+        booth.talk(secs(1));
+        let packets = booth.packets();
+        let digits: Vec<_> = packets.iter().filter(|(_, p)| p.header.payload_type == event.send_payload_type).collect();
+        assert_eq!(digits.len(), 14);
+        for press in digits.chunks(7) {
+            let event_of = |p: &Packet<'_>| NamedEvent::parse(p.payload).expect("an event");
+            let first = &press[0].1;
+            assert!(press.iter().all(|(_, p)| p.header.timestamp == first.header.timestamp));
+            let markers: Vec<bool> = press.iter().map(|(_, p)| p.header.marker).collect();
+            assert_eq!(markers, [true, false, false, false, false, false, false]);
+            let ends: Vec<bool> = press.iter().map(|(_, p)| event_of(p).end).collect();
+            assert_eq!(ends, [false, false, false, false, true, true, true]);
+            let tick = event.clock_rate / 50;
+            let held: Vec<u32> = press.iter().map(|(_, p)| u32::from(event_of(p).duration) / tick).collect();
+            assert_eq!(held, [1, 2, 3, 4, 5, 5, 5]);
+        }
+        let codes: Vec<u8> = digits.iter().step_by(7).map(|(_, p)| p.payload[0]).collect();
+        assert_eq!(codes, [1, 11]);
+        for pair in packets.windows(2) {
+            let numbers = [pair[0].1.header.sequence_number, pair[1].1.header.sequence_number];
+            assert_eq!(numbers[0].wrapping_add(1), numbers[1], "events are packets of the stream");
+        }
+        let audio: Vec<_> = packets.iter().filter(|(_, p)| p.header.payload_type == OPUS).collect();
+        for pair in audio.windows(2) {
+            let samples = pair[1].1.header.timestamp.wrapping_sub(pair[0].1.header.timestamp);
+            let passed = pair[1].0.since(pair[0].0).as_micros() * 6 / 125;
+            assert_eq!(u64::from(samples), passed, "the timestamps keep up with the time");
+            assert_eq!(pair[1].1.header.marker, samples > 960, "audio begins again after a digit");
+        }
+    }
+}
+
+#[test]
+fn digits_cost_no_more_than_the_cap() {
+    for cap in [16_000, 24_000, 64_000] {
+        let mut booth = Booth::new(planned(cap));
+        booth.talk(secs(5));
+        booth.stream.press(&Digits::parse(&"5".repeat(32)).expect("digits"), ms(100), ms(100));
+        booth.talk(secs(20));
+        let (busiest, withheld) = (booth.busiest_second(28), booth.stream.stats(booth.now).packets_withheld);
+        assert!(busiest <= cap as usize && withheld == 0, "cap {cap}: {busiest}, {withheld} withheld");
+    }
+}
+
+#[test]
+fn without_events_or_on_hold_no_digit_leaves_and_none_is_made_up_for() {
+    let silent = StreamParams { telephone_event: None, ..params() };
+    let held = StreamParams { send: false, ..params() };
+    for quiet in [silent, held] {
+        let mut booth = Booth::new(quiet);
+        booth.stream.press(&Digits::parse("5").expect("a digit"), ms(100), ms(100));
+        booth.talk(ms(500));
+        booth.stream.update(booth.now, params());
+        booth.talk(ms(500));
+        assert!(booth.packets().iter().all(|(_, p)| p.header.payload_type == OPUS));
+    }
+    let mut booth = Booth::new(params());
+    booth.stream.press(&Digits::parse("55").expect("digits"), ms(100), ms(100));
+    booth.talk(ms(50));
+    booth.stream.update(booth.now, held);
+    booth.talk(ms(500));
+    booth.stream.update(booth.now, params());
+    let before = booth.packets().len();
+    booth.talk(ms(500));
+    assert!(booth.packets()[before..].iter().all(|(_, p)| p.header.payload_type == OPUS), "a hold ends the press");
+}
+
+#[test]
+fn a_digit_is_heard_once_and_the_audio_around_it_is_not_missed() {
+    let mut booth = Booth::new(params());
+    let event_type = params().telephone_event.expect("events").receive_payload_type;
+    let mut number = 0;
+    let mut receive = |booth: &mut Booth, payload_type: u8, timestamp: u32, marker: bool, payload: &[u8]| {
+        let header = Header { marker, payload_type, sequence_number: number, timestamp, ssrc: 0x2222 };
+        let mut bytes = vec![0; HEADER_LEN];
+        header.write(bytes.first_chunk_mut().expect("its length"));
+        bytes.extend_from_slice(payload);
+        booth.stream.handle_rtp(booth.now, peer(), &bytes);
+        number += 1;
+        booth.talk(ms(20));
+    };
+    let sound = payload(0, false);
+    for n in 0..20 {
+        receive(&mut booth, OPUS, n * 960, false, &sound);
+    }
+    let press = |n: u32| NamedEvent { code: 9, end: n >= 5, duration: (960 * (n.min(4) + 1)) as u16 };
+    for n in 0..7 {
+        receive(&mut booth, event_type, 20 * 960, n == 0, &press(n).write());
+    }
+    for n in 27..50 {
+        receive(&mut booth, OPUS, n * 960, n == 27, &sound);
+    }
+    receive(&mut booth, event_type, 50 * 960, true, &[9]);
+    booth.talk(ms(10));
+    let digits: Vec<_> = booth.events.iter().filter(|event| matches!(event, Event::Digit { .. })).collect();
+    assert_eq!(digits, [&Event::Digit { call: 1, digit: Digit::of_char('9').expect("a key") }]);
+    let stats = booth.stream.stats(booth.now);
+    assert_eq!((stats.packets_lost, stats.packets_received, stats.packets_invalid), (0, 50, 1));
+    assert!(stats.jitter_us < 1_000, "{}", stats.jitter_us);
 }

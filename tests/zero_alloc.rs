@@ -3,6 +3,7 @@
 mod line;
 
 use line::{Ear, Mouth, params, payload, peer, peer_rtcp, rtp, settings};
+use qss_endpoint::dtmf::Digits;
 use qss_endpoint::media::stream::{Stream, Wire};
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
@@ -106,11 +107,13 @@ fn for_ten_seconds(suite: Option<Suite>) {
     let mut now = Time::from_millis(10);
     let mut stream = Stream::new(settings(), Mouth::new(), Ear);
     let mut wire = Nowhere(0);
+    let digits = Digits::parse("0123456789*#ABCD").unwrap();
     let (mut heard, spoken) = ([0i16; 480], [1_000i16; 480]);
 
     let before = allocations();
     stream.start(now, line::StreamParams { cap: 32_000, bitrate: 14_000, srtp, ..params() });
     stream.card_moves(now, true);
+    stream.press(&digits, Span::from_millis(100), Span::from_millis(100));
     for (n, packet) in packets.iter().enumerate() {
         for half in 0..2 {
             now += Span::from_millis(10);

@@ -9,6 +9,7 @@
 //! The media thread follows: `Open` with the dial (the card takes its time to open), `Start` with the answer, `Update`
 //! with a re-INVITE, `Stats` and `Stop` at the end. A dial that fails leaves the card open for the next one.
 
+use super::digits::Way;
 use super::offer::{cap, local, stream_params};
 use super::visit::{Early, Hearing, Hold, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
@@ -66,6 +67,8 @@ impl Agent {
                     self.on_ended(cx, &cause);
                 }
             }
+            SipEvent::Digit { call, digit } => self.on_digit(cx, call.0, digit, Way::Info),
+            SipEvent::DigitsLost { .. } => self.problem(cx, "digits_lost"),
             SipEvent::Malformed { what, .. } => self.problem(cx, what),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::transfer::TransferOrder;
 use super::visit::Hold;
+use crate::dtmf::Digits;
 use crate::qss::message::MAX_ID;
 use serde_json::{Map, Value};
 
@@ -18,6 +19,7 @@ pub(super) enum Command {
         muted: bool,
     },
     Hold(Hold),
+    Digits(Digits),
     Transfer(TransferOrder),
     HangUp,
     /// Leaves the room with this cause, a code as in SIP.
@@ -73,6 +75,7 @@ impl Command {
             "hold" if rest.is_empty() || rest == "on" => Ok(Command::Hold(Hold::On)),
             "hold" if rest == "off" => Ok(Command::Hold(Hold::Off)),
             "unhold" => Ok(Command::Hold(Hold::Off)),
+            "dtmf" => digits(rest),
             "transfer" => transfer(users(words)?),
             "hangup" => Ok(Command::HangUp),
             "leave" if rest.is_empty() => Ok(Command::Leave(200)),
@@ -113,6 +116,7 @@ impl Command {
             "unmute" => mute(text(&object, "to")?, false),
             "hold" => Ok(Command::Hold(if flag(&object, "on", true)? { Hold::On } else { Hold::Off })),
             "unhold" => Ok(Command::Hold(Hold::Off)),
+            "dtmf" => digits(text(&object, "digits")?.unwrap_or_default()),
             "transfer" => {
                 let mut all = list(&object, "to")?;
                 all.extend(text(&object, "transferee")?.map(str::to_owned));
@@ -162,6 +166,10 @@ fn cause(code: Option<u64>) -> Result<Command, Malformed> {
 fn refusal(code: Option<u64>) -> Result<u16, Malformed> {
     let code = code.filter(|code| (400..700).contains(code)).and_then(|code| u16::try_from(code).ok());
     code.ok_or(Malformed::BadArgument)
+}
+
+fn digits(text: &str) -> Result<Command, Malformed> {
+    Digits::parse(text).map(Command::Digits).ok_or(Malformed::BadArgument)
 }
 
 fn users(users: Vec<String>) -> Result<Vec<String>, Malformed> {
@@ -229,6 +237,11 @@ mod tests {
             ("unmute", r#"{"command":"unmute"}"#, Command::Mute(false)),
             ("hold", r#"{"command":"hold","on":true}"#, Command::Hold(Hold::On)),
             ("hold off", r#"{"command":"unhold"}"#, Command::Hold(Hold::Off)),
+            (
+                "dtmf 12#d",
+                r#"{"command":"dtmf","digits":"12#D"}"#,
+                Command::Digits(Digits::parse("12#D").expect("digits")),
+            ),
             ("hangup", r#"{"command":"hangup"}"#, Command::HangUp),
             ("leave", r#"{"command":"leave"}"#, Command::Leave(200)),
             ("leave 480", r#"{"command":"leave","cause":480}"#, Command::Leave(480)),
@@ -289,6 +302,9 @@ mod tests {
             "leave 7",
             "leave x",
             "create two",
+            "dtmf",
+            "dtmf 1 2",
+            "dtmf 5!",
             "call",
             "invite",
             "{",

@@ -3,6 +3,7 @@
 //! A command is answered at once: a call, which takes its time, with a number that its events carry.
 
 use super::commands::{Command, Malformed};
+use super::digits::DigitsError;
 use super::errands::NoErrand;
 use super::hold::HoldError;
 use super::hunt::Plan;
@@ -97,6 +98,8 @@ refusals! {
     NoRoom => "no_room", "the QSS gives no new room, or too many of ours could not be destroyed yet";
     NotRinging => "not_ringing", "no invite rings here, or none with this id";
     NotOurs => "not_ours", "this is for rooms that this device has made, and it has not made this one";
+    NoDigits => "no_digits", "the mixer takes no digits the way the configuration wants (sip.dtmf)";
+    DigitsWait => "digits_wait", "the digits before these are still being sent";
     Moving => "moving", "a transfer is under way";
     NotOffered => "not_offered", "the configuration has no word for it (qss.names)";
     TooMany => "too_many", "too many requests wait for the QSS";
@@ -182,6 +185,12 @@ impl Agent {
             Command::Hold(wanted) => match self.hold(cx, wanted) {
                 Ok(()) => Ok(Done::Held { held: wanted == Hold::On }),
                 Err(HoldError::NoCall) => Err(Refusal::NoCall),
+            },
+            Command::Digits(digits) => match self.press(cx, &digits) {
+                Ok(()) => Ok(Done::Nothing {}),
+                Err(DigitsError::NoCall) => Err(Refusal::NoCall),
+                Err(DigitsError::NoWay) => Err(Refusal::NoDigits),
+                Err(DigitsError::TooMany) => Err(Refusal::DigitsWait),
             },
             Command::Transfer(order) => match self.transfer(cx, &order) {
                 Ok(()) => Ok(Done::Nothing {}),

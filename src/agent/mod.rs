@@ -23,7 +23,8 @@
 //! * [`outgoing`]: calls of our own; [`hunt`]: who rings when. * [`own_rooms`], [`making`]: no room of ours is left behind.
 //! * [`invites`]: policy and races; [`pending`]: what rings. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
 //!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket; [`commands`]: its lines.
-//! * [`errands`]: what is asked of the QSS about others. * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
+//! * [`errands`]: what is asked of the QSS about others. * [`digits`]: keys.
+//! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
 //! * [`memory`]: what outlives the process.
 //!
@@ -33,6 +34,7 @@
 mod call;
 mod commands;
 mod conference;
+mod digits;
 mod errands;
 mod hold;
 mod hunt;
@@ -68,6 +70,7 @@ use crate::srtp::Entropy;
 use crate::status::event::{Attempt, Kind};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Time, Wakeup, Wall, WallTime, soonest};
+use digits::Keys;
 use errands::Errands;
 use incoming::Ringing;
 use memory::Memory;
@@ -238,6 +241,8 @@ pub fn is_command(line: &str) -> bool {
     commands::Command::parse(line).is_ok()
 }
 
+pub use digits::Way;
+
 pub type Outbox = VecDeque<Output>;
 
 pub struct Agent {
@@ -262,6 +267,8 @@ pub struct Agent {
     ringing: Option<Ringing>,
     /// Calls we have hung up and whose end the peer has not confirmed; the oldest is forgotten first.
     ending: VecDeque<CallId>,
+    /// Of the call that had digits last.
+    keys: Option<Keys>,
     participants: Participants,
     transfer: Transfer,
     reporter: Reporter,
@@ -341,6 +348,7 @@ impl Agent {
             },
             ringing: None,
             ending: VecDeque::new(),
+            keys: None,
             participants: Participants::new(&config),
             transfer: Transfer::None,
             reporter: Reporter::new(&config),

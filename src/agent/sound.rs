@@ -1,5 +1,6 @@
 //! The sound of a call: what the media thread says, and what it means for the call.
 
+use super::digits::Way;
 use super::visit::{Hearing, Leg, Up, Visit};
 use super::{Agent, Cx};
 use crate::media::command::{CardEvent, Command, Event as MediaEvent, PacketKind};
@@ -53,6 +54,7 @@ impl Agent {
                 };
                 self.problems(cx, what, more);
             }
+            MediaEvent::Digit { call, digit } => self.on_digit(cx, call, digit, Way::Rtp),
             // The SIP BYE follows, or the silence does.
             MediaEvent::PeerBye { .. } => {}
             MediaEvent::Card(event) => self.on_card(cx, event),
@@ -82,6 +84,7 @@ impl Agent {
             | MediaEvent::Sending { .. }
             | MediaEvent::NotSending { .. }
             | MediaEvent::Invalid { .. }
+            | MediaEvent::Digit { .. }
             | MediaEvent::PeerBye { .. }
             | MediaEvent::Card(_)
             | MediaEvent::Stats(_)

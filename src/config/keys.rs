@@ -282,6 +282,20 @@ pub(super) static SECTIONS: &[Section] = &[
                 "An accepted caller hears this much ringing before the device answers.",
             ),
             key(
+                "dtmf",
+                |d| &mut d.config.sip.dtmf,
+                Rule::Any,
+                "What carries digits to the mixer: telephone events in RTP, INFO requests, or events if the mixer has them and \
+                 else INFO. Heard are both.",
+            ),
+            key("dtmf_tone_ms", |d| &mut d.config.sip.dtmf_tone, Rule::Range(40, 1_000), "A digit sounds this long."),
+            key(
+                "dtmf_gap_ms",
+                |d| &mut d.config.sip.dtmf_gap,
+                Rule::Range(40, 1_000),
+                "At least this long after it nothing does.",
+            ),
+            key(
                 "t1_ms",
                 |d| &mut d.config.sip.t1,
                 Rule::Range(10, 10_000),

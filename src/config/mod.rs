@@ -183,6 +183,10 @@ pub struct Sip {
     pub udp_limit: usize,
     /// Give the address the peer sees us by in Contact, once it has told.
     pub rewrite_contact: bool,
+    /// How digits are sent, how long each sounds, and the pause after it.
+    pub dtmf: Dtmf,
+    pub dtmf_tone: Span,
+    pub dtmf_gap: Span,
     /// RFC 3261 T1, T2 and T4.
     pub t1: Span,
     pub t2: Span,
@@ -201,6 +205,17 @@ pub struct Sip {
     /// How often the mixer is asked whether it still knows a call on hold, of which nothing arrives.
     pub hold_probe: Span,
     pub user_agent: String,
+}
+
+/// What carries digits to the mixer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dtmf {
+    /// Telephone events if the mixer has them, INFO if not.
+    Auto,
+    /// RFC 4733.
+    Rtp,
+    /// RFC 6086.
+    Info,
 }
 
 /// What keeps a flow alive (RFC 5626 4.4.1, RFC 3261 11).
@@ -382,6 +397,9 @@ impl Default for Config {
                 keepalive: Keepalive::Crlf,
                 udp_limit: 1_300,
                 rewrite_contact: true,
+                dtmf: Dtmf::Auto,
+                dtmf_tone: Span::from_millis(100),
+                dtmf_gap: Span::from_millis(100),
                 t1: Span::from_millis(500),
                 t2: Span::from_secs(4),
                 t4: Span::from_secs(5),

@@ -243,6 +243,7 @@ impl Engine {
                     self.open(now);
                     self.start(now);
                 }
+                Command::Digits { digits, tone, gap } => self.stream.press(&digits, tone, gap),
                 Command::ToneStop => self.stream.stop_tone(),
                 Command::Stop => self.end_call(now),
                 Command::Stats => {

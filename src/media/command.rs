@@ -4,6 +4,7 @@
 //! when it starts, and says [`Event::Bound`]. Around a call it is told `Open` (the card is prepared while the INVITE
 //! is on its way), `Start` (the answer is known), perhaps `Update` (re-INVITE), and `Stop`.
 
+use crate::dtmf::{Digit, Digits, TelephoneEvent};
 use crate::media::tone::Tone;
 use crate::srtp::Keys;
 use crate::time::Span;
@@ -21,8 +22,8 @@ pub struct StreamParams {
     /// Opus payload type to send, and to accept.
     pub send_payload_type: u8,
     pub receive_payload_type: u8,
-    /// RFC 4733 payload type to send with, when negotiated.
-    pub telephone_event: Option<u8>,
+    /// How digits travel in the stream, when that is negotiated.
+    pub telephone_event: Option<TelephoneEvent>,
     pub ssrc: u32,
     /// Packet time to send, after the cap has been looked at.
     pub ptime: Span,
@@ -51,6 +52,13 @@ pub enum Command {
     Tone(Tone),
     /// Fade the tone out.
     ToneStop,
+    /// Send digits in the stream, each `tone` long with `gap` after it, once those before them are sent; nothing without a
+    /// stream that has telephone events.
+    Digits {
+        digits: Digits,
+        tone: Span,
+        gap: Span,
+    },
     /// End the stream (RTCP BYE) and close the card, once no tone needs it.
     Stop,
     /// Ask for an [`Event::Stats`].
@@ -98,6 +106,11 @@ pub enum Event {
         call: u32,
         kind: PacketKind,
         more: u64,
+    },
+    /// The peer has pressed a key.
+    Digit {
+        call: u32,
+        digit: Digit,
     },
     /// RTCP BYE of the peer.
     PeerBye {

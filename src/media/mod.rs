@@ -3,7 +3,7 @@
 //! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]), [`budget`] (the cap). Down:
 //! [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
 //! that wait), [`stretch`] (time without clicks), [`drift`]
-//! and [`resample`] (clocks that run apart). [`liveness`] turns what happens into events, [`tone`] speaks to those
+//! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen. [`command`] is the
 //! border between the control thread and the media thread, [`plan`] what fits under a cap, [`quality`] a
 //! rating.
@@ -15,6 +15,7 @@ pub mod delay;
 pub mod drift;
 pub mod gain;
 pub mod jitter;
+pub mod keypad;
 pub mod liveness;
 mod peer;
 pub mod plan;

@@ -1,13 +1,15 @@
 //! One call's audio: frames of the card in, packets out; packets in, frames for the card out.
 //!
 //! ```text
-//!   capture ─▶ Mute, Level ─▶ 20 ms ─▶ Encoder ─▶ Sender ─▶ Budget ─▶ Wire
+//!   capture ─▶ Mute, Level ─▶ 20 ms ─▶ Keypad or Encoder ─▶ Sender ─▶ Budget ─▶ Wire
 //!   playback ◀─ Tones ◀─ Level ◀─ Playout (Decoder, jitter buffer) ◀─ Receiver ◀─ handle_rtp
+//!                                                                  digits ◀─ Ear ◀─'
 //! ```
 //!
 //! Nothing here allocates after [`Stream::new`], waits, or logs.
 
 use crate::config::{Codec, Jitter, Rtp};
+use crate::dtmf::{Digit, Digits, TelephoneEvent};
 use crate::media::budget::{Budget, Kind, Overhead};
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Clocks, Event, PacketKind, Stats, StreamParams};
@@ -15,6 +17,7 @@ use crate::media::delay;
 use crate::media::drift::Rate;
 use crate::media::gain::{Level, Mute};
 use crate::media::jitter::MAX_PAYLOAD;
+use crate::media::keypad::{Ear, Keypad, Press};
 use crate::media::liveness::Liveness;
 use crate::media::peer::Peer;
 use crate::media::plan;
@@ -23,12 +26,14 @@ use crate::media::protection::Protection;
 use crate::media::quality;
 use crate::media::tone::{Tone, Tones};
 use crate::random::Rng;
-use crate::rtp::packet::{HEADER_LEN, Malformed, Packet, is_rtcp};
+use crate::rtp::event::{self, NamedEvent};
+use crate::rtp::packet::{HEADER_LEN, Header, Malformed, Packet, is_rtcp};
 use crate::rtp::receiver::{Receiver, SourceIs, Verdict};
 use crate::rtp::rtcp::{self, Farewell, Part, ReportBlock, Schedule, SenderInfo};
 use crate::rtp::sender::Sender;
 use crate::srtp::{self, Rejected};
 use crate::time::{Span, Time, Wakeup, soonest};
+use heapless::Deque;
 use std::net::SocketAddr;
 
 /// The longest packet we send, 60 ms.
@@ -42,6 +47,9 @@ const BURST: usize = 3;
 /// No card buffers more: if capture was silent for this much longer than what it then gave, the samples are lost and
 /// their time passes without them.
 const CAPTURE_GAP: Span = Span::from_millis(200);
+
+/// More digits than can be heard between two looks of the media thread; those beyond are dropped.
+const MAX_HEARD: usize = 16;
 
 /// Nothing in a call is longer.
 const MAX_DATAGRAM: usize = 2_048;
@@ -87,6 +95,9 @@ struct Call {
     sender: Sender,
     receiver: Receiver,
     protection: Protection,
+    keypad: Keypad,
+    ear: Ear,
+    digits: Deque<Digit, MAX_HEARD>,
     schedule: Schedule,
     cname: [u8; rtcp::CNAME_LEN],
     /// Samples gathered for the next packet, and how many it takes.
@@ -151,6 +162,9 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             sender: Sender::new(params.ssrc, params.send_payload_type, &mut rng),
             receiver: Receiver::default(),
             protection,
+            keypad: Keypad::default(),
+            ear: Ear::default(),
+            digits: Deque::new(),
             schedule: Schedule::new(now, self.settings.rtp.rtcp_interval, rng.fork()),
             cname: rtcp::cname(&mut rng),
             gathered: 0,
@@ -211,6 +225,16 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Whether a tone needs the card.
     pub fn is_sounding(&self) -> bool {
         self.tones.is_sounding()
+    }
+
+    /// Sends digits in place of audio, if the peer has telephone events and we may send.
+    pub fn press(&mut self, digits: &Digits, tone: Span, gap: Span) {
+        if let Some(call) = &mut self.call
+            && call.params.send
+            && call.params.telephone_event.is_some()
+        {
+            call.keypad.press(digits, tone, gap);
+        }
     }
 
     /// Takes microphone samples (mono, 48 kHz, any number) and sends each packet that becomes full.
@@ -280,22 +304,32 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         };
         let header = packet.header;
         let audio = header.payload_type == call.params.receive_payload_type;
-        let event = call.params.telephone_event == Some(header.payload_type);
+        let event = call.params.telephone_event.filter(|event| !audio && event.has(header.payload_type));
         // Our own SSRC is a packet of ours that somebody sent back.
-        if !(audio || event) || header.ssrc == call.sender.ssrc() || !call.peer.admits(now, from, &header) {
+        if !(audio || event.is_some()) || header.ssrc == call.sender.ssrc() || !call.peer.admits(now, from, &header) {
             return self.on_invalid(PacketKind::Rtp);
         }
-        let Verdict::Accepted { seq, timestamp, source } = call.receiver.handle(now, &header) else {
+        let verdict = match event {
+            None => call.receiver.handle(now, &header),
+            Some(event) => call.receiver.handle_event(now, &header, event.clock_rate),
+        };
+        let Verdict::Accepted { seq, timestamp, source } = verdict else {
             return;
         };
         match source {
-            SourceIs::New => self.playout.restart(),
+            SourceIs::New => {
+                self.playout.restart();
+                call.ear.restart();
+            }
             SourceIs::Known => {}
         }
-        let arrival = if audio {
-            self.playout.insert(now, seq, timestamp, header.marker, packet.payload)
-        } else {
-            self.playout.insert_event(now, seq, timestamp)
+        let arrival = match event {
+            None => self.playout.insert(now, seq, timestamp, header.marker, packet.payload),
+            Some(_) => match call.hear(&packet) {
+                // Heard however late it comes: a digit is not played.
+                Ok(()) => self.playout.insert_event(now, seq, timestamp),
+                Err(Malformed) => Arrival::Invalid,
+            },
         };
         match arrival {
             Arrival::Invalid => self.on_invalid(PacketKind::Rtp),
@@ -349,7 +383,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.liveness.poll_event()
+        let heard = self.call.as_mut().and_then(Call::poll_digit);
+        heard.or_else(|| self.liveness.poll_event())
     }
 
     pub fn stats(&self, now: Time) -> Stats {
@@ -433,7 +468,13 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         };
         let samples = call.frame_samples;
         if !call.params.send {
+            call.keypad.release();
             return call.sender.on_skipped(samples as u32);
+        }
+        if let Some(event) = call.params.telephone_event
+            && let Some(press) = call.keypad.next(call.sender.timestamp(), samples as u32)
+        {
+            return self.send_event(now, event, press, wire);
         }
         let limit = payload_limit(now, &mut self.budget, &call.params, samples);
         let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
@@ -453,6 +494,27 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
         call.sender.on_sent(samples as u32, len);
         self.budget.on_sent(now, (overhead(&call.params).of_rtp() + len as u32) * 8, Kind::Media);
+        self.liveness.on_sent(now);
+    }
+
+    /// A packet of an event, shorter than any of audio: under a cap there is room for it wherever audio had some.
+    fn send_event(&mut self, now: Time, event: TelephoneEvent, press: Press, wire: &mut impl Wire) {
+        let Some(call) = &mut self.call else { return };
+        let samples = call.frame_samples as u32;
+        let bits = (overhead(&call.params).of_rtp() + event::PAYLOAD_LEN as u32) * 8;
+        let (timestamp, payload) = press.in_clock(event.clock_rate);
+        let header = call.sender.header();
+        let header = Header { marker: press.marker, payload_type: event.send_payload_type, timestamp, ..header };
+        let (head, body) = self.packet.split_at_mut(HEADER_LEN);
+        header.write(head.first_chunk_mut().expect("split at HEADER_LEN"));
+        body[..event::PAYLOAD_LEN].copy_from_slice(&payload.write());
+        let allowed = self.budget.allowed(now, Kind::Media) >= bits;
+        if !allowed || !call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + event::PAYLOAD_LEN, wire) {
+            call.counters.withheld += 1;
+            return call.sender.on_skipped(samples);
+        }
+        call.sender.on_event_sent(samples, event::PAYLOAD_LEN);
+        self.budget.on_sent(now, bits, Kind::Media);
         self.liveness.on_sent(now);
     }
 
@@ -502,6 +564,20 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 }
 
 impl Call {
+    /// A packet of the peer's telephone events.
+    fn hear(&mut self, packet: &Packet<'_>) -> Result<(), Malformed> {
+        let event = NamedEvent::parse(packet.payload)?;
+        if let Some(digit) = self.ear.hear(packet.header.timestamp, packet.header.marker, event) {
+            let _ = self.digits.push_back(digit);
+        }
+        Ok(())
+    }
+
+    fn poll_digit(&mut self) -> Option<Event> {
+        let digit = self.digits.pop_front()?;
+        Some(Event::Digit { call: self.params.call, digit })
+    }
+
     fn read_report(
         &mut self,
         now: Time,

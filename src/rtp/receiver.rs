@@ -72,6 +72,15 @@ struct Source {
     jitter_16: u32,
 }
 
+/// What the timestamps of a packet tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Times {
+    /// When it was recorded.
+    OfSound,
+    /// When something began.
+    OfEvent,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Candidate {
     ssrc: u32,
@@ -80,6 +89,18 @@ struct Candidate {
 
 impl Receiver {
     pub fn handle(&mut self, now: Time, header: &Header) -> Verdict {
+        self.take(now, header, Times::OfSound)
+    }
+
+    /// A packet of an event, whose timestamps are in `clock_rate`. Several have the same one (RFC 4733 2.2.1), so they say
+    /// nothing of the jitter; and those of another clock nothing at all.
+    pub fn handle_event(&mut self, now: Time, header: &Header, clock_rate: u32) -> Verdict {
+        let known = self.source.as_ref().filter(|_| clock_rate != CLOCK_RATE);
+        let timestamp = known.map_or(header.timestamp, |source| source.highest_timestamp.ticks() as u32);
+        self.take(now, &Header { timestamp, ..*header }, Times::OfEvent)
+    }
+
+    fn take(&mut self, now: Time, header: &Header, times: Times) -> Verdict {
         let Some(source) = &mut self.source else {
             return self.adopt(now, header);
         };
@@ -91,7 +112,7 @@ impl Receiver {
             return Verdict::OnProbation;
         }
         self.candidate = None;
-        let verdict = source.accept(now, header);
+        let verdict = source.accept(now, header, times);
         if verdict == Verdict::Duplicate {
             self.duplicates += 1;
         }
@@ -161,7 +182,7 @@ impl Source {
         (-MAX_MISORDER..MAX_DROPOUT).contains(&self.highest.extend(wire).after(self.highest))
     }
 
-    fn accept(&mut self, now: Time, header: &Header) -> Verdict {
+    fn accept(&mut self, now: Time, header: &Header, times: Times) -> Verdict {
         self.received += 1;
         let seq = self.highest.extend(header.sequence_number);
         let timestamp = self.highest_timestamp.extend(header.timestamp);
@@ -180,7 +201,10 @@ impl Source {
             self.first = self.first.min(seq);
         }
         self.unique += 1;
-        self.measure_jitter(now, header.timestamp);
+        match times {
+            Times::OfSound => self.measure_jitter(now, header.timestamp),
+            Times::OfEvent => {}
+        }
         Verdict::Accepted { seq, timestamp, source: SourceIs::Known }
     }
 
@@ -306,6 +330,29 @@ mod tests {
         }
         let jitter = r.jitter().as_micros();
         assert!((9_000..11_000).contains(&jitter), "10 ms back and forth, measured {jitter} us");
+    }
+
+    #[test]
+    fn events_are_counted_and_say_nothing_of_the_jitter() {
+        for clock_rate in [CLOCK_RATE, 8_000] {
+            let mut r = Receiver::default();
+            for n in 0..50 {
+                arrive(&mut r, n);
+            }
+            for n in 50..60 {
+                let event = Header { timestamp: 50 * 960 * (clock_rate / 8_000) / 6, ..header(1, n) };
+                let verdict = r.handle_event(Time::from_millis(u64::from(n) * 20), &event, clock_rate);
+                let Verdict::Accepted { timestamp, source: SourceIs::Known, .. } = verdict else {
+                    panic!("{verdict:?}")
+                };
+                let sound = Timestamp::first(49 * 960);
+                assert_eq!(timestamp.after(sound), if clock_rate == CLOCK_RATE { 960 } else { 0 });
+            }
+            for n in 60..70 {
+                assert_eq!(accepted(arrive(&mut r, n)), Some(SourceIs::Known));
+            }
+            assert_eq!((r.jitter(), r.lost()), (Span::ZERO, 0), "{clock_rate}");
+        }
     }
 
     #[test]

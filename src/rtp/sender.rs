@@ -69,6 +69,12 @@ impl Sender {
         self.payload_bytes += payload_bytes as u64;
     }
 
+    /// A packet with the next number that is no sound has left while `samples` passed.
+    pub fn on_event_sent(&mut self, samples: u32, payload_bytes: usize) {
+        self.on_sent(samples, payload_bytes);
+        self.next_is = Talkspurt::Begins;
+    }
+
     /// `samples` pass without a packet.
     pub fn on_skipped(&mut self, samples: u32) {
         self.timestamp = self.timestamp.wrapping_add(samples);

@@ -20,8 +20,8 @@ pub struct Description {
     pub rtcp_mux: bool,
     /// Payload type of Opus.
     pub opus: u8,
-    /// Payload type of `telephone-event/48000` (RFC 4733, RFC 7587 6.1).
-    pub telephone_event: Option<u8>,
+    /// `telephone-event` (RFC 4733) in the clock of Opus, or else in that of a telephone.
+    pub telephone_event: Option<EventType>,
     pub ptime: Option<Span>,
     /// bit/s.
     pub max_average_bitrate: Option<u32>,
@@ -29,6 +29,13 @@ pub struct Description {
     pub(super) profile: Profile,
     /// Each `m=` line in order, because an answer must have the same ones (RFC 3264 6).
     pub(super) streams: Vec<Stream>,
+}
+
+/// A payload type of telephone events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventType {
+    pub payload_type: u8,
+    pub clock_rate: u32,
 }
 
 /// What carries the stream (RFC 3551, RFC 3711).
@@ -56,11 +63,14 @@ pub(super) struct Ours<'a> {
     pub(super) address: IpAddr,
     pub(super) local: &'a Local,
     pub(super) opus: u8,
-    pub(super) telephone_event: Option<u8>,
+    pub(super) telephone_events: &'a [EventType],
     pub(super) direction: Direction,
     pub(super) rtcp_mux: bool,
     pub(super) crypto: &'a [Line],
 }
+
+/// Clocks that events may have, the best first: one stream has one clock (RFC 7160 3).
+pub(super) const EVENT_CLOCKS: [u32; 2] = [48_000, 8_000];
 
 /// RFC 7587 6.1: `maxaveragebitrate` is 6000..=510000 bit/s.
 const OPUS_BITRATES: std::ops::RangeInclusive<u32> = 6_000..=510_000;
@@ -133,7 +143,9 @@ fn read_stream(session: &Session, media: &Media, offered: Option<u8>) -> Result<
         rtcp: if rtcp_mux { rtp } else { rtcp(media, rtp) },
         rtcp_mux,
         opus,
-        telephone_event: find("telephone-event", 48_000),
+        telephone_event: EVENT_CLOCKS.iter().find_map(|rate| {
+            find("telephone-event", *rate).map(|payload_type| EventType { payload_type, clock_rate: *rate })
+        }),
         ptime: ptime(session, media),
         max_average_bitrate: max_average_bitrate(media, opus),
         direction,
@@ -225,18 +237,16 @@ pub(super) fn write(ours: Ours<'_>, streams: &[Stream], version: u64) -> Vec<u8>
 
 fn audio(ours: Ours<'_>, proto: &str) -> Media {
     let local = ours.local;
-    let formats = match ours.telephone_event {
-        Some(event) => format!("{} {event}", ours.opus),
-        None => ours.opus.to_string(),
-    };
+    let events = || ours.telephone_events.iter();
+    let formats = events().fold(ours.opus.to_string(), |formats, event| format!("{formats} {}", event.payload_type));
     let mut media = Media::new(MediaType::Audio, local.rtp_port, TransportProto::RtpAvp, formats);
     media.proto = proto.into();
     ours.crypto.iter().for_each(|line| media.add_attribute(line.write()));
     media.add_attribute(RtpMap::with_encoding_params(ours.opus, "opus", 48_000, "2"));
     media.add_attribute(opus_parameters(ours.opus, local));
-    if let Some(event) = ours.telephone_event {
-        media.add_attribute(RtpMap::new(event, "telephone-event", 48_000));
-        media.add_attribute_with_value("fmtp", format!("{event} 0-15"));
+    for event in events() {
+        media.add_attribute(RtpMap::new(event.payload_type, "telephone-event", event.clock_rate));
+        media.add_attribute_with_value("fmtp", format!("{} 0-15", event.payload_type));
     }
     media.add_attribute_with_value("ptime", local.ptime.as_millis());
     media.add_attribute_with_value("maxptime", 60);

@@ -8,10 +8,11 @@ mod description;
 mod negotiation;
 mod security;
 
-pub use description::{Description, Direction, parse};
+pub use description::{Description, Direction, EventType, parse};
 pub use negotiation::Negotiation;
 pub use security::{Protection, Sdes, Suites};
 
+use crate::dtmf::TelephoneEvent;
 use crate::srtp::Keys;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +26,7 @@ pub struct Negotiated {
     /// Payload type the peer wants for Opus, and the one we announced.
     pub send_payload_type: u8,
     pub receive_payload_type: u8,
-    pub telephone_event: Option<u8>,
+    pub telephone_event: Option<TelephoneEvent>,
     /// The peer's `a=ptime`, a wish (RFC 8866 6.4).
     pub ptime: Option<Span>,
     /// The peer's `maxaveragebitrate` in bit/s (RFC 7587 6.1): we must not send more.

@@ -1,9 +1,10 @@
 //! Offer/answer over the life of one call (RFC 3264): our session id and version, the payload types and keys we hold to,
 //! and what the two sides agreed on.
 
-use super::description::{self, Description, Direction, Ours, Profile, Stream};
+use super::description::{self, Description, Direction, EVENT_CLOCKS, EventType, Ours, Profile, Stream};
 use super::security::{Line, Protection};
 use super::{Error, Local, Negotiated};
+use crate::dtmf::TelephoneEvent;
 use crate::srtp::Keys;
 use std::net::IpAddr;
 
@@ -20,7 +21,8 @@ pub struct Negotiation {
     agreed: Agreed,
     /// Payload types we announce; kept from one offer to the next (RFC 3264 8.3.2).
     opus: u8,
-    telephone_event: u8,
+    /// One for each of [`EVENT_CLOCKS`].
+    events: [EventType; 2],
     /// The description sent last, to see whether the next one differs.
     last: Vec<u8>,
 }
@@ -34,8 +36,8 @@ enum Agreed {
     Protected(Line),
 }
 
+/// The first of the dynamic payload types (RFC 3551 6); those of events follow.
 const OPUS: u8 = 96;
-const TELEPHONE_EVENT: u8 = 97;
 
 impl Negotiation {
     /// `session_id` must differ between calls (RFC 8866 5.2); `address` is advertised for RTP unless `local` has another.
@@ -50,7 +52,7 @@ impl Negotiation {
             protection: Box::default(),
             agreed: Agreed::Nothing,
             opus: OPUS,
-            telephone_event: TELEPHONE_EVENT,
+            events: [1, 2].map(|n| EventType { payload_type: OPUS + n, clock_rate: EVENT_CLOCKS[usize::from(n) - 1] }),
             last: Vec::new(),
         }
     }
@@ -91,7 +93,7 @@ impl Negotiation {
         let crypto = self.offered_lines();
         let proto = if crypto.is_empty() { "RTP/AVP" } else { "RTP/SAVP" };
         let streams = [Stream::Ours { proto: proto.into() }];
-        self.describe(direction, Some(self.telephone_event), true, &crypto, &streams)
+        self.describe(direction, &self.events.clone(), true, &crypto, &streams)
     }
 
     fn offered_lines(&self) -> Vec<Line> {
@@ -147,15 +149,28 @@ impl Negotiation {
         self.agreed = agreed;
         let wanted = if self.local.active { Direction::SendRecv } else { Direction::Inactive };
         let direction = wanted.intersect_with_remote(peer.direction);
-        self.opus = peer.opus;
-        if let Some(event) = peer.telephone_event {
-            self.telephone_event = event;
-        } else if self.telephone_event == self.opus {
-            self.telephone_event = if self.opus == TELEPHONE_EVENT { OPUS } else { TELEPHONE_EVENT };
-        }
-        let answer =
-            self.describe(direction, peer.telephone_event, peer.rtcp_mux, &self.offered_lines(), &peer.streams);
+        self.adopt_numbers(&peer);
+        let (events, crypto) = (peer.telephone_event.as_slice(), self.offered_lines());
+        let answer = self.describe(direction, events, peer.rtcp_mux, &crypto, &peer.streams);
         Ok((answer, self.agreed(&peer, direction, srtp)))
+    }
+
+    /// The peer's payload types become ours; a number of ours that it has given away is replaced.
+    fn adopt_numbers(&mut self, peer: &Description) {
+        self.opus = peer.opus;
+        let theirs = |event: &EventType| peer.telephone_event.filter(|theirs| theirs.clock_rate == event.clock_rate);
+        let mut taken = vec![peer.opus];
+        taken.extend(peer.telephone_event.map(|event| event.payload_type));
+        for event in &mut self.events {
+            if let Some(theirs) = theirs(event) {
+                *event = theirs;
+                continue;
+            }
+            if taken.contains(&event.payload_type) {
+                event.payload_type = (OPUS..).find(|number| !taken.contains(number)).unwrap_or(OPUS);
+            }
+            taken.push(event.payload_type);
+        }
     }
 
     /// The protected stream of an offer, if there is one that we can use, else the plain one.
@@ -175,7 +190,7 @@ impl Negotiation {
     fn describe(
         &mut self,
         direction: Direction,
-        event: Option<u8>,
+        telephone_events: &[EventType],
         rtcp_mux: bool,
         crypto: &[Line],
         streams: &[Stream],
@@ -185,7 +200,7 @@ impl Negotiation {
             address: self.local.address.unwrap_or(self.address),
             local: &self.local,
             opus: self.opus,
-            telephone_event: event,
+            telephone_events,
             direction,
             rtcp_mux,
             crypto,
@@ -198,6 +213,16 @@ impl Negotiation {
         self.last.clone()
     }
 
+    /// The event type of the peer together with ours in the same clock.
+    fn event(&self, theirs: EventType) -> Option<TelephoneEvent> {
+        let ours = self.events.iter().find(|ours| ours.clock_rate == theirs.clock_rate)?;
+        Some(TelephoneEvent {
+            send_payload_type: theirs.payload_type,
+            receive_payload_type: ours.payload_type,
+            clock_rate: theirs.clock_rate,
+        })
+    }
+
     fn agreed(&self, peer: &Description, direction: Direction, srtp: Option<Keys>) -> Negotiated {
         Negotiated {
             remote_rtp: peer.rtp,
@@ -205,7 +230,7 @@ impl Negotiation {
             rtcp_mux: peer.rtcp_mux,
             send_payload_type: peer.opus,
             receive_payload_type: self.opus,
-            telephone_event: peer.telephone_event,
+            telephone_event: peer.telephone_event.and_then(|theirs| self.event(theirs)),
             ptime: peer.ptime,
             max_average_bitrate: peer.max_average_bitrate,
             send: direction.has_send(),
@@ -256,9 +281,9 @@ mod tests {
     #[test]
     fn the_offer_in_full() {
         let expected = "v=0\r\no=- 4 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
-            m=audio 40000 RTP/AVP 96 97\r\na=rtpmap:96 opus/48000/2\r\n\
+            m=audio 40000 RTP/AVP 96 97 98\r\na=rtpmap:96 opus/48000/2\r\n\
             a=fmtp:96 minptime=10;maxaveragebitrate=32000;useinbandfec=1\r\na=rtpmap:97 telephone-event/48000\r\n\
-            a=fmtp:97 0-15\r\na=ptime:20\r\na=maxptime:60\r\na=rtcp-mux\r\na=sendrecv\r\n";
+            a=fmtp:97 0-15\r\na=rtpmap:98 telephone-event/8000\r\na=fmtp:98 0-15\r\na=ptime:20\r\na=maxptime:60\r\na=rtcp-mux\r\na=sendrecv\r\n";
         assert_eq!(offer_of(local()), expected);
     }
 
@@ -299,7 +324,11 @@ mod tests {
             rtcp_mux: false,
             send_payload_type: 96,
             receive_payload_type: 96,
-            telephone_event: Some(97),
+            telephone_event: Some(TelephoneEvent {
+                send_payload_type: 97,
+                receive_payload_type: 97,
+                clock_rate: 48_000,
+            }),
             ptime: Some(Span::from_millis(20)),
             max_average_bitrate: Some(24_000),
             send: true,
@@ -330,7 +359,9 @@ mod tests {
         assert_eq!(with("a=sendrecv", "a=rtcp:30000").remote_rtcp, "192.0.2.9:30000".parse().unwrap());
         let elsewhere = with("a=sendrecv", "a=rtcp:30000 IN IP4 192.0.2.10");
         assert_eq!(elsewhere.remote_rtcp, "192.0.2.10:30000".parse().unwrap());
-        assert_eq!(with("telephone-event/48000", "telephone-event/8000").telephone_event, None);
+        assert_eq!(with("telephone-event/48000", "telephone-event/16000").telephone_event, None);
+        let slow = with("telephone-event/48000", "telephone-event/8000").telephone_event.unwrap();
+        assert_eq!((slow.send_payload_type, slow.receive_payload_type, slow.clock_rate), (97, 98, 8_000));
         assert_eq!(with("ptime:20", "ptime:abc").ptime, None);
         assert_eq!(with("a=ptime:20", "a=ptime:120").ptime, Some(Span::from_millis(60)), "not above maxptime");
         assert_eq!(with("=24000", "=0").max_average_bitrate, None);
@@ -394,7 +425,7 @@ mod tests {
         assert!(!answer.contains("rtcp-mux"), "it was not offered");
         assert_eq!((media.receive_payload_type, media.send), (107, false));
         let next = String::from_utf8(negotiation.offer()).unwrap();
-        assert!(next.contains("RTP/AVP 107 97\r\n") && next.contains("a=sendrecv\r\n"), "RFC 3264 8.3.2: {next}");
+        assert!(next.contains("RTP/AVP 107 97 98\r\n") && next.contains("a=sendrecv\r\n"), "RFC 3264 8.3.2: {next}");
     }
 
     #[test]
@@ -406,7 +437,30 @@ mod tests {
         let mut negotiation = negotiation(local());
         let (answer, _) = negotiation.answer(offer.as_bytes()).unwrap();
         assert!(!String::from_utf8(answer).unwrap().contains("telephone-event"), "not offered, not answered");
-        assert!(String::from_utf8(negotiation.offer()).unwrap().contains("m=audio 40000 RTP/AVP 97 96\r\n"));
+        assert!(String::from_utf8(negotiation.offer()).unwrap().contains("m=audio 40000 RTP/AVP 97 96 98\r\n"));
+    }
+
+    #[test]
+    fn telephone_events_have_the_clock_of_opus_or_else_the_one_there_is() {
+        let offered = |lines: &str| {
+            let offer = ANSWER.replace("a=rtpmap:97 telephone-event/48000\r\n", lines).replace("96 97", "96 101 102");
+            let mut negotiation = negotiation(local());
+            let (answer, media) = negotiation.answer(offer.as_bytes()).unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            let formats =
+                answer.lines().find_map(|line| line.strip_prefix("m=audio 40000 RTP/AVP ")).unwrap().to_string();
+            let next = String::from_utf8(negotiation.offer()).unwrap();
+            let next = next.lines().find_map(|line| line.strip_prefix("m=audio 40000 RTP/AVP ")).unwrap().to_string();
+            (formats, media.telephone_event, next)
+        };
+        let event = |number, clock_rate| {
+            Some(TelephoneEvent { send_payload_type: number, receive_payload_type: number, clock_rate })
+        };
+        let (slow, fast) = ("a=rtpmap:102 telephone-event/8000\r\n", "a=rtpmap:101 telephone-event/48000\r\n");
+        assert_eq!(offered(&format!("{slow}{fast}")), ("96 101".into(), event(101, 48_000), "96 101 98".into()));
+        assert_eq!(offered(slow), ("96 102".into(), event(102, 8_000), "96 97 102".into()));
+        assert_eq!(offered(&slow.replace("102", "101")), ("96 101".into(), event(101, 8_000), "96 97 101".into()));
+        assert_eq!(offered(""), ("96".into(), None, "96 97 98".into()));
     }
 
     #[test]
@@ -451,7 +505,7 @@ mod tests {
     fn a_protected_stream_keeps_its_keys_through_every_offer_of_either_side() {
         let mut negotiation = protected(Protection::Require);
         let offer = negotiation.offer();
-        assert!(String::from_utf8_lossy(&offer).contains("m=audio 40000 RTP/SAVP 96 97\r\n"));
+        assert!(String::from_utf8_lossy(&offer).contains("m=audio 40000 RTP/SAVP 96 97 98\r\n"));
         let offered = crypto_lines(&offer);
         assert_eq!(offered.len(), 3);
         let media = negotiation.accept_answer(secure(1).as_bytes()).unwrap();

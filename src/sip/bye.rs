@@ -49,7 +49,7 @@ impl Call {
         reason: Option<String>,
         out: &mut Outbox,
     ) {
-        core.transactions.forget_refresh(self.id);
+        core.transactions.forget_requests(self.id);
         let Departure { leg, dialog, .. } = &mut departure;
         let mut bye = dialog.request(Method::Bye);
         if let Some(reason) = reason {

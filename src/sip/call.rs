@@ -15,12 +15,14 @@
 //! * `prack`: reliable provisional responses, early dialogs and early media. * `incoming`: who calls us.
 //! * `cancel`: Abandoning, Cancelling.  * `bye`: hanging up, Leaving, the peer's BYE.
 //! * `modify`: re-INVITE and UPDATE of either side while Confirmed.  * `timer`: how long Confirmed lasts unrefreshed.
+//! * `info`: digits.
 
 use super::auth::Credentials;
 use super::core::{Core, Hop, Incoming, NextHop};
 use super::dialog::Dialog;
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output, RouteError};
 use super::incoming::{Acceptance, Invitation};
+use super::info::Keypad;
 use super::message::{Identity, Method, Name};
 use super::modify::Exchange;
 use super::moving::Reach;
@@ -137,6 +139,7 @@ pub(super) struct Session {
     pub(super) exchange: Exchange,
     pub(super) timer: SessionTimer,
     pub(super) reach: Reach,
+    pub(super) keypad: Keypad,
 }
 
 impl Call {
@@ -191,13 +194,14 @@ impl Call {
                 Purpose::Invite => self.on_invite_response(core, now, &answer, out),
                 Purpose::Reinvite => self.on_reinvite_response(core, now, &answer, out),
                 Purpose::Refresh => self.on_refresh_response(core, now, &answer, out),
+                Purpose::Digit => self.on_digit_response(core, now, &answer, out),
                 Purpose::Bye => self.on_bye_response(core, now, &answer.response, out),
                 // A PRACK that is refused changes nothing: the INVITE's own final response decides (RFC 3262 4).
                 Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
             },
             Notice::TimedOut { user } => match user.purpose {
                 Purpose::Invite => self.on_invite_lost(core, now, EndCause::Timeout, out),
-                Purpose::Reinvite | Purpose::Refresh => self.on_reinvite_timeout(core, now, out),
+                Purpose::Reinvite | Purpose::Refresh | Purpose::Digit => self.on_reinvite_timeout(core, now, out),
                 Purpose::Bye => self.on_bye_timeout(out),
                 Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
             },
@@ -208,6 +212,7 @@ impl Call {
                 }
                 Purpose::Reinvite => self.on_reinvite_lost(now),
                 Purpose::Refresh => self.on_refresh_lost(now),
+                Purpose::Digit => self.on_digits_lost(out),
                 Purpose::Bye => self.on_bye_timeout(out),
                 Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
             },
@@ -239,7 +244,7 @@ impl Call {
             Method::Update => self.on_update(core, incoming, out),
             Method::Bye => self.on_bye(core, incoming, out),
             Method::Options => super::options::answer(core, incoming, out),
-            Method::Info => core.refuse(incoming, 200, out),
+            Method::Info => self.on_info(core, incoming, out),
             // Neither a subscription (RFC 6665 4.1.3) nor an unconfirmed provisional response (RFC 3262 3) is ours.
             Method::Notify | Method::Prack => core.refuse(incoming, 481, out),
             Method::Ack
@@ -309,7 +314,7 @@ impl Call {
             }
             State::Confirmed(session) => {
                 let exchange = soonest(session.exchange.poll_timeout(), session.reach.poll_timeout());
-                soonest(exchange, session.timer.poll_timeout())
+                soonest(exchange, soonest(session.timer.poll_timeout(), session.keypad.poll_timeout()))
             }
             State::Accepting(_) | State::Abandoning { .. } | State::Leaving(_) | State::Over => None,
         }
@@ -326,6 +331,7 @@ impl Call {
             State::Confirmed(_) => {
                 self.offer_again(core, now, out);
                 self.connect_again(core, now, out);
+                self.press_next(core, now, out);
                 self.on_session_timeout(core, now, out);
             }
             State::Arriving(_) | State::Ringing(..) => self.on_undecided(core, now, out),

@@ -290,6 +290,7 @@ impl Core {
         let mut response = self.response(incoming, status);
         match status {
             405 | 501 => response.headers.push(Name::Allow, ALLOW),
+            469 => response.headers.push(Name::RecvInfo, ""),
             406 | 415 => response.headers.push(Name::Accept, ACCEPT),
             _ => {}
         }

@@ -21,6 +21,7 @@ use super::transport::flows::Due;
 use super::transport::{Flow, Route, Target};
 use super::{cancel, options};
 use crate::config;
+use crate::dtmf::{Digit, Digits};
 use crate::random::Rng;
 use crate::sdp::{Local, Negotiated};
 use crate::srtp::Entropy;
@@ -97,6 +98,15 @@ pub enum Event {
     Ended {
         call: CallId,
         cause: EndCause,
+    },
+    /// The peer has pressed a key (INFO).
+    Digit {
+        call: CallId,
+        digit: Digit,
+    },
+    /// Digits that were to be [pressed](Endpoint::press) did not all arrive; the rest is dropped.
+    DigitsLost {
+        call: CallId,
     },
     /// A datagram was not SIP, or it or its SDP broke a rule; dropped (counted, reported once per kind by the agent).
     Malformed {
@@ -227,6 +237,11 @@ impl Endpoint {
     /// nothing changes and nothing is said (RFC 3261 14.1).
     pub fn modify(&mut self, now: Time, call: CallId, local: Local, out: &mut Outbox) {
         self.with_call(now, call, out, |call, core, out| call.modify(core, now, local, out));
+    }
+
+    /// Sends digits of a confirmed call by INFO, after those that still wait.
+    pub fn press(&mut self, now: Time, call: CallId, digits: &Digits, out: &mut Outbox) {
+        self.with_call(now, call, out, |call, core, out| call.press(core, now, digits, out));
     }
 
     /// A datagram, a WebSocket message, or bytes of a stream, cut anywhere.
@@ -452,8 +467,13 @@ impl Endpoint {
                 let dialog = Dialog::of_answer(answer);
                 acknowledge(&mut self.core, &dialog, answer.route, answer, out);
             }
-            Purpose::Bye | Purpose::Cancel | Purpose::DropFork | Purpose::Prack | Purpose::Probe | Purpose::Refresh => {
-            }
+            Purpose::Bye
+            | Purpose::Cancel
+            | Purpose::Digit
+            | Purpose::DropFork
+            | Purpose::Prack
+            | Purpose::Probe
+            | Purpose::Refresh => {}
         }
     }
 

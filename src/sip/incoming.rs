@@ -15,6 +15,7 @@ use super::call::{Call, Departure, Leg, Plan, Session, State, complain};
 use super::core::{ACCEPT, ALLOW, Core, Hop, Incoming, reply_to};
 use super::dialog::Dialog;
 use super::endpoint::{CallId, Caller, EndCause, Event, Outbox, Output, RouteError};
+use super::info::Keypad;
 use super::invite::media_type_is;
 use super::message::name_addr::{NameAddr, unquote};
 use super::message::{Identity, Method, Name, Request, Response};
@@ -261,6 +262,7 @@ impl Call {
                     exchange: Exchange::Settled,
                     timer,
                     reach: Reach::Here,
+                    keypad: Keypad::default(),
                 });
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use super::core::{ACCEPT, Core, Incoming};
 use super::dialog::Dialog;
 use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, RouteError};
 use super::incoming::accepts_sdp;
+use super::info::Keypad;
 use super::message::uri::{Scheme, Uri};
 use super::message::{Method, Name, Request};
 use super::modify::Exchange;
@@ -286,6 +287,7 @@ impl Call {
                     exchange: Exchange::Settled,
                     timer,
                     reach: Reach::Here,
+                    keypad: Keypad::default(),
                 });
                 if let Some(local) = next {
                     self.modify(core, now, local, out);

@@ -162,6 +162,7 @@ fn is_snapshot(event: &Event) -> bool {
         | Kind::Hold { .. }
         | Kind::Room(_)
         | Kind::Request { .. }
+        | Kind::Digit { .. }
         | Kind::Problem { .. } => false,
     }
 }

@@ -1,6 +1,7 @@
 //! One status event as JSON: the same line for the journal, the local socket and (as an event's payload) the QSS.
 //! `docs/status-events.md` lists the kinds and fields.
 
+use crate::agent::Way;
 use crate::status::conference::RoomEvent;
 use crate::status::failure::Cause;
 use crate::status::ladder::Rung;
@@ -109,6 +110,11 @@ pub enum Kind {
     /// The call of this room was put on hold here, or goes on.
     Hold {
         held: bool,
+    },
+    /// The mixer has pressed a key.
+    Digit {
+        digit: char,
+        by: Way,
     },
     /// Input that nobody can use, folded like `attempt`.
     Problem {

@@ -105,6 +105,8 @@ impl Caller {
             | Event::Early { .. }
             | Event::Confirmed { .. }
             | Event::Modified { .. }
+            | Event::Digit { .. }
+            | Event::DigitsLost { .. }
             | Event::Malformed { .. } => None,
         })
     }

@@ -67,6 +67,8 @@ const ROWS: &[Row] = &[
     ("locked", calls::locked_room),
     ("kick", calls::kick),
     ("end", calls::end),
+    ("dtmf", voice::dtmf),
+    ("dtmf-info", voice::dtmf_by_info),
     ("mute", voice::mute),
     ("call-out", voice::call_out),
     ("burst40", voice::burst_40),

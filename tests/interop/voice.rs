@@ -5,8 +5,9 @@ use crate::stage::{Heard, PATIENCE, listen, start};
 use lab::cards::Card;
 use lab::measure::{level, signal, tone};
 use lab::phone::{self, Phone};
-use lab::process::{ConfigFile, Endpoint, Line, free_port};
+use lab::process::{ConfigFile, Endpoint, Line, endpoint_binary, free_port};
 use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What the device says, and what the phone says, in Hz.
@@ -200,6 +201,39 @@ pub(crate) fn ptime(world: &World) -> String {
     tone_both_ways(world, "ptime", |config| {
         config.set_raw("codec", "ptime_ms", "40");
     })
+}
+
+/// The mixer sends back what it is sent: each digit once.
+fn digits_come_back(world: &World, profile: &str, way: &str) -> String {
+    let room = world.room();
+    let name = format!("card{room}");
+    let card = world.cards.card(&name, "").expect("a card");
+    let mut config = ConfigFile::lab(&name, &card).sip_uri(&format!("sip:digits@{}", world.mixer.sip));
+    let socket = world.cards.path().join(format!("{name}.sock"));
+    config.set("sip", "user", profile).set("status", "socket", &socket.to_string_lossy());
+    let mut endpoint = start(&name, &config, &world.cards);
+    endpoint.wait_rung("sending", 0, PATIENCE).unwrap();
+    let pressed = "15*5";
+    let ctl = ["ctl", "--socket", &socket.to_string_lossy(), "dtmf", pressed];
+    let reply = Command::new(endpoint_binary()).args(ctl).output().unwrap();
+    assert!(reply.status.success(), "{}", String::from_utf8_lossy(&reply.stdout));
+    let told = |lines: &[Line]| -> String {
+        let digits = lines.iter().filter(|line| line.event["event"] == "digit" && line.event["by"] == way);
+        digits.filter_map(|line| line.event["digit"].as_str()).collect()
+    };
+    endpoint.wait_for("the digits", PATIENCE, |lines| (told(lines).len() >= pressed.len()).then_some(())).unwrap();
+    // A fifth one would follow within this time.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(told(&endpoint.lines()), pressed);
+    format!("{pressed} there and back by {way}")
+}
+
+pub(crate) fn dtmf(world: &World) -> String {
+    digits_come_back(world, "plain", "rtp")
+}
+
+pub(crate) fn dtmf_by_info(world: &World) -> String {
+    digits_come_back(world, "info", "info")
 }
 
 pub(crate) fn mute(world: &World) -> String {

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use qss_endpoint::config::{Config, Jitter};
+use qss_endpoint::dtmf::TelephoneEvent;
 use qss_endpoint::media::codec::{CodecError, Decoder, Encoder};
 use qss_endpoint::media::command::Event;
 pub(crate) use qss_endpoint::media::command::StreamParams;
@@ -32,7 +33,7 @@ pub(crate) fn params() -> StreamParams {
         rtcp_mux: false,
         send_payload_type: OPUS,
         receive_payload_type: OPUS,
-        telephone_event: Some(101),
+        telephone_event: Some(TelephoneEvent { send_payload_type: 101, receive_payload_type: 101, clock_rate: 48_000 }),
         ssrc: 0x1111_1111,
         ptime: Span::from_millis(20),
         bitrate: 32_000,

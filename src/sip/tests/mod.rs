@@ -3,6 +3,7 @@
 
 mod auth;
 mod call;
+mod digits;
 mod fixtures;
 mod hangup;
 mod incoming;

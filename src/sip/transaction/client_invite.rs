@@ -136,6 +136,7 @@ impl ClientInvite {
                     Purpose::Reinvite => Some(*give_up_at),
                     Purpose::Invite
                     | Purpose::Refresh
+                    | Purpose::Digit
                     | Purpose::Prack
                     | Purpose::Bye
                     | Purpose::Cancel

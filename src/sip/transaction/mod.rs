@@ -68,6 +68,8 @@ pub(super) enum Purpose {
     Reinvite,
     /// UPDATE without SDP, for the session timer.
     Refresh,
+    /// INFO with a digit.
+    Digit,
     Prack,
     Bye,
     /// Its outcome says nothing: the INVITE's own final response decides (RFC 3261 9.1).
@@ -303,14 +305,16 @@ impl Transactions {
         self.server_invites.values_mut().filter(|invite| invite.is_of(call, cseq)).for_each(ServerInvite::acknowledged);
     }
 
-    /// The session ends: a refresh that is still unanswered need not be repeated any more.
-    pub(super) fn forget_refresh(&mut self, call: CallId) {
-        self.clients.retain(|_, client| client.user() != User { call, purpose: Purpose::Refresh });
+    /// The session ends: a refresh or a digit that is still unanswered need not be repeated any more.
+    pub(super) fn forget_requests(&mut self, call: CallId) {
+        let is_moot =
+            |user| [Purpose::Refresh, Purpose::Digit].iter().any(|purpose| user == User { call, purpose: *purpose });
+        self.clients.retain(|_, client| !is_moot(client.user()));
     }
 
     /// The call is over: its 2xx need not be repeated any more.
     pub(super) fn release(&mut self, call: CallId) {
-        self.forget_refresh(call);
+        self.forget_requests(call);
         self.server_invites.values_mut().filter(|t| t.call() == Some(call)).for_each(ServerInvite::acknowledged);
     }
 

@@ -329,6 +329,26 @@ impl Mixer {
         send(2, text)
     }
 
+    /// INFO with a digit.
+    pub fn press(&mut self, digit: char) -> Vec<(u64, Delivery)> {
+        let call = self.calls.last_mut().expect("a call");
+        call.cseq += 1;
+        let uri = call.contact.split(['<', '>']).nth(1).expect("a Contact URI");
+        let body = format!("Signal={digit}\r\nDuration=160\r\n");
+        let text = format!(
+            "INFO {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {MIXER};branch=z9hG4bKin{cseq}{tag};rport\r\nMax-Forwards: \
+             70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} INFO\r\n\
+             Content-Type: application/dtmf-relay\r\nContent-Length: {len}\r\n\r\n{body}",
+            tag = call.tag,
+            from = call.to,
+            to = call.from,
+            id = call.call_id,
+            cseq = call.cseq,
+            len = body.len(),
+        );
+        send(2, text)
+    }
+
     /// BYE to every call.
     pub fn hang_up(&mut self) -> Vec<(u64, Delivery)> {
         self.calls.drain(..).flat_map(|call| send(2, bye(&call))).collect()
@@ -370,11 +390,16 @@ fn sdp(offer: &str) -> String {
     let opus = offer.lines().find_map(|l| l.strip_prefix("a=rtpmap:").filter(|l| l.contains("opus/48000/2")));
     let pt = opus.and_then(|l| l.split(' ').next()).expect("Opus is offered");
     let fmtp = offer.lines().find(|l| l.starts_with(&format!("a=fmtp:{pt} "))).map(|l| format!("{}\r\n", l.trim()));
+    let event = offer.lines().find(|l| l.starts_with("a=rtpmap:") && l.contains("telephone-event/48000"));
+    let event_pt = event.and_then(|l| l["a=rtpmap:".len()..].split(' ').next());
+    let (event, event_pt) = (event.map(|l| format!("{l}\r\n")), event_pt.map(|pt| format!(" {pt}")));
     let direction = if offer.contains("a=inactive") { "inactive" } else { "sendrecv" };
     format!(
         "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=audiomixer\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP \
-         {pt}\r\na=rtpmap:{pt} opus/48000/2\r\n{}a=ptime:20\r\na=maxptime:60\r\na={direction}\r\n",
-        fmtp.unwrap_or_default()
+         {pt}{}\r\na=rtpmap:{pt} opus/48000/2\r\n{}{}a=ptime:20\r\na=maxptime:60\r\na={direction}\r\n",
+        event_pt.unwrap_or_default(),
+        fmtp.unwrap_or_default(),
+        event.unwrap_or_default(),
     )
 }
 

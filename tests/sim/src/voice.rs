@@ -66,7 +66,7 @@ impl Voice {
                 self.muted = muted;
                 Vec::new()
             }
-            Command::Tone(_) | Command::ToneStop => Vec::new(),
+            Command::Tone(_) | Command::ToneStop | Command::Digits { .. } => Vec::new(),
             Command::Stop => {
                 assert!(self.card_open, "seed {seed}: Stop of nothing");
                 self.card_open = false;

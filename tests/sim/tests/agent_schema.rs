@@ -48,6 +48,8 @@ fn the_events_of_a_long_story_keep_to_the_schema_here_and_upstream() {
     w.local("hold on");
     w.local("hold off");
     w.local("mute on");
+    let digit = w.mixer.press('5');
+    w.post_all(digit);
     w.local("transfer bob");
     w.run(5_000);
     w.local("join lobby");
