@@ -19,7 +19,7 @@ use crate::media::plan::{self, Plan};
 use crate::media::tone::Tone;
 use crate::sdp::{Negotiated, Suites};
 use crate::sip::endpoint::{self, CallId, EndCause, Event as SipEvent, RouteError};
-use crate::status::event::Attempt;
+use crate::status::event::{Attempt, Kind};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time};
 
@@ -70,6 +70,26 @@ impl Agent {
             SipEvent::Digit { call, digit } => self.on_digit(cx, call.0, digit, Way::Info),
             SipEvent::DigitsLost { .. } => self.problem(cx, "digits_lost"),
             SipEvent::Malformed { what, .. } => self.problem(cx, what),
+            SipEvent::Registered { server } => {
+                self.reporter.succeeded(Attempt::Registration);
+                self.emit(cx, Kind::SipRegistered { server }, None);
+            }
+            SipEvent::NotRegistered { server, cause, retry_at } => {
+                let failure = match &cause {
+                    EndCause::Refused { status, .. } => Failure::SipRegisterRefused((*status).into()),
+                    EndCause::AuthenticationFailed => Failure::SipRegisterAuthFailed,
+                    EndCause::Local
+                    | EndCause::Remote { .. }
+                    | EndCause::Timeout
+                    | EndCause::NoAnswer
+                    | EndCause::Unroutable(_)
+                    | EndCause::NoCommonMedia
+                    | EndCause::SignallingUnprotected => Failure::SipRegisterUnreachable,
+                };
+                let detail = format!("{server}: {}", words_of(&cause)).trim_end_matches([' ', ':']).to_owned();
+                self.attempt_failed(cx, Attempt::Registration, &Cause::new(failure, detail), retry_at);
+            }
+            SipEvent::Unregistered => {}
         }
     }
 

@@ -330,6 +330,7 @@ impl Agent {
             sip: {
                 let mut sip = Endpoint::new(&config.sip, rng.fork());
                 sip.protect_media(&config.rtp);
+                sip.set_device(&config.device.id);
                 sip
             },
             rooms: Rooms::new(&config),
@@ -468,6 +469,9 @@ impl Agent {
         self.phase = Phase::Running;
         self.sip.set_local_port(sip_port);
         self.reporter.start(cx.now);
+        if !self.config.sip.register.servers.is_empty() {
+            self.with_sip(cx, |sip, now, out| sip.register(now, out));
+        }
         if self.config.qss.url.is_some() {
             self.rooms.start(cx.now);
             self.with_session(cx, |session, now, out| session.start(now, out));
@@ -493,6 +497,7 @@ impl Agent {
         self.phase =
             Phase::Stopping { until: cx.now + self.config.device.stop_timeout, session: Stopping::Unregistering };
         self.observe(cx, Some(&cause));
+        self.with_sip(cx, |sip, now, out| sip.unregister(now, out));
         self.with_session(cx, |session, now, out| session.stop(now, out));
     }
 
@@ -520,7 +525,7 @@ impl Agent {
                 }
             }
             Phase::Stopping { session: Stopping::Unregistered, .. }
-                if self.ending.is_empty() && !self.reporter.awaits_summary() =>
+                if self.ending.is_empty() && !self.sip.is_registering() && !self.reporter.awaits_summary() =>
             {
                 self.exit(cx);
             }

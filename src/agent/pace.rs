@@ -66,6 +66,9 @@ impl Pace {
             | Failure::SipNoAnswer
             | Failure::SipNoCommonMedia
             | Failure::SipSignallingUnprotected
+            | Failure::SipRegisterRefused(_)
+            | Failure::SipRegisterAuthFailed
+            | Failure::SipRegisterUnreachable
             | Failure::SipForbidden
             | Failure::SipNotFound
             | Failure::SipBusy(_)

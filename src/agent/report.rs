@@ -30,6 +30,7 @@ pub(super) struct Reporter {
     sessions: Repeats<Failure>,
     rooms: Repeats<Failure>,
     calls: Repeats<Failure>,
+    registrations: Repeats<Failure>,
     pub(super) counters: Counters,
     heartbeat: Span,
     heartbeat_at: Option<Time>,
@@ -64,6 +65,7 @@ impl Reporter {
             sessions: Repeats::new(),
             rooms: Repeats::new(),
             calls: Repeats::new(),
+            registrations: Repeats::new(),
             counters: Counters::default(),
             heartbeat: config.status.heartbeat,
             heartbeat_at: None,
@@ -105,6 +107,7 @@ impl Reporter {
             Attempt::Session => &mut self.sessions,
             Attempt::Room => &mut self.rooms,
             Attempt::Call => &mut self.calls,
+            Attempt::Registration => &mut self.registrations,
         }
     }
 }
@@ -183,8 +186,8 @@ impl Agent {
     /// An attempt failed and is repeated at `retry_at` (`None`: not by itself). Repeats of one failure are folded.
     pub(super) fn attempt_failed(&mut self, cx: &mut Cx<'_>, what: Attempt, cause: &Cause, retry_at: Option<Time>) {
         let next = match what {
-            // No rung is missing: the old token still holds.
-            Attempt::Token => None,
+            // No rung is missing: the old token still holds; calls of the device need no SIP server to know it.
+            Attempt::Token | Attempt::Registration => None,
             Attempt::Session => Some(Rung::Session),
             Attempt::Room => Some(Rung::Room),
             Attempt::Call => Some(Rung::Call),

@@ -436,6 +436,7 @@ impl<'a> Check<'a> {
             ("calls.destroy_retry_min_ms", calls.destroy_retry.0, "calls.destroy_retry_max_ms", calls.destroy_retry.1),
             ("qss.auth.retry_min_ms", qss.auth.retry_min, "qss.auth.retry_max_ms", qss.auth.retry_max),
             ("sip.retry_min_ms", sip.retry_min, "sip.retry_max_ms", sip.retry_max),
+            ("sip.register.retry_min_ms", sip.register.retry_min, "sip.register.retry_max_ms", sip.register.retry_max),
             ("sip.t1_ms", sip.t1, "sip.t2_ms", sip.t2),
             ("rtp.silence_timeout_ms", rtp.silence_timeout, "rtp.dead_timeout_ms", rtp.dead_timeout),
             ("jitter.min_ms", jitter.min, "jitter.max_ms", jitter.max),

@@ -7,6 +7,7 @@ pub(super) mod buttons;
 pub(super) mod callers;
 pub(super) mod calls;
 mod names;
+mod register;
 mod session;
 
 use super::file::{Draft, RoomDraft};
@@ -355,6 +356,7 @@ pub(super) static SECTIONS: &[Section] = &[
             key("user_agent", |d| &mut d.config.sip.user_agent, WORD, "The `User-Agent` header."),
         ],
     },
+    register::REGISTER,
     Section {
         name: "rtp",
         doc: "Audio on the network.",

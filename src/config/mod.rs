@@ -19,6 +19,7 @@ pub mod file;
 mod keys;
 mod names;
 mod qss;
+mod register;
 mod shape;
 mod value;
 
@@ -28,6 +29,7 @@ pub use calls::{Call, Calls, HuntMode};
 pub(crate) use check::secret_line;
 pub use names::{QssCodes, QssNames};
 pub use qss::{CancelCode, Qss, QssAuth};
+pub use register::Register;
 
 use crate::sip::transport::Transport;
 use crate::srtp::Suite;
@@ -205,6 +207,7 @@ pub struct Sip {
     /// How often the mixer is asked whether it still knows a call on hold, of which nothing arrives.
     pub hold_probe: Span,
     pub user_agent: String,
+    pub register: Register,
 }
 
 /// What carries digits to the mixer.
@@ -411,6 +414,7 @@ impl Default for Config {
                 refused_by_bye: Span::from_secs(2),
                 hold_probe: Span::from_secs(30),
                 user_agent: concat!("qss-endpoint/", env!("CARGO_PKG_VERSION")).into(),
+                register: Register::default(),
             },
             rtp: Rtp {
                 bind: unspecified,

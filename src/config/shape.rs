@@ -52,6 +52,14 @@ pub(super) fn sip_uri(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// [`sip_uri`] of somebody: with a user, and no parameters.
+pub(super) fn sip_address(text: &str) -> Result<(), &'static str> {
+    if !text.contains('@') || text.contains([';', '?']) {
+        return Err("must be of the form sip:user@host");
+    }
+    sip_uri(text)
+}
+
 /// An IPv4 or IPv6 address, without brackets.
 pub(super) fn ip(text: &str) -> Result<(), &'static str> {
     text.parse::<std::net::IpAddr>().map(|_| ()).map_err(|_| "must be an IP address, such as 192.0.2.7")

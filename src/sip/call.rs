@@ -197,13 +197,23 @@ impl Call {
                 Purpose::Digit => self.on_digit_response(core, now, &answer, out),
                 Purpose::Bye => self.on_bye_response(core, now, &answer.response, out),
                 // A PRACK that is refused changes nothing: the INVITE's own final response decides (RFC 3262 4).
-                Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
+                Purpose::Prack
+                | Purpose::Cancel
+                | Purpose::DropFork
+                | Purpose::Probe
+                | Purpose::Register
+                | Purpose::Unregister => {}
             },
             Notice::TimedOut { user } => match user.purpose {
                 Purpose::Invite => self.on_invite_lost(core, now, EndCause::Timeout, out),
                 Purpose::Reinvite | Purpose::Refresh | Purpose::Digit => self.on_reinvite_timeout(core, now, out),
                 Purpose::Bye => self.on_bye_timeout(out),
-                Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
+                Purpose::Prack
+                | Purpose::Cancel
+                | Purpose::DropFork
+                | Purpose::Probe
+                | Purpose::Register
+                | Purpose::Unregister => {}
             },
             Notice::Failed { user } => match user.purpose {
                 Purpose::Invite => {
@@ -214,7 +224,12 @@ impl Call {
                 Purpose::Refresh => self.on_refresh_lost(now),
                 Purpose::Digit => self.on_digits_lost(out),
                 Purpose::Bye => self.on_bye_timeout(out),
-                Purpose::Prack | Purpose::Cancel | Purpose::DropFork | Purpose::Probe => {}
+                Purpose::Prack
+                | Purpose::Cancel
+                | Purpose::DropFork
+                | Purpose::Probe
+                | Purpose::Register
+                | Purpose::Unregister => {}
             },
             Notice::Unacknowledged { .. } => self.on_unacknowledged(core, now, out),
         }

@@ -26,6 +26,8 @@ pub(super) struct Core {
     nowhere: String,
     /// Peers that took no TCP, and until when that is believed.
     udp_only: BTreeMap<SocketAddr, Time>,
+    /// UUID of this device (RFC 5626 4.1).
+    pub(super) instance: String,
     /// Port of our socket.
     pub(super) port: u16,
     pub(super) refreshes: Refreshes,
@@ -91,6 +93,7 @@ impl Core {
             flows: Flows::new(config),
             last_loss: String::new(),
             udp_only: BTreeMap::new(),
+            instance: super::register::instance(""),
             port: config.bind.port(),
             refreshes,
             media_keys: MediaKeys::default(),
@@ -149,7 +152,8 @@ impl Core {
 
     /// Our From value for a new call.
     pub(super) fn identity_value(&self, local: IpAddr, tag: &str) -> String {
-        let address = format!("<sip:{}@{}>;tag={tag}", escape_user(&self.config.user), bracketed_ip(local));
+        let ours = || format!("sip:{}@{}", escape_user(&self.config.user), bracketed_ip(local));
+        let address = format!("<{}>;tag={tag}", self.config.register.aor.clone().unwrap_or_else(ours));
         match self.config.display_name.as_str() {
             "" => address,
             name => format!("{} {address}", quote(name)),

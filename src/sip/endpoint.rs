@@ -16,6 +16,7 @@ use super::invite::{self, media_type_is};
 use super::media_keys::MediaKeys;
 use super::message::uri::Uri;
 use super::message::{self, Headers, Message, Method, Name, Request};
+use super::register::{self, Registration};
 use super::transaction::{Answer, Notice, Purpose, User};
 use super::transport::flows::Due;
 use super::transport::{Flow, Route, Target};
@@ -108,6 +109,18 @@ pub enum Event {
     DigitsLost {
         call: CallId,
     },
+    /// This server of `sip.register.servers` knows the device now. Not said again when it is refreshed.
+    Registered {
+        server: String,
+    },
+    /// No server knows the device, the last one asked because of this; `None`: it is not asked again.
+    NotRegistered {
+        server: String,
+        cause: EndCause,
+        retry_at: Option<Time>,
+    },
+    /// At our wish ([`Endpoint::unregister`]).
+    Unregistered,
     /// A datagram was not SIP, or it or its SDP broke a rule; dropped (counted, reported once per kind by the agent).
     Malformed {
         from: SocketAddr,
@@ -167,14 +180,17 @@ pub enum CallError {
 
 /// The SIP user agent of the device: its calls and its transactions.
 pub struct Endpoint {
-    core: Core,
+    pub(super) core: Core,
+    pub(super) registration: Registration,
     calls: BTreeMap<CallId, Call>,
     next_call: u32,
 }
 
 impl Endpoint {
     pub fn new(config: &config::Sip, rng: Rng) -> Endpoint {
-        Endpoint { core: Core::new(config, rng), calls: BTreeMap::new(), next_call: 1 }
+        let mut core = Core::new(config, rng);
+        let registration = Registration::new(config, &mut core);
+        Endpoint { core, registration, calls: BTreeMap::new(), next_call: 1 }
     }
 
     /// How media are protected, from the next call on.
@@ -190,6 +206,11 @@ impl Endpoint {
     /// Keys for the next call, from the system's random generator.
     pub fn give_keys(&mut self, entropy: Entropy) {
         self.core.media_keys.give(entropy);
+    }
+
+    /// The device's own id: servers know it again by it (RFC 5626 4.1).
+    pub fn set_device(&mut self, device: &str) {
+        self.core.instance = register::instance(device);
     }
 
     /// The port of the SIP socket, once it is bound.
@@ -259,8 +280,9 @@ impl Endpoint {
     pub fn handle_connected(&mut self, now: Time, flow: Flow, local: SocketAddr, out: &mut Outbox) {
         self.step(now, out, |endpoint, out| {
             if endpoint.core.flows.on_connected(now, flow, local, out) {
-                let Endpoint { calls, core, .. } = endpoint;
+                let Endpoint { calls, core, registration, .. } = endpoint;
                 calls.values_mut().for_each(|call| call.on_flow_up(core, now, flow, out));
+                registration.on_flow_up(core, now, flow, out);
             }
         });
     }
@@ -285,6 +307,8 @@ impl Endpoint {
             let mut flows = BTreeSet::new();
             endpoint.calls.values().for_each(|call| call.flows_to_check(&mut flows));
             out.extend(flows.into_iter().map(|flow| Output::Resolve(flow.target())));
+            let Endpoint { registration, core, .. } = endpoint;
+            registration.on_network(core, now, out);
         });
     }
 
@@ -329,13 +353,15 @@ impl Endpoint {
                     endpoint.lose(now, *flow, "the device has another address", out);
                 }
             }
-            let Endpoint { calls, core, .. } = endpoint;
+            let Endpoint { calls, core, registration, .. } = endpoint;
             calls.values_mut().for_each(|call| call.on_route(core, now, target, &routes, out));
+            registration.on_route(core, now, target, &routes, out);
         });
     }
 
     pub fn poll_timeout(&self) -> Option<Wakeup> {
         let core = soonest(self.core.transactions.poll_timeout(), self.core.flows.poll_timeout());
+        let core = soonest(core, self.registration.poll_timeout());
         self.calls.values().map(Call::poll_timeout).fold(core, soonest)
     }
 
@@ -345,8 +371,8 @@ impl Endpoint {
                 match due {
                     Due::Lost(flow) => endpoint.lose(now, flow, "nobody answers", out),
                     Due::Probe(flow) => {
-                        let Endpoint { calls, core, .. } = &mut *endpoint;
-                        let route = calls.values().filter_map(Call::lives_by).find(|route| route.flow == flow);
+                        let route = endpoint.lived_by().find(|route| route.flow == flow);
+                        let core = &mut endpoint.core;
                         route.iter().for_each(|route| options::probe(core, now, *route, out));
                         out.push_back(Output::Resolve(flow.target()));
                     }
@@ -356,8 +382,9 @@ impl Endpoint {
             for notice in endpoint.core.transactions.handle_timeout(now, out) {
                 endpoint.deliver(now, notice, out);
             }
-            let Endpoint { calls, core, .. } = endpoint;
+            let Endpoint { calls, core, registration, .. } = endpoint;
             calls.values_mut().for_each(|call| call.handle_timeout(core, now, out));
+            registration.handle_timeout(core, now, out);
         });
         debug_assert!(self.poll_timeout().is_none_or(|next| next.at > now), "a fired timer is still set");
     }
@@ -393,7 +420,12 @@ impl Endpoint {
     }
 
     /// Does something, and then what follows from it: calls that are over go, flows carry what is to be sent.
-    fn step<R>(&mut self, now: Time, out: &mut Outbox, act: impl FnOnce(&mut Endpoint, &mut Outbox) -> R) -> R {
+    pub(super) fn step<R>(
+        &mut self,
+        now: Time,
+        out: &mut Outbox,
+        act: impl FnOnce(&mut Endpoint, &mut Outbox) -> R,
+    ) -> R {
         let mut outputs = Outbox::new();
         let result = act(self, &mut outputs);
         self.sweep();
@@ -408,9 +440,14 @@ impl Endpoint {
                 }
             }
         }
-        let wanted = self.calls.values().filter_map(Call::lives_by).map(|route| route.flow).collect();
+        let wanted = self.lived_by().map(|route| route.flow).collect();
         self.core.flows.settle(now, &wanted);
         result
+    }
+
+    /// The ways that calls and the registration live by.
+    fn lived_by(&self) -> impl Iterator<Item = Route> {
+        self.calls.values().filter_map(Call::lives_by).chain(self.registration.lives_by())
     }
 
     /// Gives a connection up, or the making of one.
@@ -427,8 +464,9 @@ impl Endpoint {
         for notice in self.core.transactions.handle_failure(now, flow, out) {
             self.deliver(now, notice, out);
         }
-        let Endpoint { calls, core, .. } = self;
+        let Endpoint { calls, core, registration, .. } = self;
         calls.values_mut().for_each(|call| call.on_flow_lost(core, now, flow, out));
+        registration.on_flow_lost(core, now, flow, out);
     }
 
     fn sweep(&mut self) {
@@ -441,7 +479,12 @@ impl Endpoint {
 
     fn deliver(&mut self, now: Time, notice: Notice, out: &mut Outbox) {
         let id = match &notice {
-            Notice::Answered { user, .. } | Notice::TimedOut { user } | Notice::Failed { user } => user.call,
+            Notice::Answered { user, .. } | Notice::TimedOut { user } | Notice::Failed { user } => {
+                if user.purpose == Purpose::Register {
+                    return self.registration.on_notice(&mut self.core, now, notice, out);
+                }
+                user.call
+            }
             Notice::Unacknowledged { call } => *call,
         };
         match (self.calls.get_mut(&id), notice) {
@@ -473,7 +516,9 @@ impl Endpoint {
             | Purpose::DropFork
             | Purpose::Prack
             | Purpose::Probe
-            | Purpose::Refresh => {}
+            | Purpose::Refresh
+            | Purpose::Register
+            | Purpose::Unregister => {}
         }
     }
 

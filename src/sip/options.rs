@@ -29,7 +29,7 @@ pub(super) fn probe(core: &mut Core, now: Time, route: Route, out: &mut Outbox) 
 }
 
 /// No call has this number.
-const NO_CALL: CallId = CallId(0);
+pub(super) const NO_CALL: CallId = CallId(0);
 
 pub(super) fn answer(core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
     let mut response = core.response(incoming, 200);

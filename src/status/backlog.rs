@@ -155,6 +155,7 @@ fn is_snapshot(event: &Event) -> bool {
         | Kind::Call { .. }
         | Kind::Button { .. }
         | Kind::ButtonDevice { .. }
+        | Kind::SipRegistered { .. }
         | Kind::RoomLeft { .. }
         | Kind::CallEnded { .. }
         | Kind::Card { .. }

@@ -83,6 +83,10 @@ pub enum Kind {
         #[serde(skip_serializing_if = "Option::is_none")]
         refused: Option<&'static str>,
     },
+    /// A SIP server knows the device now: it can be called by it.
+    SipRegistered {
+        server: String,
+    },
     /// The input device of a button can be read again, or not.
     ButtonDevice {
         input: String,
@@ -135,6 +139,8 @@ pub enum Attempt {
     Session,
     Room,
     Call,
+    /// At a SIP server.
+    Registration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

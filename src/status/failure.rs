@@ -307,6 +307,18 @@ failures! {
             "audio has to be protected, and the keys would travel in the open",
             "rtp.srtp is \"require\", and the way to the mixer is UDP, TCP or ws",
             "reach the mixer by TLS or wss, or set rtp.srtp_over_plain_signalling on a network that is protected otherwise";
+        SipRegisterRefused(status) => "sip_register_refused",
+            "no SIP server registers the device",
+            "the response of the last one asked, in `status` and `detail`",
+            "look up the status in that server's log; check sip.register.aor and sip.auth_user; the device tries again";
+        SipRegisterAuthFailed => "sip_register_auth_failed",
+            "the SIP servers do not accept the credentials",
+            "401 or 407 to a REGISTER with credentials, or without any to give",
+            "set sip.auth_user and sip.password, and restart the device";
+        SipRegisterUnreachable => "sip_register_unreachable",
+            "there is no way to a SIP server, or no answer of it",
+            "what broke on the way to the last one asked, in `detail`; or 64 T1 are over",
+            "check sip.register.servers and the network between the device and them; the device tries again";
         SipForbidden => "sip_forbidden",
             "the mixer does not let the device in",
             "403 to the INVITE",

@@ -107,6 +107,9 @@ impl Caller {
             | Event::Modified { .. }
             | Event::Digit { .. }
             | Event::DigitsLost { .. }
+            | Event::Registered { .. }
+            | Event::NotRegistered { .. }
+            | Event::Unregistered
             | Event::Malformed { .. } => None,
         })
     }

@@ -87,6 +87,30 @@ impl Caller {
         mixer.wait_for(ROOM, 0, PATIENCE).expect("an empty room");
     }
 
+    /// Is known to the mixer, or hears that it is not.
+    pub(crate) fn register(&mut self) {
+        self.endpoint.register(self.now(), &mut self.out);
+        self.until("word about the registration", |caller| {
+            let said = |event: &Event| matches!(event, Event::Registered { .. } | Event::NotRegistered { .. });
+            caller.events.iter().any(said)
+        });
+    }
+
+    pub(crate) fn unregister(&mut self) {
+        self.endpoint.unregister(self.now(), &mut self.out);
+        self.until("end of the registration", |caller| caller.events.contains(&Event::Unregistered));
+    }
+
+    /// Somebody calls, and is answered.
+    pub(crate) fn take_call(&mut self) -> CallId {
+        let incoming = |event: &Event| if let Event::Incoming { call, .. } = event { Some(*call) } else { None };
+        self.until("call", |caller| caller.events.iter().any(|event| incoming(event).is_some()));
+        let call = self.events.iter().find_map(incoming).expect("it has come");
+        self.endpoint.answer(self.now(), call, local(true), &mut self.out);
+        self.until("ACK", |caller| caller.events.iter().any(|event| matches!(event, Event::Confirmed { .. })));
+        call
+    }
+
     pub(crate) fn addresses_changed(&mut self) {
         self.endpoint.handle_addresses_changed(self.now(), &mut self.out);
     }

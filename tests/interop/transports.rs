@@ -3,8 +3,8 @@
 use super::caller::{Caller, ROOM};
 use lab::asterisk::Asterisk;
 use lab::name_server::{Manner, NameServer, Record};
-use qss_endpoint::config::{Keepalive, Sip};
-use qss_endpoint::sip::endpoint::{EndCause, RouteError};
+use qss_endpoint::config::{Incoming, Keepalive, Secret, Sip};
+use qss_endpoint::sip::endpoint::{EndCause, Event, RouteError};
 use qss_endpoint::sip::transport::{Flow, Transport};
 use qss_endpoint::time::Span;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -102,6 +102,46 @@ pub(crate) fn nat(mixer: &Asterisk) {
     caller.until("BYE through the NAT", |caller| caller.ended().is_some());
     assert!(matches!(caller.ended(), Some(EndCause::Remote { .. })), "{:?}", caller.events);
     mixer.wait_for(ROOM, 0, Duration::from_secs(5)).expect("an empty room");
+}
+
+/// Registered with a password, called by the mixer over that way, and forgotten by it. The first server is gone.
+pub(crate) fn register(mixer: &Asterisk) {
+    let contacts = || mixer.cli("pjsip show contacts").expect("a list");
+    for (transport, at) in [
+        (Transport::Udp, mixer.sip),
+        (Transport::Tcp, mixer.sip),
+        (Transport::Tls, mixer.tls),
+        (Transport::Ws, mixer.ws),
+    ] {
+        let registers = |sip: &mut Sip, password: &str| {
+            (sip.ca_file, sip.incoming) = (Some(mixer.ca()), Incoming::Accept);
+            sip.password = Secret(password.into());
+            let server = uri(transport, at).replace(&format!("{ROOM}@"), "");
+            sip.register.servers = vec!["sip:127.0.0.1:1;transport=tcp".into(), server];
+        };
+        let mut caller = Caller::new("digest", |sip| registers(sip, "mixpass"));
+        caller.register();
+        let server = format!("{:?}", caller.events);
+        assert!(
+            matches!(caller.events[..], [Event::Registered { .. }]) && server.contains(&at.to_string()),
+            "{server}"
+        );
+        assert_eq!(contacts().matches("digest/sip:digest@").count(), 1, "{}", contacts());
+        let dialled = mixer.cli(&format!("channel originate PJSIP/digest extension {ROOM}@audiomixer"));
+        dialled.expect("a call to the contact");
+        let call = caller.take_call();
+        mixer.wait_for(ROOM, 1, Duration::from_secs(5)).expect("us in the room");
+        caller.hang_up(mixer, call);
+        caller.unregister();
+        assert_eq!(contacts().matches("digest/sip:digest@").count(), 0, "{}", contacts());
+
+        let mut stranger = Caller::new("digest", |sip| registers(sip, "wrong"));
+        stranger.register();
+        let said = stranger.events.last();
+        let refused = matches!(said, Some(Event::NotRegistered { cause: EndCause::AuthenticationFailed, .. }));
+        assert!(refused, "{transport:?}: {said:?}");
+        assert_eq!(stranger.sent("REGISTER "), 2, "asked once, refused once");
+    }
 }
 
 /// A name whose best server is gone and whose second is the mixer (RFC 3263 4.3).

@@ -25,6 +25,13 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Sip => "sip",
+            Scheme::Sips => "sips",
+        }
+    }
+
     fn of(word: &str) -> Option<Scheme> {
         match word {
             word if word.eq_ignore_ascii_case("sip") => Some(Scheme::Sip),
@@ -126,10 +133,7 @@ pub fn escape_user(user: &str) -> String {
 
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.scheme {
-            Scheme::Sip => "sip:",
-            Scheme::Sips => "sips:",
-        })?;
+        write!(f, "{}:", self.scheme.as_str())?;
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
         }

@@ -12,6 +12,7 @@ mod malformed;
 mod modify;
 mod prack;
 mod redirect;
+mod register;
 mod requests;
 mod routing;
 mod timers;

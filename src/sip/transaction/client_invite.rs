@@ -141,7 +141,9 @@ impl ClientInvite {
                     | Purpose::Bye
                     | Purpose::Cancel
                     | Purpose::DropFork
-                    | Purpose::Probe => None,
+                    | Purpose::Probe
+                    | Purpose::Register
+                    | Purpose::Unregister => None,
                 };
                 self.state = State::Proceeding { give_up_at };
             }

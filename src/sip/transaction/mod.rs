@@ -78,6 +78,10 @@ pub(super) enum Purpose {
     DropFork,
     /// OPTIONS to keep a flow alive; of no call.
     Probe,
+    /// Of no call either.
+    Register,
+    /// REGISTER that takes back a binding nobody needs: its outcome says nothing.
+    Unregister,
 }
 
 /// What a transaction tells its user.

@@ -1,0 +1,31 @@
+//! Where the device is registered by SIP.
+
+use crate::time::Span;
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Register {
+    /// `sip:` URIs, most wanted first; none: nowhere.
+    pub servers: Vec<String>,
+    /// Our public address; `None`: the SIP user at the server's host.
+    pub aor: Option<String>,
+    /// What is asked for; the server decides.
+    pub expires: Span,
+    /// While registered at another server than the first, the first is tried again this often.
+    pub home_retry: Span,
+    /// Pause after all servers have failed: first value, cap.
+    pub retry_min: Span,
+    pub retry_max: Span,
+}
+
+impl Default for Register {
+    fn default() -> Register {
+        Register {
+            servers: Vec::new(),
+            aor: None,
+            expires: Span::from_secs(600),
+            home_retry: Span::from_secs(300),
+            retry_min: Span::from_secs(1),
+            retry_max: Span::from_secs(120),
+        }
+    }
+}
