@@ -25,6 +25,8 @@ pub struct WallTime(pub u64);
 pub enum Clock {
     /// It shows a time before this program was written: a board without a battery, and no time source yet.
     Unset,
+    /// It shows an earlier time than one that has certainly passed; what is given is that time.
+    Floor,
     /// It may be right, but nobody keeps it right.
     #[default]
     Kept,

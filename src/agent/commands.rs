@@ -21,6 +21,8 @@ pub(super) enum Command {
     Hold(Hold),
     Digits(Digits),
     Transfer(TransferOrder),
+    /// Takes a transfer of ours back that nobody has answered yet.
+    CancelTransfer,
     HangUp,
     /// Leaves the room with this cause, a code as in SIP.
     Leave(u16),
@@ -76,6 +78,7 @@ impl Command {
             "hold" if rest == "off" => Ok(Command::Hold(Hold::Off)),
             "unhold" => Ok(Command::Hold(Hold::Off)),
             "dtmf" => digits(rest),
+            "transfer" if rest == "cancel" => Ok(Command::CancelTransfer),
             "transfer" => transfer(users(words)?),
             "hangup" => Ok(Command::HangUp),
             "leave" if rest.is_empty() => Ok(Command::Leave(200)),
@@ -117,6 +120,7 @@ impl Command {
             "hold" => Ok(Command::Hold(if flag(&object, "on", true)? { Hold::On } else { Hold::Off })),
             "unhold" => Ok(Command::Hold(Hold::Off)),
             "dtmf" => digits(text(&object, "digits")?.unwrap_or_default()),
+            "transfer" if flag(&object, "cancel", false)? => Ok(Command::CancelTransfer),
             "transfer" => {
                 let mut all = list(&object, "to")?;
                 all.extend(text(&object, "transferee")?.map(str::to_owned));
@@ -232,6 +236,7 @@ mod tests {
                 r#"{"command":"transfer","to":"bob","transferee":"eve"}"#,
                 Command::Transfer(TransferOrder::Attended { to: "bob".into(), transferee: "eve".into() }),
             ),
+            ("transfer cancel", r#"{"command":"transfer","cancel":true}"#, Command::CancelTransfer),
             ("mute on\n", r#"{"command":"mute"}"#, Command::Mute(true)),
             ("mute off", r#"{"command":"mute","on":false}"#, Command::Mute(false)),
             ("unmute", r#"{"command":"unmute"}"#, Command::Mute(false)),

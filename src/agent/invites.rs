@@ -81,12 +81,16 @@ fn judge(policy: &config::Invites, invite: &Invite, engagement: Engagement) -> V
 impl Agent {
     /// A request of the server, never a duplicate. It is always answered.
     pub(super) fn on_request(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, body: &Body) {
-        match Meaning::of(&self.config.qss.names, name) {
+        let meaning = Meaning::of(&self.config.qss.names, name);
+        if meaning != Meaning::Unknown {
+            self.count_unknown_fields(cx, body);
+        }
+        match meaning {
             Meaning::Invite => self.on_invite(cx, name, id, body),
             // As a request it asks us, as an event it tells what somebody did.
             Meaning::MuteChange => {
                 self.with_session(cx, |session, _, out| session.answer(name, id, json!({}), out));
-                self.on_meaning(cx, Meaning::MuteRequest, body);
+                self.on_meaning(cx, name, Meaning::MuteRequest, body);
             }
             meaning @ (Meaning::Expelled
             | Meaning::Destroyed
@@ -94,10 +98,11 @@ impl Agent {
             | Meaning::Participant(_)
             | Meaning::Participants
             | Meaning::ActiveSpeaker
+            | Meaning::Snapshot
             | Meaning::CallTransfer
             | Meaning::TransferError) => {
                 self.with_session(cx, |session, _, out| session.answer(name, id, json!({}), out));
-                self.on_meaning(cx, meaning, body);
+                self.on_meaning(cx, name, meaning, body);
             }
             Meaning::AttendedTransfer => self.on_attended_transfer(cx, name, id, body),
             Meaning::InviteRequest => self.on_invite_request(cx, name, id, body),
@@ -105,7 +110,7 @@ impl Agent {
                 if self.config.qss.refuse_unknown {
                     self.refuse(cx, name, id, 501, "not implemented", Value::Null);
                 }
-                self.problem(cx, "qss_unknown_request");
+                self.problem_with(cx, "qss_unknown_request", 1, name);
             }
         }
     }

@@ -101,6 +101,7 @@ refusals! {
     NoDigits => "no_digits", "the mixer takes no digits the way the configuration wants (sip.dtmf)";
     DigitsWait => "digits_wait", "the digits before these are still being sent";
     Moving => "moving", "a transfer is under way";
+    NoTransfer => "no_transfer", "no transfer of this device waits for its answer";
     NotOffered => "not_offered", "the configuration has no word for it (qss.names)";
     TooMany => "too_many", "too many requests wait for the QSS";
     Stopping => "stopping", "the process is starting or stopping";
@@ -198,6 +199,10 @@ impl Agent {
                 Err(TransferError::NoSession) => Err(Refusal::NoSession),
                 Err(TransferError::Moving) => Err(Refusal::Moving),
                 Err(TransferError::NotOffered) => Err(Refusal::NotOffered),
+            },
+            Command::CancelTransfer => match self.cancel_transfer(cx) {
+                true => Ok(Done::Nothing {}),
+                false => Err(Refusal::NoTransfer),
             },
             // What was wanted last ends first.
             Command::HangUp if self.withdraw_invitation_request(cx) => Ok(Done::Nothing {}),

@@ -60,9 +60,13 @@ impl Agent {
     /// A reply that may be about rooms of our making. Others look at it, too.
     pub(super) fn on_own_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: &Reply) {
         let room = match reply {
-            Reply::Answer(body) => message::Room::read(body.fields()).and_then(|room| room.id),
+            Reply::Answer(body) => message::Room::read(body.fields()),
             Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => None,
         };
+        if let (true, Some(room)) = (self.own.is_birth(ticket), &room) {
+            self.learn_our_id(room);
+        }
+        let room = room.and_then(|room| room.id);
         let end = match reply {
             Reply::Answer(_) => End::Done(room.as_deref()),
             Reply::Refused { code, message, body } => match Refusal::of(&self.config.qss.codes, *code, message, body) {

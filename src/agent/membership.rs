@@ -23,10 +23,12 @@ use crate::time::{Span, Time};
 impl Agent {
     // --- the session ---------------------------------------------------------------------------------------------
 
+    /// In this order: own rooms, current invitations, the room we are in, then the snapshot.
     pub(super) fn on_registered(&mut self, cx: &mut Cx<'_>) {
         self.reporter.registered();
         self.rooms.session_decided();
         self.observe(cx, None);
+        self.look_for_leftovers(cx);
         self.ask_for_invites(cx);
         self.ask_again(cx);
         self.advance(cx);
@@ -88,7 +90,13 @@ impl Agent {
     // --- replies to join, create, leave --------------------------------------------------------------------------
 
     pub(super) fn on_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: Reply) {
-        if self.on_transfer_reply(cx, ticket, &reply) || self.on_errand_reply(cx, ticket, &reply) {
+        if let Reply::Answer(body) = &reply {
+            self.count_unknown_fields(cx, body);
+        }
+        if self.on_transfer_reply(cx, ticket, &reply)
+            || self.on_errand_reply(cx, ticket, &reply)
+            || self.on_rooms_listed(cx, ticket, &reply)
+        {
             return;
         }
         if self.invites_asked == Some(ticket) {

@@ -30,6 +30,10 @@ impl Memory {
         Memory { attempts, floor: Floor::new(value["proven_ms"].as_u64().map(WallTime)) }
     }
 
+    pub(super) fn floor(self) -> Floor {
+        self.floor
+    }
+
     fn write(self) -> String {
         json!({"attempts": self.attempts, "proven_ms": self.floor.at().0}).to_string()
     }

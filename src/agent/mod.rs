@@ -20,7 +20,8 @@
 //!
 //! * [`visit`]: what a visit is. * [`rooms`]: which room; [`pace`]: how soon again. * [`membership`]: join, leave, rejoin.
 //! * [`call`]: dial and hang up; [`offer`]: what is offered. * [`sound`]: what the media thread says.
-//! * [`outgoing`]: calls of our own; [`hunt`]: who rings when. * [`own_rooms`], [`making`]: no room of ours is left behind.
+//! * [`outgoing`]: calls of our own; [`hunt`]: who rings when. * [`own_rooms`], [`making`], [`sweep`]: no room of ours is
+//!   left behind.
 //! * [`invites`]: policy and races; [`pending`]: what rings. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
 //!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket; [`commands`]: its lines.
 //! * [`errands`]: what is asked of the QSS about others. * [`digits`]: keys.
@@ -55,6 +56,7 @@ mod pending;
 mod report;
 mod rooms;
 mod sound;
+mod sweep;
 mod transfer;
 mod visit;
 
@@ -82,6 +84,7 @@ use report::Reporter;
 use rooms::Rooms;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use sweep::Sweep;
 use transfer::Transfer;
 use visit::Visit;
 
@@ -256,6 +259,9 @@ pub struct Agent {
     /// The call of our own that the visit is for.
     outgoing: Option<Outgoing>,
     own: OwnRooms,
+    sweep: Sweep,
+    /// What the QSS calls us, where that is not what the configuration says.
+    learned_id: Option<String>,
     /// Invites that ring.
     pending: Vec<Pending>,
     /// What local commands have asked of the QSS.
@@ -340,6 +346,8 @@ impl Agent {
             errands: Errands::default(),
             invites_asked: None,
             own: OwnRooms::new(config.calls.destroy_retry),
+            sweep: Sweep::default(),
+            learned_id: None,
             voice: Voice {
                 ports: None,
                 card: CardUse::Closed,
@@ -430,7 +438,8 @@ impl Agent {
         let visit = soonest(soonest(visit, self.ringing_wakeup()), self.participants.poll_timeout());
         let calls = match self.phase {
             Phase::Running => {
-                let calls = soonest(self.call_timeout(), self.own.poll_timeout());
+                let rooms = soonest(self.own.poll_timeout(), self.sweep.poll_timeout());
+                let calls = soonest(self.call_timeout(), rooms);
                 soonest(calls, soonest(self.pending_wakeup(), self.errands_wakeup()))
             }
             Phase::Asleep | Phase::Stopping { .. } | Phase::Gone => None,
@@ -451,6 +460,7 @@ impl Agent {
         self.on_call_timeout(cx);
         self.on_pending_timeout(cx);
         self.on_errands_timeout(cx);
+        self.on_sweep_timeout(cx);
         self.on_report_timeout(cx);
         if let Phase::Stopping { until, .. } = self.phase
             && until <= now

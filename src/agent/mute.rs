@@ -13,7 +13,7 @@ impl Agent {
     /// the microphone to everyone in the room (`control.remote_unmute`).
     pub(super) fn on_mute_request(&mut self, cx: &mut Cx<'_>, body: &Body) {
         let request = MuteRequest::read(body.fields());
-        let to_us = request.to.is_none_or(|to| to == self.config.qss.username);
+        let to_us = request.to.is_none_or(|to| self.is_us(&to));
         let here = request.room.is_none() || self.is_ours(request.room.as_deref());
         let control = &self.config.control;
         let allowed = if request.muted { control.remote_mute } else { control.remote_unmute };

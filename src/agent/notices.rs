@@ -2,18 +2,29 @@
 
 use super::outgoing::News;
 use super::{Agent, Cx, Phase};
-use crate::qss::message::{Body, Roster};
+use crate::qss::message::{self, Body, Roster};
 use crate::qss::names::Meaning;
 use crate::status::conference::RoomEvent;
 use crate::status::failure::Failure;
 
 impl Agent {
     pub(super) fn on_notice(&mut self, cx: &mut Cx<'_>, name: &str, body: &Body) {
-        self.on_meaning(cx, Meaning::of(&self.config.qss.names, name), body);
+        let meaning = Meaning::of(&self.config.qss.names, name);
+        if meaning != Meaning::Unknown {
+            self.count_unknown_fields(cx, body);
+        }
+        self.on_meaning(cx, name, meaning, body);
+    }
+
+    /// Fields of a message that we know otherwise.
+    pub(super) fn count_unknown_fields(&mut self, cx: &mut Cx<'_>, body: &Body) {
+        if let (true, Some(unknown)) = (self.config.qss.report_unknown, message::unknown_fields(body.fields())) {
+            self.problem_with(cx, "qss_unknown_field", unknown.count, &unknown.example);
+        }
     }
 
     /// Events, and requests that mean the same.
-    pub(super) fn on_meaning(&mut self, cx: &mut Cx<'_>, meaning: Meaning, body: &Body) {
+    pub(super) fn on_meaning(&mut self, cx: &mut Cx<'_>, name: &str, meaning: Meaning, body: &Body) {
         if self.phase != Phase::Running {
             return;
         }
@@ -34,10 +45,11 @@ impl Agent {
             }
             // A device without a screen has no use for it.
             Meaning::ActiveSpeaker => {}
+            Meaning::Snapshot => self.snapshot_on_request(cx),
             Meaning::CallTransfer => self.on_call_transfer(cx, body),
             Meaning::TransferError => self.on_transfer_error(cx, body),
             // Without a request there is nothing to answer; the room may not be ready either.
-            Meaning::AttendedTransfer | Meaning::Unknown => self.problem(cx, "qss_unknown_event"),
+            Meaning::AttendedTransfer | Meaning::Unknown => self.problem_with(cx, "qss_unknown_event", 1, name),
         }
     }
 
@@ -53,7 +65,7 @@ impl Agent {
             (None, Some(_)) => true,
             (_, None) => false,
         };
-        let about_us = fields.text("userId").is_none_or(|user| user == self.config.qss.username);
+        let about_us = fields.text("userId").is_none_or(|user| self.is_us(user));
         if ours && (about_us || failure == Failure::RoomDestroyed) {
             self.emit_room(cx, event, Some(failure.into()));
             self.fail_visit(cx, &failure.into());

@@ -39,8 +39,6 @@ pub(super) struct Outgoing {
     /// The `inviteRequest` that this call answers.
     request_id: Option<String>,
     stage: Stage,
-    /// Our own ids, as the QSS writes them.
-    us: BTreeSet<String>,
     others: BTreeSet<String>,
     /// As it was last told.
     invitations: Vec<Invitation>,
@@ -121,7 +119,6 @@ impl Agent {
             name: order.name,
             request_id: order.request_id,
             stage: Stage::Making { until: cx.now + order.plan.total, plan: order.plan },
-            us: BTreeSet::from([self.config.qss.username.clone()]),
             others: BTreeSet::new(),
             invitations: Vec::new(),
             ends_at: (longest > Span::ZERO).then(|| cx.now + longest),
@@ -169,9 +166,6 @@ impl Agent {
             && up
         {
             let plan = plan.clone();
-            if let [us] = self.visit.as_ref().map_or(&[][..], |visit| &visit.room.participants[..]) {
-                outgoing.us.insert(us.clone());
-            }
             let rings = !plan.targets.is_empty();
             let hunt = Hunt::new(cx.now, plan);
             outgoing.stage = if rings { Stage::Ringing(hunt) } else { Stage::Talking(hunt) };
@@ -260,12 +254,13 @@ impl Agent {
         if roster.room.is_some() && roster.room.as_deref() != here {
             return;
         }
+        let others: Vec<_> = roster.told.iter().filter(|presence| !self.is_us(&presence.user)).collect();
         let Some(outgoing) = &mut self.outgoing else { return };
         let mut left = match news {
             News::Change => false,
             News::Everybody => !std::mem::take(&mut outgoing.others).is_empty(),
         };
-        for presence in roster.told.iter().filter(|presence| !outgoing.us.contains(&presence.user)) {
+        for presence in others {
             match presence.status {
                 ParticipantStatus::Gone => {
                     outgoing.others.remove(&presence.user);

@@ -244,6 +244,16 @@ impl OwnRooms {
         self.rooms.iter().any(|own| own.id == id && matches!(own.fate, Fate::Needed))
     }
 
+    /// Made by us, whatever is to become of it.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.rooms.iter().any(|own| own.id == id)
+    }
+
+    /// A question for a new room has this ticket.
+    pub(super) fn is_birth(&self, ticket: Ticket) -> bool {
+        self.births.iter().any(|birth| birth.state.is_asked(ticket))
+    }
+
     /// Made by us, and to be destroyed.
     pub(super) fn is_doomed(&self, id: &str) -> bool {
         self.rooms.iter().any(|own| own.id == id && matches!(own.fate, Fate::Doomed { .. }))

@@ -149,13 +149,14 @@ impl Agent {
     /// What has become of one participant or of several; `implied` by the event's name.
     pub(super) fn on_participant(&mut self, cx: &mut Cx<'_>, body: &Body, implied: Option<ParticipantStatus>) {
         let roster = Roster::read(body.fields(), implied);
+        self.count_unknown(cx, &roster);
         if !self.is_ours(roster.room.as_deref()) {
             return;
         }
-        let us = &self.config.qss.username;
-        let ours = roster.told.iter().rfind(|presence| presence.user == *us).map(|presence| presence.status);
+        let ours = roster.told.iter().rfind(|presence| self.is_us(&presence.user)).map(|presence| presence.status);
+        let others: Vec<_> = roster.told.iter().filter(|presence| !self.is_us(&presence.user)).collect();
         let mut news = Vec::new();
-        for presence in roster.told.iter().filter(|presence| presence.user != *us) {
+        for presence in others {
             news.extend(self.participants.set(&presence.user, presence.status).into_iter().flatten());
         }
         self.tell_participants(cx, news);
@@ -169,11 +170,11 @@ impl Agent {
     /// All participants there are.
     pub(super) fn on_participants(&mut self, cx: &mut Cx<'_>, body: &Body) {
         let roster = Roster::read(body.fields(), None);
+        self.count_unknown(cx, &roster);
         if !self.is_ours(roster.room.as_deref()) || (roster.told.is_empty() && roster.unknown > 0) {
             return;
         }
-        let us = &self.config.qss.username;
-        let (ours, others): (Vec<_>, Vec<_>) = roster.told.iter().partition(|presence| presence.user == *us);
+        let (ours, others): (Vec<_>, Vec<_>) = roster.told.iter().partition(|presence| self.is_us(&presence.user));
         let news = self.participants.replace(&others);
         self.tell_participants(cx, news);
         let here = ours.iter().any(|presence| presence.status != ParticipantStatus::Gone);
@@ -188,9 +189,8 @@ impl Agent {
         if users.is_empty() {
             return;
         }
-        let us = &self.config.qss.username;
         let here = |user: &String| Presence { user: user.clone(), status: ParticipantStatus::InCall };
-        let others: Vec<_> = users.iter().filter(|user| *user != us).map(here).collect();
+        let others: Vec<_> = users.iter().filter(|user| !self.is_us(user)).map(here).collect();
         let news = self.participants.replace(&others.iter().collect::<Vec<_>>());
         self.tell_participants(cx, news);
     }
@@ -200,7 +200,7 @@ impl Agent {
         let Some(change) = MuteChange::read(body.fields()) else {
             return self.problem(cx, "qss_unknown_event");
         };
-        if change.user == self.config.qss.username || !self.is_ours(change.room.as_deref()) {
+        if self.is_us(&change.user) || !self.is_ours(change.room.as_deref()) {
             return;
         }
         if let Some(known) = self.participants.known.get_mut(&change.user)
@@ -246,6 +246,13 @@ impl Agent {
             self.emit_room(cx, event, None);
         } else if interval.singles > 0 {
             self.participants.interval = Some(interval);
+        }
+    }
+
+    /// Entries that could not be understood: a status of a later version, or no user.
+    fn count_unknown(&mut self, cx: &mut Cx<'_>, roster: &Roster) {
+        if roster.unknown > 0 && self.config.qss.report_unknown {
+            self.problem_with(cx, "qss_unknown_value", roster.unknown.into(), "participant");
         }
     }
 

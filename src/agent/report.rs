@@ -14,7 +14,7 @@ use crate::status::failure::{Cause, Failure};
 use crate::status::ladder::{Holds, Ladder, Rung};
 use crate::status::snapshot::{Counters, Media, Snapshot, fact_states};
 use crate::status::tally::{Repeats, Tally};
-use crate::time::{Span, Time, Wakeup, soonest};
+use crate::time::{Clock, Span, Time, Wakeup, Wall, soonest};
 use serde::Serialize;
 
 /// Local clients that wait for a snapshot; more are answered at once with the last numbers known.
@@ -34,6 +34,7 @@ pub(super) struct Reporter {
     pub(super) counters: Counters,
     heartbeat: Span,
     heartbeat_at: Option<Time>,
+    requested: Requested,
     awaited: Option<Awaited>,
 }
 
@@ -43,6 +44,16 @@ struct Awaited {
     snapshot: bool,
     clients: Vec<u32>,
     summary: Option<Summary>,
+}
+
+/// Snapshots that somebody asks for: one in each `status.snapshot_interval_ms`, however often they ask.
+#[derive(Clone, Copy, Debug)]
+enum Requested {
+    Rest,
+    /// One was sent a short time ago; another may be sent then.
+    Sent(Time),
+    /// ... and will be.
+    Due(Time),
 }
 
 /// A call that is over.
@@ -69,6 +80,7 @@ impl Reporter {
             counters: Counters::default(),
             heartbeat: config.status.heartbeat,
             heartbeat_at: None,
+            requested: Requested::Rest,
             awaited: None,
         }
     }
@@ -98,6 +110,11 @@ impl Reporter {
 
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
         let heartbeat = self.heartbeat_at.map(|at| Wakeup::new(at, "status heartbeat"));
+        let requested = match self.requested {
+            Requested::Due(at) => Some(Wakeup::new(at, "requested snapshot")),
+            Requested::Rest | Requested::Sent(_) => None,
+        };
+        let heartbeat = soonest(heartbeat, requested);
         soonest(heartbeat, self.awaited.as_ref().map(|a| Wakeup::new(a.until, "media stats")))
     }
 
@@ -160,7 +177,14 @@ impl Agent {
 
     fn emit_at(&mut self, cx: &mut Cx<'_>, rung: Rung, kind: Kind, room: Option<RoomRef>, cause: Option<Cause>) {
         let reporter = &mut self.reporter;
-        let event = reporter.stamp.event(cx.now, cx.wall, kind, rung, room, cause);
+        // A clock behind what has certainly passed is wrong: no event is dated before that.
+        let floor = self.memory.floor().at();
+        let wall = match cx.wall.clock {
+            Clock::Unset | Clock::Floor => cx.wall,
+            Clock::Kept | Clock::Synced if cx.wall.at < floor => Wall { at: floor, clock: Clock::Floor },
+            Clock::Kept | Clock::Synced => cx.wall,
+        };
+        let event = reporter.stamp.event(cx.now, wall, kind, rung, room, cause);
         cx.out.push_back(Output::Status(event.line()));
         if self.config.qss.url.is_none() {
             return;
@@ -208,8 +232,14 @@ impl Agent {
 
     /// So many of the same kind at once.
     pub(super) fn problems(&mut self, cx: &mut Cx<'_>, what: &'static str, more: u64) {
+        self.problem_with(cx, what, more, "");
+    }
+
+    /// `detail`: a short word of the peer's that says which; empty: none.
+    pub(super) fn problem_with(&mut self, cx: &mut Cx<'_>, what: &'static str, more: u64, detail: &str) {
         if let Some(count) = self.reporter.problems.add(what, more) {
-            self.emit(cx, Kind::Problem { what, count }, None);
+            let detail = (!detail.is_empty()).then(|| detail.chars().take(64).collect());
+            self.emit(cx, Kind::Problem { what, count, detail }, None);
         }
     }
 
@@ -224,6 +254,18 @@ impl Agent {
             }
             CardUse::Closed | CardUse::Opened => self.emit_snapshot(cx),
         }
+    }
+
+    /// The QSS wants to know how the device is.
+    pub(super) fn snapshot_on_request(&mut self, cx: &mut Cx<'_>) {
+        self.reporter.requested = match self.reporter.requested {
+            Requested::Sent(next) if cx.now < next => Requested::Due(next),
+            due @ Requested::Due(_) => due,
+            Requested::Rest | Requested::Sent(_) => {
+                self.snapshot_soon(cx);
+                Requested::Sent(cx.now + self.config.status.snapshot_interval)
+            }
+        };
     }
 
     pub(super) fn reply_snapshot_soon(&mut self, cx: &mut Cx<'_>, client: u32) {
@@ -268,6 +310,10 @@ impl Agent {
     }
 
     pub(super) fn on_report_timeout(&mut self, cx: &mut Cx<'_>) {
+        if matches!(self.reporter.requested, Requested::Due(at) if at <= cx.now) {
+            self.reporter.requested = Requested::Rest;
+            self.snapshot_on_request(cx);
+        }
         if self.reporter.awaited.as_ref().is_some_and(|a| a.until <= cx.now) {
             self.stats_done(cx);
         }

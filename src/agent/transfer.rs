@@ -32,7 +32,7 @@ pub(super) enum Transfer {
     /// The old room is left, the new one dialled.
     Moving { id: String, back: Back },
     /// We have asked that `to` takes our place.
-    Asked { ticket: Ticket, to: String },
+    Asked { ticket: Ticket, to: String, word: String },
 }
 
 /// Where we are to go.
@@ -98,6 +98,7 @@ impl Agent {
         match asked.state {
             // How one of ours stands; its reply decides.
             Some(message::TransferState::Accepted | message::TransferState::Declined) => return,
+            Some(message::TransferState::Unknown) => return self.problem_with(cx, "qss_unknown_value", 1, "state"),
             Some(message::TransferState::Invited) | None => {}
         }
         let name = asked.to.clone().or_else(|| asked.room.id.clone()).unwrap_or_default();
@@ -354,11 +355,31 @@ impl Agent {
         };
         let request = request.ok_or(TransferError::NotOffered)?;
         let ticket = self
-            .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
+            .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload.clone(), out))
             .ok_or(TransferError::NoSession)?;
-        self.transfer = Transfer::Asked { ticket, to: to.clone() };
+        self.transfer = Transfer::Asked { ticket, to: to.clone(), word: request.name };
         self.tell_transfer(cx, "", TransferState::Invited, &Room::default(), Some(to));
         Ok(())
+    }
+
+    /// Takes our transfer back, as long as the QSS has not answered it: we stay. False: there is none.
+    pub(super) fn cancel_transfer(&mut self, cx: &mut Cx<'_>) -> bool {
+        match std::mem::take(&mut self.transfer) {
+            Transfer::Asked { ticket, to, word } => {
+                let code = self.config.invites.withdraw_code;
+                let payload = message::withdraw_payload(&self.config.qss.username, &to, code);
+                self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &word, code, payload, out));
+                self.tell_transfer(cx, "", TransferState::Canceled, &Room::default(), Some(&to));
+                true
+            }
+            another @ (Transfer::None
+            | Transfer::Accepting { .. }
+            | Transfer::Joining { .. }
+            | Transfer::Moving { .. }) => {
+                self.transfer = another;
+                false
+            }
+        }
     }
 
     // --- what is told --------------------------------------------------------------------------------------------

@@ -15,6 +15,9 @@ pub struct Calls {
     pub destroy_retry: (Span, Span),
     /// An answer is waited for so much longer than it rings: it must travel.
     pub answer_travel: Span,
+    /// A room that is ours, that this process does not know, and that nobody else is in, goes after this time; zero:
+    /// never.
+    pub leftover: Span,
     /// `[[call]]`.
     pub list: Vec<Call>,
 }
@@ -50,6 +53,7 @@ impl Default for Calls {
             longest: Span::ZERO,
             destroy_retry: (Span::from_secs(1), Span::from_secs(60)),
             answer_travel: Span::from_secs(5),
+            leftover: Span::from_secs(60),
             list: Vec::new(),
         }
     }

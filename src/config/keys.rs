@@ -591,6 +591,12 @@ pub(super) static SECTIONS: &[Section] = &[
                 "A full snapshot is sent this often, even if nothing changes; 0: never.",
             ),
             key(
+                "snapshot_interval_ms",
+                |d| &mut d.config.status.snapshot_interval,
+                Rule::Range(10, 3_600_000),
+                "Of the snapshots that the QSS asks for one is sent this often at most.",
+            ),
+            key(
                 "stats_timeout_ms",
                 |d| &mut d.config.status.stats_timeout,
                 Rule::Range(10, 60_000),

@@ -340,6 +340,8 @@ pub struct Status {
     pub participants: usize,
     /// How often the list of participants is told at most.
     pub participants_interval: Span,
+    /// Of snapshots that the QSS asks for one is sent this often at most.
+    pub snapshot_interval: Span,
     /// How long a snapshot waits for the numbers of the media thread.
     pub stats_timeout: Span,
 }
@@ -462,6 +464,7 @@ impl Default for Config {
                 room_events: true,
                 participants: 64,
                 participants_interval: Span::from_secs(1),
+                snapshot_interval: Span::from_secs(1),
                 stats_timeout: Span::from_millis(300),
                 page_spelling: true,
             },

@@ -49,6 +49,8 @@ pub struct QssNames {
     pub call_transfer: Vec<String>,
     pub incoming_attended_transfer: Vec<String>,
     pub transfer_error: Vec<String>,
+    /// The status of the device is wanted.
+    pub snapshot: Vec<String>,
 
     // Keys in requests of the device.
     pub username_key: String,
@@ -156,6 +158,7 @@ impl Default for QssNames {
             call_transfer: words(&["callTransfer", "call-transfer", "transfer"]),
             incoming_attended_transfer: words(&["transferring-attended-transfer"]),
             transfer_error: words(&["transferError", "transfer-error"]),
+            snapshot: words(&["endpointSnapshot"]),
 
             username_key: word("username"),
             token_key: word("token"),
@@ -178,7 +181,7 @@ impl Default for QssNames {
 
 impl QssNames {
     /// The lists of words by which the QSS may name one thing, with their keys. No word may stand in two of them.
-    pub fn aliases(&self) -> [(&'static str, &[String]); 15] {
+    pub fn aliases(&self) -> [(&'static str, &[String]); 16] {
         [
             ("invite", &self.invite),
             ("invite_request", &self.invite_request),
@@ -195,6 +198,7 @@ impl QssNames {
             ("call_transfer", &self.call_transfer),
             ("incoming_attended_transfer", &self.incoming_attended_transfer),
             ("transfer_error", &self.transfer_error),
+            ("snapshot", &self.snapshot),
         ]
     }
 }

@@ -71,6 +71,8 @@ pub struct Qss {
     pub cancel_code: CancelCode,
     /// Most time until a meeting that has not begun is asked for again.
     pub meeting_retry: Span,
+    /// Fields and words that mean nothing to us are counted as problems.
+    pub report_unknown: bool,
     /// An unknown request of the server is refused with 501, or ignored.
     pub refuse_unknown: bool,
     pub auth: QssAuth,
@@ -156,6 +158,7 @@ impl Default for Qss {
             bitrate_unit: 1_000,
             cancel_code: CancelCode::Both,
             meeting_retry: Span::from_secs(600),
+            report_unknown: true,
             refuse_unknown: true,
             auth: QssAuth {
                 token_url: None,

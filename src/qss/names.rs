@@ -27,6 +27,8 @@ pub enum Meaning {
     CallTransfer,
     AttendedTransfer,
     TransferError,
+    /// The status of the device is wanted.
+    Snapshot,
     Unknown,
 }
 
@@ -49,6 +51,7 @@ impl Meaning {
             (&names.call_transfer, Meaning::CallTransfer),
             (&names.incoming_attended_transfer, Meaning::AttendedTransfer),
             (&names.transfer_error, Meaning::TransferError),
+            (&names.snapshot, Meaning::Snapshot),
         ];
         let is_one_of = |words: &[String]| words.iter().any(|known| known == word);
         table.into_iter().find(|(words, _)| is_one_of(words)).map_or(Meaning::Unknown, |(_, meaning)| meaning)

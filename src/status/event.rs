@@ -124,6 +124,9 @@ pub enum Kind {
     Problem {
         what: &'static str,
         count: u64,
+        /// What was not understood, such as an event's name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
     },
     Snapshot(Box<Snapshot>),
     /// An event of the vendor's SDK, under its own name.

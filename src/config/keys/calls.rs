@@ -45,6 +45,14 @@ const CALLS: &[Key<Draft>] = &[
         "The answer to an invite, which a person gives, is waited for so much longer than it rings.",
     ),
     key(
+        "leftover_ms",
+        |d| &mut d.config.calls.leftover,
+        Rule::ZeroOr(1_000, 86_400_000),
+        "A room whose owner is the device's user, that this process has not made, and that nobody else is in, was left \
+         behind by a crash: it is destroyed when it has been so for this time. 0: never, which is right where several \
+         devices share a user and make rooms that they are alone in.",
+    ),
+    key(
         "destroy_retry_min_ms",
         |d| &mut d.config.calls.destroy_retry.0,
         Rule::Range(100, 600_000),

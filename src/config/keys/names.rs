@@ -109,6 +109,7 @@ const KEYS: &[Key<Draft>] = &[
     words!(call_transfer, "Words by which the device is transferred, or a transfer changes its state."),
     words!(incoming_attended_transfer, "Words by which the device is transferred after consultation."),
     words!(transfer_error, "Words of a transfer that failed."),
+    words!(snapshot, "Words by which a snapshot of the device's status is asked for."),
     needed!(username_key, "Key of the user name in `register` and `unregister`."),
     needed!(token_key, "Key of the token in `register`."),
     needed!(device_id_key, "Key of the device's id in both."),

@@ -221,6 +221,13 @@ pub(super) const QSS: Section = Section {
             "A meeting that has not begun is asked for when it begins, and at least this often.",
         ),
         key(
+            "report_unknown",
+            |d| &mut d.config.qss.report_unknown,
+            Rule::Any,
+            "Fields and words of the QSS that the device does not know are ignored; they are counted as problems, too \
+             (true), or not (false).",
+        ),
+        key(
             "refuse_unknown",
             |d| &mut d.config.qss.refuse_unknown,
             Rule::Any,

@@ -187,6 +187,11 @@ impl<'a> Fields<'a> {
         self.get(key)?.as_object().map(Fields::of)
     }
 
+    /// The objects that the fields stand in.
+    pub(super) fn maps(self) -> impl Iterator<Item = &'a Map<String, Value>> {
+        std::iter::once(self.payload).chain(self.beside)
+    }
+
     pub(super) fn map(self, key: &str) -> Option<&'a Map<String, Value>> {
         self.get(key)?.as_object()
     }

@@ -8,6 +8,7 @@
 //! | `participant` | who is in a room, and the list of who may be                          |
 //! | `transfer`    | blind and attended                                                    |
 //! | `mute`        | asked to mute, telling that one is muted                              |
+//! | `known`       | the fields there are: others are ignored, and counted                 |
 //!
 //! Reading is tolerant: fields may stand at top level or under `payload`, a room's id has three names, `server` is an
 //! object or a list, unknown fields are ignored, a field of an unexpected type counts as absent, an unknown word of an
@@ -16,6 +17,7 @@
 
 mod frame;
 mod invite;
+mod known;
 mod mute;
 mod participant;
 mod room;
@@ -26,6 +28,7 @@ pub use invite::{
     Invite, InviteOffer, InviteReply, InviteRequest, MediaTypes, accept_payload, current_invitations, decline_payload,
     read_current_invitations, send_invite, send_invite_request, withdraw_payload,
 };
+pub use known::{Unknown, unknown_fields};
 pub use mute::{MuteChange, MuteRequest, mute, report_mute};
 pub use participant::{
     ParticipantStatus, Presence, Roster, active_speaker, add_participants, remove_participants, report_hold,

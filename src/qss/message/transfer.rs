@@ -31,6 +31,8 @@ pub enum TransferState {
     Invited,
     Accepted,
     Declined,
+    /// A word of a later version.
+    Unknown,
 }
 
 impl CallTransfer {
@@ -40,7 +42,8 @@ impl CallTransfer {
             Some("INVITED") => Some(TransferState::Invited),
             Some("ACCEPTED") => Some(TransferState::Accepted),
             Some("DECLINED") => Some(TransferState::Declined),
-            Some(_) | None => None,
+            Some(_) => Some(TransferState::Unknown),
+            None => None,
         };
         let room = Room::read(fields);
         (room.is_some() || state.is_some()).then(|| CallTransfer {
@@ -166,7 +169,7 @@ mod tests {
         assert_eq!((other.id.as_deref(), other.room.sip_uri.as_deref()), (Some("T1"), Some("sip:8@m")));
         let state = read(r#"{"from":"a","to":"b","roomId":"r","idInvite":"I","state":"DECLINED"}"#).expect("read");
         assert_eq!((state.state, state.invite_id.as_deref()), (Some(TransferState::Declined), Some("I")));
-        assert_eq!(read(r#"{"roomId":"r","state":"LATER"}"#).expect("read").state, None);
+        assert_eq!(read(r#"{"roomId":"r","state":"LATER"}"#).expect("read").state, Some(TransferState::Unknown));
         assert_eq!(read(r#"{"to":"bob"}"#), None);
     }
 

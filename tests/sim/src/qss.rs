@@ -188,6 +188,7 @@ impl Qss {
                 });
                 let mut room = room(made, SIP_URI);
                 room["record"] = json!(payload["record"] == true);
+                room["owner"] = json!("5da6");
                 self.rooms.insert(made.clone(), room.clone());
                 answer(name, id, room)
             }

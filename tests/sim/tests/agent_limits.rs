@@ -183,3 +183,59 @@ fn a_long_backlog_goes_out_in_batches_that_the_link_can_hold() {
     }
     assert!(at_once.values().all(|n| *n <= 20), "{:?}", at_once.values().max());
 }
+
+#[test]
+fn what_is_unknown_is_ignored_counted_and_seen_in_the_status() {
+    let mut w = World::playing(20, config());
+    w.qss_says(r#"{"type":"event","payload":{"eventName":"participant","payload":{"roomId":"2f11c520","userId":"bob","status":"IN_CALL","mood":"sunny"}}}"#);
+    w.qss_says(r#"{"type":"event","payload":{"eventName":"participant","payload":{"roomId":"2f11c520","userId":"eve","status":"DANCING"}}}"#);
+    w.qss_says(r#"{"type":"event","payload":{"eventName":"fireworks","payload":{"roomId":"2f11c520"}}}"#);
+    assert_eq!(w.events_of("participantAdded").last().expect("news")["userId"], "bob", "the rest is understood");
+    let problems = w.local("status")["counters"]["problems"].clone();
+    for what in ["qss_unknown_field", "qss_unknown_value", "qss_unknown_event"] {
+        assert_eq!(problems[what], 1, "{what}: {problems}");
+    }
+    let details: Vec<_> = w.events_of("problem").iter().map(|e| e["detail"].clone()).collect();
+    assert_eq!(details, ["mood", "participant", "fireworks"]);
+    let mut quiet = config();
+    quiet.qss.report_unknown = false;
+    let mut w = World::playing(21, quiet);
+    w.qss_says(r#"{"type":"event","payload":{"eventName":"participant","payload":{"roomId":"2f11c520","userId":"bob","status":"DANCING","mood":"sunny"}}}"#);
+    assert!(w.events_of("problem").is_empty());
+}
+
+#[test]
+fn a_snapshot_is_sent_when_the_qss_asks_and_not_for_each_time_it_asks() {
+    let mut w = World::playing(22, config());
+    w.run(5_000);
+    let before = w.events_of("snapshot").len();
+    w.qss_says(r#"{"request":"endpointSnapshot","requestID":"S1","payload":{}}"#);
+    w.run(400);
+    assert_eq!(w.qss.replies_to("S1")[0]["answer"], "endpointSnapshot");
+    assert_eq!(w.events_of("snapshot").len(), before + 1);
+    let told = *w.qss.events().last().expect("an event");
+    assert!(told["event"] == "snapshot" && told["media"].is_object(), "with the numbers of the call: {told}");
+    for _ in 0..500 {
+        w.qss_says(r#"{"type":"event","payload":{"eventName":"endpointSnapshot","payload":{}}}"#);
+    }
+    w.run(2_000);
+    // 500 times within five seconds.
+    let sent = w.events_of("snapshot").len() - before;
+    assert!((5..=9).contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_clock_behind_what_was_proven_is_marked_and_dates_nothing_before_it() {
+    let mut w = World::new(23, config());
+    let proven = sim::wall(w.now, 0).0 + 86_400_000;
+    w.input(Input::Recalled(&format!(r#"{{"attempts":0,"proven_ms":{proven}}}"#)));
+    w.start();
+    w.run(1_000);
+    let first = &w.events[0];
+    assert_eq!((first["clock"].as_str(), first["time_ms"].as_u64()), (Some("floor"), Some(proven)));
+    w.wall_error = 2 * 86_400_000;
+    w.local("mute on");
+    let last = w.events.last().expect("an event");
+    assert_eq!(last["clock"], "kept");
+    assert!(last["time_ms"].as_u64() > Some(proven));
+}

@@ -445,3 +445,35 @@ fn a_transfer_of_ours_ends_in_our_leaving_or_in_an_error() {
     w.local("hangup");
     assert_eq!(w.local("transfer bob")["error"]["code"], "no_call");
 }
+
+#[test]
+fn a_transfer_of_ours_can_be_taken_back_until_it_is_answered() {
+    let mut w = with_target(30);
+    assert_eq!(w.local("transfer cancel")["error"]["code"], "no_transfer");
+    w.qss.refuse.insert("callTransfer".into(), (0, ""));
+    w.local("transfer bob");
+    assert_eq!(w.local("transfer cancel"), json!({"ok": true}));
+    let asked = w.qss.requests("callTransfer")[0]["requestID"].clone();
+    let cancel = w.qss.log.iter().map(|(_, f)| f).find(|f| f["cancel"] == "callTransfer").expect("it is withdrawn");
+    assert_eq!(
+        (&cancel["requestID"], &cancel["error"], &cancel["payload"]["to"]),
+        (&asked, &json!(487), &json!("bob"))
+    );
+    assert_eq!(transfers(&w), ["INVITED", "CANCELED"]);
+    // A yes that crosses it moves nobody any more.
+    w.qss_says(&format!(r#"{{"answer":"callTransfer","requestID":{asked},"payload":{{}}}}"#));
+    w.run(20_000);
+    assert_eq!((w.rung(), w.mixer.count("BYE")), ("playing", 0));
+    w.qss.refuse.clear();
+    w.local("transfer eve");
+    assert_eq!(w.rung(), "session", "another may follow");
+}
+
+#[test]
+fn a_transfer_in_a_state_that_nobody_knows_moves_nobody() {
+    let mut w = with_target(31);
+    w.qss_says(&says("callTransfer", &json!({"callTransferId": "T1", "roomId": "target", "state": "PONDERED"})));
+    w.run(5_000);
+    assert_eq!((w.rung(), w.mixer.invites(), w.qss.requests("acceptCallTransfer").len()), ("playing", 1, 0));
+    assert_eq!(w.local("status")["counters"]["problems"]["qss_unknown_value"], 1);
+}

@@ -187,3 +187,108 @@ fn what_a_rooms_bitrate_counts_is_a_key() {
     let w = World::playing(14, config);
     assert_eq!(w.voice.stream.expect("a stream").cap, 32_000, "64 of 500 bit/s");
 }
+
+// --- rooms left behind ---------------------------------------------------------------------------------------------------
+
+/// A device that the QSS knows as `5da6`, and that keeps nothing over a crash.
+fn forgetful(seed: u64) -> World {
+    let mut config = config();
+    config.qss.user_id = "5da6".into();
+    let mut w = World::playing(seed, config);
+    w.local("create");
+    w.run_until(5_000, |w| w.qss.rooms_left().len() == 1 && w.rung() == "playing");
+    w.kept = None;
+    w
+}
+
+#[test]
+fn a_room_that_a_crash_left_behind_is_destroyed_though_nothing_was_kept() {
+    let mut w = forgetful(20);
+    w.restart_device();
+    w.run_until(10_000, |w| w.rung() == "playing");
+    w.run(50_000);
+    assert_eq!(w.qss.rooms_left(), ["created1"], "two looks");
+    w.run(20_000);
+    assert_eq!((w.qss.rooms_left().len(), w.rung()), (0, "playing"));
+    w.run(60_000);
+    let looks = w.qss.requests("getRooms").len();
+    w.run(3_600_000);
+    assert_eq!(w.qss.requests("getRooms").len(), looks, "and that is the end of it");
+}
+
+#[test]
+fn nothing_that_is_in_use_configured_or_of_others_is_destroyed() {
+    let mut w = forgetful(21);
+    let room = |id: &str, owner: &str, users: &[&str]| {
+        let mut room = sim::qss::room(id, SIP_URI);
+        (room["owner"], room["participants"]) = (owner.into(), users.into());
+        room
+    };
+    for (id, owner, users) in [
+        ("created-by-bob", "bob", &["5da6"][..]),
+        ("created-by-nobody", "", &[]),
+        ("created-in-use", "5da6", &["5da6", "eve"]),
+        ("created-alone", "5da6", &[]),
+        ("lobby", "5da6", &[]),
+    ] {
+        w.qss.rooms.insert(id.into(), room(id, owner, users));
+    }
+    // The device's own one, of this life, stays, too: it is in it.
+    w.run(1_000);
+    w.kill_qss(Some(qss_endpoint::agent::LinkErrorKind::Closed(1012)));
+    w.qss.up = true;
+    w.run(200_000);
+    let left = ["created-by-bob", "created-by-nobody", "created-in-use", "created1"];
+    assert_eq!(w.qss.rooms_left(), left);
+    w.qss.rooms.get_mut("created-in-use").expect("it is there")["participants"] = serde_json::json!([]);
+    w.run(130_000);
+    assert_eq!(
+        w.qss.rooms_left(),
+        ["created-by-bob", "created-by-nobody", "created1"],
+        "it is watched until it is empty"
+    );
+    assert!(w.qss.rooms.contains_key("lobby"), "not in the list of the simulated QSS");
+}
+
+#[test]
+fn leftovers_can_be_left_alone() {
+    let mut config = config();
+    config.qss.user_id = "5da6".into();
+    config.calls.leftover = Span::ZERO;
+    let mut w = World::playing(22, config);
+    w.local("create");
+    w.run_until(5_000, |w| w.qss.rooms_left().len() == 1);
+    w.kept = None;
+    w.restart_device();
+    w.run(600_000);
+    assert_eq!((w.qss.rooms_left().len(), w.qss.requests("getRooms").len()), (1, 0));
+}
+
+#[test]
+fn a_configured_room_of_ours_is_no_leftover() {
+    let mut config = config();
+    config.qss.user_id = "5da6".into();
+    config.rooms.push(Room::new("other", RoomTarget::Id("created-for-ever".into())));
+    let mut w = World::new(23, config);
+    let mut room = sim::qss::room("created-for-ever", SIP_URI);
+    room["owner"] = "5da6".into();
+    w.qss.rooms.insert("created-for-ever".into(), room);
+    w.start();
+    w.run(300_000);
+    assert_eq!(w.qss.rooms_left(), ["created-for-ever"]);
+}
+
+#[test]
+fn after_a_reconnect_all_is_asked_in_order() {
+    let mut w = World::playing(24, config());
+    w.kill_qss(Some(qss_endpoint::agent::LinkErrorKind::Closed(1012)));
+    w.qss.up = true;
+    let (before, seq) = (w.qss.log.len(), w.events.len() as u64);
+    w.run(30_000);
+    let told = w.qss.log[before..].iter().filter_map(|(_, frame)| {
+        let event = &frame["payload"]["payload"];
+        let snapshot = event["event"] == "snapshot" && event["seq"].as_u64() > Some(seq);
+        frame["request"].as_str().or(snapshot.then_some("snapshot")).map(str::to_owned)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["register", "getRooms", "getCurrentInvitations", "joinRoom", "snapshot"]);
+}
