@@ -14,10 +14,15 @@ use super::{Agent, Cx, Phase};
 use crate::config::{self, Caller, CallerAction, RequestRoom};
 use crate::qss::message::{self, Body, Invite, InviteRequest};
 use crate::qss::names::Meaning;
+use crate::status::conference::{MediaTypes, RoomEvent};
 use crate::status::event::{InviteOutcome, Kind};
 use crate::status::failure::{Cause, Failure};
 use crate::time::Span;
 use serde_json::{Value, json};
+
+/// Of the inviter's own words (`context`), so many and so long ones are told.
+const MAX_WORDS: usize = 16;
+const LONGEST_WORD: usize = 200;
 
 /// What the policy says.
 #[derive(Clone, PartialEq, Debug)]
@@ -133,7 +138,12 @@ impl Agent {
         if self.is_asked_for(&invite) {
             return self.follow_invitation(cx, name, id, invite);
         }
-        match judge(&self.config.invites, &invite, self.engagement(&invite)) {
+        let verdict = judge(&self.config.invites, &invite, self.engagement(&invite));
+        match verdict {
+            Verdict::Stay | Verdict::Go { .. } | Verdict::Ring(_) => self.tell_invitation(cx, id, &invite),
+            Verdict::Decline | Verdict::Busy => {}
+        }
+        match verdict {
             Verdict::Decline => self.decline(cx, name, id, &from, self.config.invites.decline_code),
             Verdict::Busy => self.say_busy(cx, name, id, &from),
             Verdict::Stay => self.accept(cx, name, id, &from),
@@ -177,10 +187,34 @@ impl Agent {
             let call = self.config.calls.plain.clone();
             let name = asked.display_name.clone().unwrap_or_else(|| from.to_owned());
             let plan = Plan::of(&call, vec![from.to_owned()]);
-            let order = Order { name, plan, record: call.record, request_id: Some(request_id) };
+            let order =
+                Order { name, plan, record: call.record, request_id: Some(request_id), frame_id: Some(id.to_owned()) };
             self.phase == Phase::Running && self.call_out(cx, order).is_ok()
         };
-        if invited { self.accept(cx, name, id, from) } else { self.say_busy(cx, name, id, from) }
+        if !invited {
+            return self.say_busy(cx, name, id, from);
+        }
+        self.accept(cx, name, id, from);
+        self.emit_room(cx, RoomEvent::ConferenceInvitationRequest { id: id.to_owned(), from: from.to_owned() }, None);
+    }
+
+    /// The SDK's event of an invitation, with as many of the inviter's own words as a person may need.
+    fn tell_invitation(&mut self, cx: &mut Cx<'_>, id: &str, invite: &Invite) {
+        let short = |text: &str| text.chars().take(LONGEST_WORD).collect::<String>();
+        let words = invite.context.iter().take(MAX_WORDS);
+        let event = RoomEvent::ConferenceInvitation {
+            id: id.to_owned(),
+            from: invite.from.clone(),
+            display_name: invite.display_name.as_deref().map(short),
+            room_id: invite.room.id.clone(),
+            media_types: MediaTypes {
+                audio: invite.media.audio,
+                video: invite.media.video,
+                screen: invite.media.screen,
+            },
+            context: words.map(|(key, value)| (short(key), short(value))).collect(),
+        };
+        self.emit_room(cx, event, None);
     }
 
     pub(super) fn decline(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, from: &str, code: u16) {
@@ -239,7 +273,7 @@ impl Agent {
             Origin::Invited { id: accepted, accepted_at, .. } => accepted == id && cx.now.since(*accepted_at) < fresh,
             Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => false,
         });
-        if replied && !ours {
+        if self.request_withdrawn(cx, id) || (replied && !ours) {
             return;
         }
         let cause = Cause::from(Failure::InviteWithdrawn);

@@ -211,7 +211,7 @@ impl Agent {
             Command::Join(name) => self.on_join(cx, &name),
             Command::Create { record } => {
                 let plan = Plan::of(&self.config.calls.plain, Vec::new());
-                self.on_call(cx, Order { name: "own".to_owned(), plan, record, request_id: None })
+                self.on_call(cx, Order { name: "own".to_owned(), plan, record, request_id: None, frame_id: None })
             }
             Command::Destroy(room) => self.on_destroy(cx, room.as_deref()),
             Command::Call(targets) => {
@@ -242,10 +242,20 @@ impl Agent {
         };
         let name = targets.join(" ");
         match named {
-            Some(call) => {
-                Order { name, plan: Plan::of(call, call.targets.clone()), record: call.record, request_id: None }
-            }
-            None => Order { name, plan: Plan::of(&calls.plain, targets), record: calls.plain.record, request_id: None },
+            Some(call) => Order {
+                name,
+                plan: Plan::of(call, call.targets.clone()),
+                record: call.record,
+                request_id: None,
+                frame_id: None,
+            },
+            None => Order {
+                name,
+                plan: Plan::of(&calls.plain, targets),
+                record: calls.plain.record,
+                request_id: None,
+                frame_id: None,
+            },
         }
     }
 

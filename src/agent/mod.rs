@@ -308,6 +308,8 @@ struct Voice {
     ports: Option<(u16, u16)>,
     card: CardUse,
     muted: bool,
+    /// What others wanted last: to be muted, or not.
+    wish: Option<bool>,
     /// Why the card cannot be used at present.
     trouble: Option<command::CardError>,
     stats: Option<command::Stats>,
@@ -352,6 +354,7 @@ impl Agent {
                 ports: None,
                 card: CardUse::Closed,
                 muted: config.audio.mute_at_start,
+                wish: None,
                 trouble: None,
                 stats: None,
             },

@@ -6,6 +6,7 @@ use super::{Agent, Cx};
 use crate::media::command::Command;
 use crate::media::tone::Tone;
 use crate::qss::message::{self, Body, MuteRequest};
+use crate::status::conference::RoomEvent;
 use crate::status::event::{Kind, MutedBy};
 
 impl Agent {
@@ -17,6 +18,11 @@ impl Agent {
         let here = request.room.is_none() || self.is_ours(request.room.as_deref());
         let control = &self.config.control;
         let allowed = if request.muted { control.remote_mute } else { control.remote_unmute };
+        // Told once, however often they repeat it.
+        if to_us && here && request.audio && self.voice.wish.replace(request.muted) != Some(request.muted) {
+            let event = RoomEvent::MuteRequest { muted: request.muted, requested_by: request.requested_by };
+            self.emit_room(cx, event, None);
+        }
         if to_us && here && request.audio && allowed {
             self.set_muted(cx, request.muted, MutedBy::Remote);
         }
@@ -27,6 +33,7 @@ impl Agent {
             return;
         }
         self.voice.muted = muted;
+        self.voice.wish = self.voice.wish.filter(|wish| *wish == muted);
         self.media(cx, Command::Mute(muted));
         self.tone(cx, if muted { Tone::Muted } else { Tone::Unmuted });
         self.emit(cx, Kind::Mute { muted, by }, None);

@@ -43,8 +43,7 @@ impl Agent {
                 self.on_participants(cx, body);
                 self.on_roster(cx, &Roster::read(body.fields(), None), News::Everybody);
             }
-            // A device without a screen has no use for it.
-            Meaning::ActiveSpeaker => {}
+            Meaning::ActiveSpeaker => self.on_active_speaker(cx, body),
             Meaning::Snapshot => self.snapshot_on_request(cx),
             Meaning::CallTransfer => self.on_call_transfer(cx, body),
             Meaning::TransferError => self.on_transfer_error(cx, body),

@@ -36,8 +36,9 @@ pub(super) struct Outgoing {
     /// Counts up while the process lives: names the call in replies and events.
     pub(super) number: u32,
     name: String,
-    /// The `inviteRequest` that this call answers.
+    /// The `inviteRequest` that this call answers: what our invite names, and the `requestID` of its frame.
     request_id: Option<String>,
+    frame_id: Option<String>,
     stage: Stage,
     others: BTreeSet<String>,
     /// As it was last told.
@@ -62,6 +63,7 @@ pub(super) struct Order {
     pub(super) plan: Plan,
     pub(super) record: bool,
     pub(super) request_id: Option<String>,
+    pub(super) frame_id: Option<String>,
 }
 
 /// What a roster is.
@@ -118,6 +120,7 @@ impl Agent {
             number,
             name: order.name,
             request_id: order.request_id,
+            frame_id: order.frame_id,
             stage: Stage::Making { until: cx.now + order.plan.total, plan: order.plan },
             others: BTreeSet::new(),
             invitations: Vec::new(),
@@ -133,6 +136,22 @@ impl Agent {
             Origin::Configured(_) => false,
             Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => true,
         })
+    }
+
+    /// Who asked to be invited takes it back: the call that we make for it ends, unless they have come. True: it was one.
+    pub(super) fn request_withdrawn(&mut self, cx: &mut Cx<'_>, id: &str) -> bool {
+        let Some(outgoing) = &self.outgoing else { return false };
+        if outgoing.frame_id.as_deref() != Some(id) {
+            return false;
+        }
+        match outgoing.stage {
+            Stage::Making { .. } | Stage::Ringing(_) | Stage::Nobody { .. } => {
+                self.emit_room(cx, RoomEvent::ConferenceInvitationRequestCancelled { id: id.to_owned() }, None);
+                self.end_visit(cx, &Failure::InviteWithdrawn.into());
+            }
+            Stage::Talking(_) => {}
+        }
+        true
     }
 
     /// Invites more people into the room of our own call.

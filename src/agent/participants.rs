@@ -8,7 +8,7 @@
 use super::visit::{Membership, Proof, Visit};
 use super::{Agent, Cx};
 use crate::config::Config;
-use crate::qss::message::{Body, MuteChange, ParticipantStatus, Presence, Roster};
+use crate::qss::message::{self, Body, MuteChange, ParticipantStatus, Presence, Roster};
 use crate::status::conference::{Participant, RoomEvent, State};
 use crate::time::{Span, Time, Wakeup};
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ pub(super) struct Participants {
     /// The map as it was told last.
     told: BTreeMap<String, State>,
     told_more: u64,
+    /// Who speaks, and who was told to.
+    speaker: Option<String>,
+    told_speaker: Option<String>,
     /// Runs while something was told a short time ago.
     interval: Option<Interval>,
     /// The QSS has named us as a participant: a list without us means that we are out.
@@ -52,6 +55,8 @@ impl Participants {
             more: 0,
             told: BTreeMap::new(),
             told_more: 0,
+            speaker: None,
+            told_speaker: None,
             interval: None,
             listed: false,
             bound: config.status.participants,
@@ -137,10 +142,20 @@ impl Participants {
         Some(RoomEvent::RemoteParticipants { participants, old, more: self.more, folded })
     }
 
+    /// Who speaks, if it is somebody else than was told.
+    fn speaker_news(&mut self) -> Option<RoomEvent> {
+        if self.speaker == self.told_speaker {
+            return None;
+        }
+        self.told_speaker.clone_from(&self.speaker);
+        Some(RoomEvent::ActiveSpeaker { user_id: self.speaker.clone() })
+    }
+
     /// The room is left. The last map, if anybody was in it.
     pub(super) fn forget(&mut self) -> Option<RoomEvent> {
         self.known.clear();
         (self.more, self.interval, self.listed) = (0, None, false);
+        (self.speaker, self.told_speaker) = (None, None);
         self.news(0)
     }
 }
@@ -210,10 +225,25 @@ impl Agent {
         }
     }
 
+    /// Speakers may change many times a second: the first change is told at once, others at the end of the interval.
+    pub(super) fn on_active_speaker(&mut self, cx: &mut Cx<'_>, body: &Body) {
+        if !self.is_ours(body.fields().room_id()) || self.visit.is_none() {
+            return;
+        }
+        self.participants.speaker = message::active_speaker(body.fields());
+        if self.participants.interval.is_none()
+            && let Some(event) = self.participants.speaker_news()
+        {
+            let ends = cx.now + self.participants.length;
+            self.participants.interval = Some(Interval { ends, singles: 0, folded: 0 });
+            self.emit_room(cx, event, None);
+        }
+    }
+
     pub(super) fn on_participants_timeout(&mut self, cx: &mut Cx<'_>) {
         let Some(interval) = self.participants.interval.filter(|interval| interval.ends <= cx.now) else { return };
         self.participants.interval = None;
-        if let Some(event) = self.participants.news(interval.folded) {
+        for event in [self.participants.news(interval.folded), self.participants.speaker_news()].into_iter().flatten() {
             let ends = cx.now + self.participants.length;
             self.participants.interval = Some(Interval { ends, singles: 0, folded: 0 });
             self.emit_room(cx, event, None);

@@ -1,5 +1,5 @@
 //! What the vendor's SDK tells an application about a conference room, told by this device: its 15 room events under
-//! their own names, with the SDK's field names and numbers, and two more of its events that a device without a screen
+//! their own names, with the SDK's field names and numbers, and those of its other events that a device without a screen
 //! can know (`docs/status-events.md`, Room events).
 
 use crate::status::failure::Failure;
@@ -72,6 +72,37 @@ pub enum RoomEvent {
     MuteChange {
         user_id: String,
         muted: bool,
+    },
+    /// Somebody in the room wants us to mute or unmute; `mute` follows if it is obeyed.
+    MuteRequest {
+        muted: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        requested_by: Option<String>,
+    },
+    /// Who speaks; `null`: nobody.
+    ActiveSpeaker {
+        user_id: Option<String>,
+    },
+    /// Somebody whom the policy lets in invites us.
+    ConferenceInvitation {
+        id: String,
+        from: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        display_name: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room_id: Option<String>,
+        media_types: MediaTypes,
+        /// The inviter's own words.
+        context: BTreeMap<String, String>,
+    },
+    /// Somebody whom the policy lets in wants to be invited, and is called.
+    ConferenceInvitationRequest {
+        id: String,
+        from: String,
+    },
+    /// ... and does not want it any more.
+    ConferenceInvitationRequestCancelled {
+        id: String,
     },
     /// How a transfer stands.
     CallTransfer {
