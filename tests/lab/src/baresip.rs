@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Who it is, unless it is told otherwise.
+pub const USER: &str = "plain";
+
 /// Where its voice comes from and where what it hears goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Sound {
@@ -62,6 +65,8 @@ pub struct Plan {
     /// `srtp`, `srtp-mand` or `dtls_srtp`.
     pub media_encryption: Option<&'static str>,
     pub rtcp_mux: bool,
+    /// Answers whoever calls it.
+    pub answers: bool,
     /// As its account line has them, for example `opus/48000/2,pcmu`.
     pub codecs: String,
     /// Average bitrate it offers and sends with, bit/s.
@@ -79,11 +84,12 @@ impl Plan {
         Plan {
             sound,
             tuning: Tuning::Best,
-            user: "plain".into(),
+            user: USER.into(),
             password: None,
             transport: "udp",
             media_encryption: None,
             rtcp_mux: false,
+            answers: false,
             codecs: "opus/48000/2".into(),
             bitrate: 64_000,
             extra: Vec::new(),
@@ -239,7 +245,7 @@ impl Drop for Baresip {
 }
 
 /// It ends by itself after this, should the test be killed.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(900);
 
 fn config(plan: &Plan, folder: &Path) -> io::Result<String> {
     let (source, player) = match &plan.sound {
@@ -302,6 +308,9 @@ fn account(plan: &Plan, address: SocketAddr) -> String {
     }
     if let Some(encryption) = plan.media_encryption {
         line += &format!(";mediaenc={encryption}");
+    }
+    if plan.answers {
+        line += ";answermode=auto";
     }
     line + "\n"
 }

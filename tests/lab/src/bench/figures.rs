@@ -24,7 +24,9 @@ pub const FIGURES: &[Figure] = &[
     figure("context_switches", "per second", Some(Aim::AtMost(250.0)), |seen| {
         seen.call.map(|it| it.switches_per_second)
     }),
-    figure("context_switches_idle", "per second", Some(Aim::AtMost(1.0)), |seen| Some(seen.idle.switches_per_second)),
+    figure("context_switches_idle", "per second", Some(Aim::AtMost(1.0)), |seen| {
+        seen.call.map(|_| seen.idle.switches_per_second)
+    }),
     figure("rss_idle", "KiB", None, |seen| Some(seen.idle.resident_kib as f64)),
     figure("rss_call", "KiB", None, |seen| seen.call.map(|it: Cost| it.resident_kib as f64)),
     figure("private_memory", "KiB", Some(Aim::AtMost(2048.0)), |seen| seen.call.map(|it| it.private_kib as f64)),

@@ -1,7 +1,7 @@
 //! What a station does in every frame of a call, seen from outside: when its packets leave, what its media thread asks of
 //! the kernel (strace) and of the heap (`gauge`, preloaded), and what its codec alone would cost (`lab-codec`).
 
-use super::station::{BITRATE, COMPLEXITY, Kind, Room, Stage, Station};
+use super::station::{BITRATE, COMPLEXITY, Kind, Room, Setup, Stage, Station};
 use super::visit::Meter;
 use crate::cards::{Card, Cards, beside_plugin};
 use crate::clock::mono_us;
@@ -85,8 +85,8 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Inside, Box<dyn Error>> {
         Kind::Peer | Kind::PeerAsShipped => Vec::new(),
     };
     let stations = [
-        kind.start_with(stage, "inside-0", &cards, &card[0], relay.address(), &gauged)?,
-        kind.start(stage, "inside-1", &cards, &card[1], stage.asterisk.sip)?,
+        kind.start(stage, &Setup { environment: gauged, ..Setup::new("inside-0", &cards, &card[0], relay.address()) })?,
+        kind.start(stage, &Setup::new("inside-1", &cards, &card[1], stage.asterisk.sip))?,
     ];
     let stations = talk(stage, stations, &card, SETTLE + COUNTED + TRACED)?;
     let thread = (kind == Kind::Ours).then(|| thread_of(stations[0].id(), "media")).flatten();
@@ -116,7 +116,8 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Inside, Box<dyn Error>> {
 pub fn share(stage: &Stage) -> Result<Share, Box<dyn Error>> {
     let cards = Cards::new("share")?;
     let card = [cards.card("a", "")?, cards.card("b", "")?];
-    let start = |at: usize| Kind::Ours.start(stage, &format!("share-{at}"), &cards, &card[at], stage.asterisk.sip);
+    let setup = |at: usize| Setup::new(&format!("share-{at}"), &cards, &card[at], stage.asterisk.sip);
+    let start = |at: usize| Kind::Ours.start(stage, &setup(at));
     let stations = talk(stage, [start(0)?, start(1)?], &card, SETTLE + COST)?;
     let meters = [0, 1].map(|at| Meter::start(stations[at].id()));
     std::thread::sleep(COST);

@@ -15,6 +15,7 @@
 pub mod canary;
 pub mod figures;
 pub mod inside;
+pub mod minutes;
 pub mod programme;
 pub mod recovery;
 pub mod report;

@@ -8,7 +8,7 @@
 //!
 //! Rising and falling chirps are a second apart each, so a delay is unambiguous up to a second.
 
-use super::station::{Kind, Room, Stage, Station};
+use super::station::{Kind, Room, Setup, Stage, Station};
 use crate::cards::{Card, Cards};
 use crate::clock::{mono_us, sleep_until};
 use crate::measure::latency::{Found, by_chirps};
@@ -115,8 +115,9 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Vec<Recovery>, Box<dyn Error
             What::FreezeListener | What::FreezeSpeaker | What::Jitter => {}
         }
         let relay = Relay::start(stage.asterisk.sip, at as u64)?;
-        let start =
-            |role: &str, card: &Card, mixer| kind.start(stage, &format!("recovery-{role}{at}"), &cards, card, mixer);
+        let start = |role: &str, card: &Card, mixer| {
+            kind.start(stage, &Setup::new(&format!("recovery-{role}{at}"), &cards, card, mixer))
+        };
         let stations = [start("s", &speaker, stage.asterisk.sip)?, start("l", &listener, relay.address())?];
         pairs.push(Pair { fault, cards: [speaker, listener], relay, stations });
     }

@@ -64,7 +64,7 @@ pub fn rows(outcomes: &[Outcome]) -> Vec<Row> {
     for outcome in outcomes {
         let peer = outcome.best_peer.map(|(_, score)| score);
         let name = match outcome.line.way {
-            Way::Down => format!("score_{}", outcome.line.name),
+            Way::Down | Way::Direct => format!("score_{}", outcome.line.name),
             Way::Up => outcome.line.name.replace("uplink_", "uplink_score_"),
         };
         let least = outcome.least().map(|least| Aim::AtLeast((least * 100.0).round() / 100.0));
@@ -110,10 +110,11 @@ pub fn table(outcomes: &[Outcome]) -> String {
 
 /// Scores over loss: random, in bursts, and on the way up, side by side.
 pub fn plot(outcomes: &[Outcome]) -> String {
-    const PANELS: [(&str, &str); 3] = [
+    const PANELS: [(&str, &str); 4] = [
         ("lost at random, mixer to listener", "loss_N_random"),
         ("lost in bursts, mixer to listener", "loss_N_burst"),
         ("lost at random, speaker to mixer", "uplink_N"),
+        ("lost at random, station to station", "direct_N"),
     ];
     const LOSSES: [u32; 6] = [0, 2, 5, 10, 20, 30];
     const WIDE: f64 = 300.0;

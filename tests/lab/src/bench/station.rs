@@ -53,6 +53,11 @@ impl Room {
         Room { id: "bench-hall".into(), number: format!("muted{NUMBER}") }
     }
 
+    /// No room: another station, which answers behind what its caller takes for the mixer.
+    pub fn other() -> Room {
+        Room { id: "bench-other".into(), number: crate::baresip::USER.into() }
+    }
+
     /// Rooms for two, up to [`PAIRS`].
     pub fn pair(number: usize) -> Room {
         Room { id: format!("bench-pair-{number}"), number: format!("888267771{number:02}") }
@@ -73,7 +78,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Stage {
     pub fn build(endpoint: PathBuf) -> io::Result<Stage> {
-        let all = [Room::main(), Room::hall()].into_iter().chain((0..PAIRS).map(Room::pair));
+        let all = [Room::main(), Room::hall(), Room::other()].into_iter().chain((0..PAIRS).map(Room::pair));
         let rooms = all.map(|Room { id, number }| RoomSpec::open(&id, &format!("sip:{number}@{MIXER_NAME}"), CAP_KBPS));
         let rooms = rooms.collect();
         let qss = QssServer::start(crate::qss::Config { rooms, ..crate::qss::Config::default() })?;
@@ -92,51 +97,60 @@ impl Kind {
     }
 
     /// Starts the program and waits until it could be called upon: ours has its session, baresip its control port.
-    /// `mixer` is the SIP address it knows: of the mixer itself, or of a relay to it.
-    pub fn start(
-        self,
-        stage: &Stage,
-        name: &str,
-        cards: &Cards,
-        card: &Card,
-        mixer: SocketAddr,
-    ) -> Result<Station, Box<dyn Error>> {
-        self.start_with(stage, name, cards, card, mixer, &[])
-    }
-
-    /// The same with variables in ours' environment.
-    pub fn start_with(
-        self,
-        stage: &Stage,
-        name: &str,
-        cards: &Cards,
-        card: &Card,
-        mixer: SocketAddr,
-        environment: &[(&str, PathBuf)],
-    ) -> Result<Station, Box<dyn Error>> {
+    pub fn start(self, stage: &Stage, setup: &Setup<'_>) -> Result<Station, Box<dyn Error>> {
         match self {
-            Kind::Ours => {
-                let mut file = ConfigFile::lab(name, card).session(&stage.qss.url(), name, "token").accept_all();
-                file = file.host_map(MIXER_NAME, mixer);
-                file.set_raw("codec", "bitrate", &BITRATE.to_string());
-                file.set_raw("codec", "complexity", &COMPLEXITY.to_string());
-                let mut endpoint = Endpoint::start_with(&stage.endpoint, name, &file, cards, environment)?;
-                endpoint.wait_rung("session", 0, PATIENCE)?;
-                Ok(Station::Ours { endpoint, user: name.into() })
-            }
-            Kind::Peer => peer(Tuning::Best, mixer, name, cards, card),
-            Kind::PeerAsShipped => peer(Tuning::Shipped, mixer, name, cards, card),
+            Kind::Ours => ours(stage, setup),
+            Kind::Peer => peer(Tuning::Best, setup),
+            Kind::PeerAsShipped => peer(Tuning::Shipped, setup),
         }
     }
 }
 
+/// How a station is set up.
+#[derive(Clone)]
+pub struct Setup<'a> {
+    pub name: String,
+    pub cards: &'a Cards,
+    pub card: &'a Card,
+    /// The SIP address it knows: of the mixer itself, or of a relay to it.
+    pub mixer: SocketAddr,
+    /// Answers calls to this address.
+    pub answers: Option<SocketAddr>,
+    /// Forward error correction, for those who have to be told.
+    pub fec: bool,
+    /// Variables in ours' environment.
+    pub environment: Vec<(&'static str, PathBuf)>,
+}
+
+impl<'a> Setup<'a> {
+    pub fn new(name: &str, cards: &'a Cards, card: &'a Card, mixer: SocketAddr) -> Setup<'a> {
+        Setup { name: name.into(), cards, card, mixer, answers: None, fec: false, environment: Vec::new() }
+    }
+}
+
+fn ours(stage: &Stage, setup: &Setup<'_>) -> Result<Station, Box<dyn Error>> {
+    let name = &setup.name;
+    let mut file = ConfigFile::lab(name, setup.card).session(&stage.qss.url(), name, "token").accept_all();
+    file = file.host_map(MIXER_NAME, setup.mixer);
+    file.set_raw("codec", "bitrate", &BITRATE.to_string());
+    file.set_raw("codec", "complexity", &COMPLEXITY.to_string());
+    if let Some(address) = setup.answers {
+        file.set("sip", "bind", &address.to_string()).set("sip", "incoming", "accept");
+        file.set_raw("sip", "callers", "[\"*\"]");
+    }
+    let mut endpoint = Endpoint::start_with(&stage.endpoint, name, &file, setup.cards, &setup.environment)?;
+    endpoint.wait_rung("session", 0, PATIENCE)?;
+    Ok(Station::Ours { endpoint, user: name.clone() })
+}
+
 /// Opus as ours, no module it does not need.
-fn peer(tuning: Tuning, mixer: SocketAddr, name: &str, cards: &Cards, card: &Card) -> Result<Station, Box<dyn Error>> {
-    let mut plan = Plan::new(Sound::card(cards, card));
+fn peer(tuning: Tuning, setup: &Setup<'_>) -> Result<Station, Box<dyn Error>> {
+    let mut plan = Plan::new(Sound::card(setup.cards, setup.card));
     plan.tuning = tuning;
     plan.bitrate = BITRATE;
     plan.codecs = "opus/48000/1".into();
     plan.modules = vec!["opus"];
+    plan.answers = setup.answers.is_some();
     if tuning == Tuning::Best {
         // In our trials each of these took another 20 ms off `Tuning::Best`; nothing less starts or is faster.
         plan.extra = vec!["jitter_buffer_delay 0-1".into(), "audio_txmode poll".into()];
@@ -147,7 +161,11 @@ fn peer(tuning: Tuning, mixer: SocketAddr, name: &str, cards: &Cards, card: &Car
         "opus_sprop_stereo no".into(),
         "opus_application voip".into(),
     ]);
-    Ok(Station::Peer { baresip: Baresip::start(name, mixer, &plan)?, mixer })
+    if setup.fec {
+        plan.extra.extend(["opus_inbandfec yes".into(), "opus_packet_loss 10".into()]);
+    }
+    plan.extra.extend(setup.answers.map(|address| format!("sip_listen {address}")));
+    Ok(Station::Peer { baresip: Baresip::start(&setup.name, setup.mixer, &plan)?, mixer: setup.mixer })
 }
 
 impl Station {

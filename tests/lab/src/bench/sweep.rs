@@ -10,13 +10,16 @@
 //! A relay draws its harm from a seed, so the n-th packet of a line has the same fate whoever is behind it. Speaker and
 //! listeners are stations of one kind. Each is asked to listen for a while before it is rated, so that what adapts has.
 
-use super::station::{Kind, Room, Stage, Station};
+use super::station::{Kind, PAIRS, Room, Setup, Stage, Station};
 use crate::cards::{Card, Cards};
 use crate::clock::{mono_us, sleep_until};
 use crate::measure::latency::by_speech;
+use crate::measure::level::rms_dbfs;
 use crate::measure::quality::Passages;
+use crate::process::free_port;
 use crate::wire::{Harm, Relay, Weather};
 use std::error::Error;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A line, by what is wrong with it.
@@ -36,6 +39,8 @@ pub enum Way {
     Down,
     /// Speaker to mixer.
     Up,
+    /// Speaker to listener: one calls the other, there is no mixer.
+    Direct,
 }
 
 /// What was heard at the end of a line, in one round.
@@ -58,6 +63,7 @@ const BURST: f64 = 3.0;
 /// Percent lost, and the bars of what is to be heard then.
 const LOSSES: [(u32, Option<f64>); 6] =
     [(0, Some(3.5)), (2, None), (5, Some(2.6)), (10, Some(2.2)), (20, Some(1.7)), (30, None)];
+const LOSSES_DIRECT: [(u32, Option<f64>); 3] = [(0, Some(3.5)), (5, Some(3.0)), (10, Some(2.6))];
 const LOSSES_UP: [(u32, Option<f64>); 4] = [(0, Some(3.5)), (5, Some(2.8)), (10, Some(2.7)), (20, Some(2.3))];
 
 /// All lines there are.
@@ -78,10 +84,12 @@ pub fn lines() -> Vec<Line> {
     }
     down("reordered_5".into(), Some(3.0), Harm { reorder: 0.05, held_ms: 45.0, ..Harm::default() });
     down("duplicated_5".into(), Some(3.5), Harm { duplicate: 0.05, ..Harm::default() });
-    for (percent, bar) in LOSSES_UP {
-        let up = Harm { loss: f64::from(percent) / 100.0, ..Harm::default() };
-        let weather = Weather { up, ..Weather::default() };
-        lines.push(Line { name: format!("uplink_{percent}"), weather, way: Way::Up, bar });
+    for (name, losses, way) in [("uplink", &LOSSES_UP[..], Way::Up), ("direct", &LOSSES_DIRECT[..], Way::Direct)] {
+        for (percent, bar) in losses.iter().copied() {
+            let up = Harm { loss: f64::from(percent) / 100.0, ..Harm::default() };
+            let weather = Weather { up, ..Weather::default() };
+            lines.push(Line { name: format!("{name}_{percent}"), weather, way, bar });
+        }
     }
     lines
 }
@@ -90,6 +98,8 @@ pub fn lines() -> Vec<Line> {
 const APART: Duration = Duration::from_millis(60);
 const PATIENCE: Duration = Duration::from_secs(15);
 const SETTLE: Duration = Duration::from_secs(2);
+/// Below this there was no call.
+const SILENT_DBFS: f64 = -70.0;
 /// Delays are looked for up to this.
 const MOST_DELAY_MS: f64 = 700.0;
 
@@ -103,7 +113,8 @@ struct Ends {
 struct Member {
     card: Card,
     station: Station,
-    room: Room,
+    /// Which it calls; `None`: it is called.
+    room: Option<Room>,
     relay: Option<Relay>,
 }
 
@@ -121,37 +132,49 @@ pub fn round(
 ) -> Result<Vec<Heard>, Box<dyn Error>> {
     let cards = Cards::new(kind.word())?;
     let mut members: Vec<Member> = Vec::new();
-    let mut enter = |room: Room, line: Option<(usize, &Line)>| -> Result<usize, Box<dyn Error>> {
-        let at = members.len();
-        let card = cards.card(&format!("s{at}"), "")?;
-        // The seed belongs to the line, not to its place among those that are tried together.
-        let relay = line.map(|(_, line)| Relay::start(stage.asterisk.sip, seed_of(seed, &line.name))).transpose()?;
-        let mixer = relay.as_ref().map_or(stage.asterisk.sip, Relay::address);
-        let station = kind.start(stage, &format!("sweep-{at}"), &cards, &card, mixer)?;
-        members.push(Member { card, station, room, relay });
-        Ok(at)
-    };
+    // Behind a relay to `mixer` if a line is given.
+    let mut enter =
+        |room: Option<Room>, line: Option<&Line>, mixer: SocketAddr, answers| -> Result<usize, Box<dyn Error>> {
+            let at = members.len();
+            let card = cards.card(&format!("s{at}"), "")?;
+            // The seed belongs to the line, not to its place among those that are tried together.
+            let relay = line.map(|line| Relay::start(mixer, seed_of(seed, &line.name))).transpose()?;
+            let mixer = relay.as_ref().map_or(mixer, Relay::address);
+            let fec = line.is_some_and(|line| line.way == Way::Direct);
+            let setup = Setup { answers, fec, ..Setup::new(&format!("sweep-{at}"), &cards, &card, mixer) };
+            let station = kind.start(stage, &setup)?;
+            members.push(Member { card, station, room, relay });
+            Ok(at)
+        };
+    let sip = stage.asterisk.sip;
     let mut ends = Vec::new();
     let mut orator = None;
-    for (at, line) in lines.iter().enumerate() {
-        let (speaker, listener) = match line.way {
+    for (line, it) in lines.iter().enumerate() {
+        let (speaker, listener) = match it.way {
             Way::Down => {
                 let speaker = match orator {
                     Some(orator) => orator,
-                    None => *orator.insert(enter(Room::main(), None)?),
+                    None => *orator.insert(enter(Some(Room::main()), None, sip, None)?),
                 };
-                (speaker, enter(Room::hall(), Some((at, line)))?)
+                (speaker, enter(Some(Room::hall()), Some(it), sip, None)?)
             }
-            Way::Up => (
-                enter(Room::pair(at % super::station::PAIRS), Some((at, line)))?,
-                enter(Room::pair(at % super::station::PAIRS), None)?,
-            ),
+            Way::Up => {
+                let room = Room::pair(line % PAIRS);
+                (enter(Some(room.clone()), Some(it), sip, None)?, enter(Some(room), None, sip, None)?)
+            }
+            Way::Direct => {
+                let address = SocketAddr::new(sip.ip(), free_port());
+                let listener = enter(None, None, sip, Some(address))?;
+                (enter(Some(Room::other()), Some(it), address, None)?, listener)
+            }
         };
-        ends.push(Ends { line: at, speaker, listener });
+        ends.push(Ends { line, speaker, listener });
     }
     for member in &mut members {
-        member.station.call(stage, &member.room)?;
-        std::thread::sleep(APART);
+        if let Some(room) = &member.room {
+            member.station.call(stage, room)?;
+            std::thread::sleep(APART);
+        }
     }
     gather(stage, &members)?;
     std::thread::sleep(SETTLE);
@@ -187,6 +210,12 @@ pub fn round(
             *line,
         )
     };
+    for Ends { line, listener, .. } in &ends {
+        let heard = cards[*listener].loudspeaker();
+        if heard.get(begin..).is_none_or(|heard| rms_dbfs(heard) < SILENT_DBFS) {
+            return Err(format!("{}: nothing was heard behind {}", kind.word(), lines[*line].name).into());
+        }
+    }
     // The two halves side by side: rating takes a while.
     let (left, right) = ends.split_at(ends.len() / 2);
     let rated = std::thread::scope(|scope| {
@@ -197,7 +226,7 @@ pub fn round(
     let heard = rated.into_iter().zip(&ends).map(|((scores, delay_ms, spoilt, line), ends)| {
         let behind = match lines[line].way {
             Way::Down => ends.listener,
-            Way::Up => ends.speaker,
+            Way::Up | Way::Direct => ends.speaker,
         };
         Heard { line: lines[line].name.clone(), kind, scores, delay_ms, media: media[behind].take(), spoilt }
     });
@@ -206,16 +235,18 @@ pub fn round(
 
 /// Waits until everyone is in the room called.
 fn gather(stage: &Stage, members: &[Member]) -> Result<(), Box<dyn Error>> {
-    let number = |member: &Member| member.room.number.trim_start_matches("muted").to_string();
-    let mut rooms: Vec<String> = members.iter().map(number).collect();
+    let number = |member: &Member| {
+        let room = member.room.as_ref().filter(|room| **room != Room::other())?;
+        Some(room.number.trim_start_matches("muted").to_string())
+    };
+    let mut rooms: Vec<String> = members.iter().filter_map(number).collect();
     rooms.sort();
     rooms.dedup();
     for room in rooms {
-        let count = members.iter().filter(|member| number(member) == room).count();
-        if let Err(error) = stage.asterisk.wait_for(&room, count, PATIENCE) {
-            let logs: Vec<String> =
-                members.iter().filter(|member| number(member) == room).map(|it| it.station.log()).collect();
-            return Err(format!("{error}\n{}", logs.last().cloned().unwrap_or_default()).into());
+        let there = || members.iter().filter(|member| number(member).is_some_and(|number| number == room));
+        if let Err(error) = stage.asterisk.wait_for(&room, there().count(), PATIENCE) {
+            let last = there().last().map(|member| member.station.log());
+            return Err(format!("{error}\n{}", last.unwrap_or_default()).into());
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 //! ```
 
 use super::canary::Canary;
-use super::station::{Kind, NUMBER, Room, Stage, Station};
+use super::station::{Kind, NUMBER, Room, Setup, Stage, Station};
 use crate::cards::{Card, Cards};
 use crate::clock::{mono_us, sleep_until};
 use crate::measure::latency::{Latency, by_chirps};
@@ -65,7 +65,9 @@ pub struct Cost {
     pub private_kib: u64,
 }
 
+/// What costs is measured for longer than what only has to pass.
 const IDLE: Duration = Duration::from_secs(1);
+const IDLE_MEASURED: Duration = Duration::from_secs(5);
 const HUM_SECONDS: u32 = 3;
 /// Longer than any buffer needs to find its size.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -89,12 +91,14 @@ impl Visit {
     ) -> Result<Visit, Box<dyn Error>> {
         let cards = Cards::new(kind.word())?;
         let card = [cards.card("a", "")?, cards.card("b", "")?];
-        let start = |at: usize| kind.start(stage, &format!("bench-{turn}-{at}"), &cards, &card[at], stage.asterisk.sip);
+        let start = |at: usize| {
+            kind.start(stage, &Setup::new(&format!("bench-{turn}-{at}"), &cards, &card[at], stage.asterisk.sip))
+        };
         let mut stations = [start(0)?, start(1)?];
         let [a, b] = &mut stations;
         std::thread::sleep(IDLE / 2);
         let meter = [Meter::start(a.id()), Meter::start(b.id())];
-        std::thread::sleep(IDLE);
+        std::thread::sleep(if script.speech.is_zero() { IDLE } else { IDLE_MEASURED });
         let idle = meter.map(Meter::read);
 
         stage.asterisk.play_tone(NUMBER, 440, HUM_SECONDS)?;

@@ -1,11 +1,13 @@
 //! `lab-bench`: the endpoint and Debian's baresip, measured in the same run by the same means; see `docs/bench.md`.
 //!
-//! The measurement has parts, each of which adds rows to the report. A part that fails is tried once more; then its rows
-//! are missing and the exit is not zero.
+//! The measurement has parts, each of which adds rows to the report. A part that fails soon is tried once more; then
+//! its rows are missing and the exit is not zero.
 #![allow(clippy::disallowed_types)]
 
+mod day;
 mod inside;
 mod lines;
+mod minutes;
 mod recovery;
 mod visits;
 
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "lab-bench [--endpoint PROGRAM] [--report FILE.json] [--quick | --full] [--only PART]...
   --quick   as little of each part as there is, for trying things out
   --full    as much of each part as forty minutes hold, and table and plot into docs/
-  --only    this part and no other: visits, inside, recovery, lines";
+  --only    this part and no other: visits, inside, recovery, lines, minutes, day";
 
 /// Below this, percent of all processors, the machine is quiet; waited for at most so long.
 const QUIET: f64 = 10.0;
@@ -57,12 +59,15 @@ struct Lab {
 
 type Rows = Result<Vec<Row>, Box<dyn Error>>;
 type Part = (&'static str, fn(&Lab) -> Rows);
-const PARTS: [Part; 4] = [
-    ("visits", visits::measure),
-    ("inside", inside::measure),
-    ("recovery", recovery::measure),
-    ("lines", lines::measure),
+/// One after the other; the parts of a line side by side, because what they measure does not mind.
+const PARTS: [&[Part]; 4] = [
+    &[("visits", visits::measure)],
+    &[("inside", inside::measure)],
+    &[("recovery", recovery::measure)],
+    &[("lines", lines::measure), ("minutes", minutes::measure), ("day", day::measure)],
 ];
+/// What failed sooner than this is tried once more.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     match read_options().and_then(|options| measure(&options)) {
@@ -86,20 +91,26 @@ fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
         Lab { stage: Stage::build(options.endpoint.clone())?, canary: Canary::start()?, size: options.size, folder };
     wait_for_quiet();
     let (mut rows, mut complete) = (Vec::new(), true);
-    for (name, part) in PARTS {
-        if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
+    for parts in PARTS {
+        let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+        let parts: Vec<Part> = parts.iter().copied().filter(|(name, _)| wanted(name)).collect();
+        if parts.is_empty() {
             continue;
         }
-        println!("\n{:4} s  {name}", began.elapsed().as_secs());
-        let tried = part(&lab).or_else(|error| {
-            println!("        {name}, to be tried again: {error}");
-            part(&lab)
+        let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+        println!("\n{:4} s  {}", began.elapsed().as_secs(), names.join(", "));
+        let tried = std::thread::scope(|scope| {
+            let threads: Vec<_> = parts.iter().map(|part| scope.spawn(|| attempt(&lab, part))).collect();
+            let died = || Err("its thread has died".to_string());
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| died())).collect::<Vec<_>>()
         });
-        match tried {
-            Ok(more) => rows.extend(more),
-            Err(error) => {
-                println!("        {name} FAILED, its rows are missing: {error}");
-                complete = false;
+        for ((name, _), tried) in parts.iter().zip(tried) {
+            match tried {
+                Ok(more) => rows.extend(more),
+                Err(error) => {
+                    println!("        {name} FAILED, its rows are missing: {error}");
+                    complete = false;
+                }
             }
         }
     }
@@ -111,6 +122,18 @@ fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
     let missed = rows.iter().filter(|row| row.met() == Some(false)).count();
     println!("\n{} s; {missed} aims missed; {}", began.elapsed().as_secs(), options.report.display());
     Ok(complete)
+}
+
+fn attempt(lab: &Lab, (name, part): &Part) -> Result<Vec<Row>, String> {
+    let began = Instant::now();
+    let tried = part(lab).or_else(|error| {
+        if began.elapsed() > TRY_AGAIN {
+            return Err(error);
+        }
+        println!("        {name}, to be tried again: {error}");
+        part(lab)
+    });
+    tried.map_err(|error| error.to_string())
 }
 
 fn wait_for_quiet() {
@@ -142,7 +165,7 @@ fn read_options() -> Result<Options, Box<dyn Error>> {
             Arg::Long("full") => options.size = Size::Full,
             Arg::Long("only") => {
                 let part = arguments.value()?.string()?;
-                if !PARTS.iter().any(|(name, _)| *name == part) {
+                if !PARTS.iter().copied().flatten().any(|(name, _)| *name == part) {
                     return Err(USAGE.into());
                 }
                 options.only.push(part);
