@@ -63,6 +63,7 @@ bench bench-full: packages-bench
 	cargo build --locked --release --bin qss-endpoint
 	cargo build --locked --release --package vsnd --package gauge
 	cargo build --locked --package lab
+	@if [ -n '$(BENCH_SIZE)' ]; then cargo test --locked --profile simulation --test voice --no-run; fi
 	VSND_LIB=$(CURDIR)/target/release/libasound_module_pcm_vsnd.so \
 	  target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json \
 	    $(BENCH_SIZE) $(foreach part,$(PARTS),--only $(part))

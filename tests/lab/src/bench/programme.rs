@@ -42,6 +42,11 @@ impl Programme {
         Programme::new([(Kind::Ours, 6, 2), (Kind::Peer, 6, 2), (Kind::PeerAsShipped, 2, 1)], FEWEST)
     }
 
+    /// What ten minutes hold beside the other parts.
+    pub fn usual() -> Programme {
+        Programme::new([(Kind::Ours, 4, 2), (Kind::Peer, 4, 2), (Kind::PeerAsShipped, 1, 1)], FEWEST)
+    }
+
     pub fn quick() -> Programme {
         Programme::new([(Kind::Ours, 2, 1), (Kind::Peer, 2, 1), (Kind::PeerAsShipped, 0, 0)], 1)
     }

@@ -245,7 +245,7 @@ fn gather(stage: &Stage, members: &[Member]) -> Result<(), Box<dyn Error>> {
     for room in rooms {
         let there = || members.iter().filter(|member| number(member).is_some_and(|number| number == room));
         if let Err(error) = stage.asterisk.wait_for(&room, there().count(), PATIENCE) {
-            let last = there().last().map(|member| member.station.log());
+            let last = there().next_back().map(|member| member.station.log());
             return Err(format!("{error}\n{}", last.unwrap_or_default()).into());
         }
     }

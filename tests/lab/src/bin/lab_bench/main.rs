@@ -66,6 +66,8 @@ const PARTS: [&[Part]; 4] = [
     &[("recovery", recovery::measure)],
     &[("lines", lines::measure), ("minutes", minutes::measure), ("day", day::measure)],
 ];
+/// Too long for ten minutes.
+const FULL_ONLY: [&str; 1] = ["day"];
 /// What failed sooner than this is tried once more.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -92,7 +94,10 @@ fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
     wait_for_quiet();
     let (mut rows, mut complete) = (Vec::new(), true);
     for parts in PARTS {
-        let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+        let wanted = |name: &str| match options.only.is_empty() {
+            true => options.size == Size::Full || !FULL_ONLY.contains(&name),
+            false => options.only.iter().any(|only| only == name),
+        };
         let parts: Vec<Part> = parts.iter().copied().filter(|(name, _)| wanted(name)).collect();
         if parts.is_empty() {
             continue;

@@ -11,13 +11,16 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// No visit begins later than this.
-const TIME: Duration = Duration::from_secs(330);
+const TIME: Duration = Duration::from_secs(270);
 const TIME_FULL: Duration = Duration::from_secs(540);
 
 pub fn measure(lab: &Lab) -> Rows {
     let began = Instant::now();
-    let mut programme = if lab.size == Size::Quick { Programme::quick() } else { Programme::full() };
-    let time = if lab.size == Size::Full { TIME_FULL } else { TIME };
+    let (mut programme, time) = match lab.size {
+        Size::Quick => (Programme::quick(), TIME),
+        Size::Usual => (Programme::usual(), TIME),
+        Size::Full => (Programme::full(), TIME_FULL),
+    };
     let (mut clean, mut spoilt) = (Vec::new(), Vec::new());
     while began.elapsed() < time
         && let Some(Turn { number, kind, script }) = programme.next()
