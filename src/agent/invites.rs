@@ -3,7 +3,9 @@
 //! | state                        | accepted inviter                   | anyone else  |
 //! |------------------------------|------------------------------------|--------------|
 //! | no call                      | answer, go                         | decline_code |
-//! | in a call                    | busy_code, or go (`replaces_call`) | decline_code |
+//! | in a call as important       | busy_code, or go (`replaces_call`) | decline_code |
+//! | in a call less important     | answer, go                         | decline_code |
+//! | in a call more important     | busy_code                          | decline_code |
 //! | in the very room             | answer, stay                       | decline_code |
 //! | stopping                     | busy_code                          | busy_code    |
 
@@ -70,7 +72,7 @@ fn judge(policy: &config::Invites, invite: &Invite, engagement: Engagement) -> V
         (_, CallerAction::Busy) => Verdict::Busy,
         (Engagement::InThisRoom, CallerAction::Accept | CallerAction::Ring) => Verdict::Stay,
         (Engagement::InCall { priority }, CallerAction::Accept | CallerAction::Ring)
-            if rule.priority <= priority && !policy.replaces_call =>
+            if !displaces(policy, &rule, priority) =>
         {
             Verdict::Busy
         }
@@ -81,6 +83,11 @@ fn judge(policy: &config::Invites, invite: &Invite, engagement: Engagement) -> V
             Verdict::Ring(rule)
         }
     }
+}
+
+/// Whether an invite by this rule takes the place of a call of this priority.
+pub(super) fn displaces(policy: &config::Invites, rule: &Caller, priority: u8) -> bool {
+    rule.priority > priority || (rule.priority == priority && policy.replaces_call)
 }
 
 impl Agent {
@@ -350,6 +357,10 @@ mod tests {
         assert_eq!(verdict("ann@example.org", low), Verdict::Busy, "it is no more important than the call");
         assert_eq!(verdict("fire", low), Verdict::Go { priority: 9 });
         assert_eq!(verdict("fire", high), Verdict::Busy, "the same importance takes nothing");
+        let replacing = config::Invites { replaces_call: true, ..policy.clone() };
+        let replaces = |from: &str, engagement| judge(&replacing, &invite(from, None), engagement);
+        assert_eq!(replaces("bob", low), Verdict::Go { priority: 0 });
+        assert_eq!(replaces("bob", high), Verdict::Busy, "nothing takes the place of what is more important");
         assert_eq!(verdict("dan", Engagement::Free), Verdict::Busy);
         assert_eq!(verdict("bob", Engagement::Free), Verdict::Go { priority: 0 }, "another room than the rule's");
         let mut bob = invite("5", Some("bob"));

@@ -10,7 +10,7 @@
 //! Several may ring at once; what is answered or rejected without an id is the most important of them, and of those the
 //! first. A lost session ends no ringing: after the next registration the QSS is asked what is still pending.
 
-use super::invites::Engagement;
+use super::invites::{Engagement, displaces};
 use super::visit::Origin;
 use super::{Agent, Cx};
 use crate::config::{Caller, CallerAction};
@@ -86,7 +86,7 @@ impl Agent {
             let Some(Pending { word, id, invite, rule, .. }) = self.forget_pending(cx, &id) else { return };
             match rule.does {
                 CallerAction::Accept => match self.engagement(&invite) {
-                    Engagement::InCall { priority } if rule.priority <= priority => {
+                    Engagement::InCall { priority } if !displaces(&self.config.invites, &rule, priority) => {
                         self.say_busy(cx, &word, &id, &invite.from);
                     }
                     Engagement::Free | Engagement::InCall { .. } | Engagement::InThisRoom | Engagement::Stopping => {

@@ -114,7 +114,7 @@ pub(super) static SECTIONS: &[Section] = &[
                 "replaces_call",
                 |d| &mut d.config.invites.replaces_call,
                 Rule::Any,
-                "An accepted invite ends the present call (true), or is refused as busy (false).",
+                "An accepted invite ends a present call of the same priority (true), or is refused as busy (false).",
             ),
             key(
                 "requests",

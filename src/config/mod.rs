@@ -125,7 +125,7 @@ pub struct Invites {
     /// Of an invite that nobody answers, and of our own that is taken back.
     pub unanswered_code: u16,
     pub withdraw_code: u16,
-    /// An accepted invite ends the present call (true) or is refused with `busy_code` (false).
+    /// An accepted invite ends a present call of the same priority (true), or is refused with `busy_code` (false).
     pub replaces_call: bool,
     /// User ids that are invited when they ask for it (`inviteRequest`); `"*"` for everyone.
     pub requests: Vec<String>,

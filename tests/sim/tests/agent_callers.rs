@@ -146,6 +146,27 @@ fn an_emergency_takes_the_place_of_a_call_and_is_not_displaced_itself() {
 }
 
 #[test]
+fn where_calls_replace_each_other_nothing_takes_the_place_of_an_emergency() {
+    let page = Caller { priority: 9, ..rule("fire", CallerAction::Accept) };
+    let late = Caller { after: Span::from_secs(5), ..rule("cid", CallerAction::Accept) };
+    let mut config = intercom(vec![page, late, rule("bob", CallerAction::Accept)]);
+    config.invites.replaces_call = true;
+    let mut w = idle(config);
+    comes(&mut w, "I1", "bob");
+    w.run_until(1_000, |w| w.rung() == "playing");
+    comes(&mut w, "I2", "cid");
+    w.run(6_000);
+    assert_eq!((replies(&w, "I2"), w.rung()), (vec![200], "playing"), "also one that is answered after a while");
+    comes(&mut w, "I3", "fire");
+    w.run_until(1_000, |w| w.rung() == "playing");
+    comes(&mut w, "I4", "bob");
+    comes(&mut w, "I5", "cid");
+    w.run(6_000);
+    assert_eq!((replies(&w, "I4"), replies(&w, "I5")), (vec![486], vec![486]));
+    assert!(w.mixer.last_invite.starts_with("INVITE sip:888fire@"));
+}
+
+#[test]
 fn what_is_pending_after_a_reconnect_comes_in_once() {
     let mut config = intercom(vec![]);
     config.qss.spread = Span::ZERO;
