@@ -109,20 +109,24 @@ impl Agent {
             self.own.unwanted(ticket);
         }
         let Some(id) = visit.room.id.as_deref() else { return };
-        if matches!(cause.failure, Failure::RoomDestroyed | Failure::RoomNotFound) {
+        if cause.failure == Failure::RoomDestroyed {
             self.own.gone(id);
         }
-        let goes = match visit.origin {
-            Origin::Made => true,
-            Origin::Configured(i) => self.rooms.entries.get_mut(i).is_some_and(|entry| {
-                let barred = entry.pause == Pause::Barred;
-                if barred && entry.config.target == RoomTarget::Create {
-                    entry.created = None;
-                }
-                barred
-            }),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Transferred => false,
-        };
+        // A room that could not be found when it was joined may be there all the same, in another part of the platform
+        // or a moment later: it is forgotten when destroyRoom does not find it either.
+        let lost = cause.failure == Failure::RoomNotFound;
+        let goes = lost
+            || match visit.origin {
+                Origin::Made => true,
+                Origin::Configured(i) => self.rooms.entries.get_mut(i).is_some_and(|entry| {
+                    let barred = entry.pause == Pause::Barred;
+                    if barred && entry.config.target == RoomTarget::Create {
+                        entry.created = None;
+                    }
+                    barred
+                }),
+                Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Transferred => false,
+            };
         if goes && self.own.needs(id) {
             self.own.doom(id);
         }

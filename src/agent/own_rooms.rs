@@ -9,6 +9,8 @@
 //!  forgotten      Birth, left alone <--- no answer +-+
 //! ```
 //!
+//! A refusal says that there is no room only if nothing was heard of an earlier question under that id ([`Past`]).
+//!
 //! What must outlive the process is written down *before* createRoom leaves: its `requestID`. A request that is sent again
 //! under its id is the same request (docs/qss.md, Frames), so after a crash, or when no answer came, it is simply
 //! repeated, and its answer names the room that would otherwise have been left behind.
@@ -22,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 /// Rooms and births remembered; a device that has so many makes no more.
 const MAX_ROOMS: usize = 32;
-/// So often the QSS may say that we must not destroy a room (403) before it is believed.
+/// So often the QSS may say that we must not destroy a room (403), or have none under an id that it may have given one
+/// already, before it is believed.
 const MAX_FORBIDDEN: u32 = 5;
 
 #[derive(Debug)]
@@ -41,6 +44,17 @@ struct Birth {
     id: String,
     record: bool,
     state: Conception,
+    past: Past,
+}
+
+/// What came of the question before.
+#[derive(Clone, Copy, Debug)]
+enum Past {
+    New,
+    /// Once no answer came: perhaps there is a room. So often it was refused for good since then.
+    Doubtful {
+        refusals: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +167,8 @@ impl OwnRooms {
             self.doom(&id);
         }
         for KeptBirth { id, record } in kept.births.into_iter().filter(|birth| usable(&birth.id)).take(MAX_ROOMS) {
-            self.births.push(Birth { id, record, state: Conception::Alone(Step::Due) });
+            let past = Past::Doubtful { refusals: 0 };
+            self.births.push(Birth { id, record, state: Conception::Alone(Step::Due), past });
         }
     }
 
@@ -193,7 +208,7 @@ impl OwnRooms {
         if self.births.len() + self.rooms.len() >= MAX_ROOMS {
             return None;
         }
-        let birth = Birth { id: rng.request_id(), record, state: Conception::Alone(Step::Due) };
+        let birth = Birth { id: rng.request_id(), record, state: Conception::Alone(Step::Due), past: Past::New };
         self.births.push(birth.clone());
         Some(Conceived::Ask(birth.id))
     }
@@ -342,20 +357,31 @@ impl OwnRooms {
             Conception::Wanted(_) => true,
             Conception::Alone(_) => false,
         };
-        match end {
-            End::Unanswered => {
-                let (min, max) = self.retry;
-                let at = Backoff::new(min, max).slow(now, rng);
-                self.births[i].state = Conception::Alone(Step::Pausing(at));
+        let (min, max) = self.retry;
+        let again = Conception::Alone(Step::Pausing(Backoff::new(min, max).slow(now, rng)));
+        let birth = &mut self.births[i];
+        match (end, birth.past) {
+            (End::Unanswered, past) => {
+                let refusals = match past {
+                    Past::New => 0,
+                    Past::Doubtful { refusals } => refusals,
+                };
+                (birth.state, birth.past) = (again, Past::Doubtful { refusals });
             }
-            End::Done(Some(room)) => {
+            (End::Done(Some(room)), _) => {
                 self.births.remove(i);
                 self.doom(room);
                 if wanted && let Some(own) = self.rooms.iter_mut().find(|own| own.id == room) {
                     own.fate = Fate::Needed;
                 }
             }
-            End::Done(None) | End::Gone | End::Forbidden | End::Unknown | End::Refused => drop(self.births.remove(i)),
+            (End::Refused, Past::Doubtful { .. }) => birth.state = again,
+            (End::Gone | End::Forbidden | End::Unknown, Past::Doubtful { refusals }) if refusals < MAX_FORBIDDEN => {
+                (birth.state, birth.past) = (again, Past::Doubtful { refusals: refusals + 1 });
+            }
+            (End::Done(None) | End::Gone | End::Forbidden | End::Unknown | End::Refused, _) => {
+                drop(self.births.remove(i));
+            }
         }
         Told::Settled
     }
@@ -472,6 +498,29 @@ mod tests {
         own.asked(&id, a);
         own.unwanted(a);
         assert_eq!(own.conceive(false, &mut rng), Some(Conceived::Asked(a)), "one answer is enough");
+    }
+
+    #[test]
+    fn a_question_that_was_refused_after_no_answer_came_is_not_forgotten_at_once() {
+        let ([a, b], (mut own, mut rng)) = (tickets(), own());
+        let id = ask(&mut own, &mut rng, false);
+        own.asked(&id, a);
+        own.ended(Time::ZERO, a, End::Refused, &mut rng);
+        assert_eq!((own.next_chore(), own.poll_timeout()), (None, None), "refused at first: there is no room");
+        let id = ask(&mut own, &mut rng, false);
+        own.asked(&id, a);
+        own.ended(Time::ZERO, a, End::Unanswered, &mut rng);
+        let repeat = Chore::Repeat { id, record: false };
+        let mut refused = |own: &mut OwnRooms, end| {
+            own.handle_timeout(own.poll_timeout().expect("a next attempt").at);
+            assert_eq!(own.next_chore().as_ref(), Some(&repeat));
+            own.started(Time::ZERO, &repeat, Some(b));
+            own.ended(Time::ZERO, b, end, &mut rng);
+        };
+        (0..20).for_each(|_| refused(&mut own, End::Refused));
+        (0..=MAX_FORBIDDEN).for_each(|_| refused(&mut own, End::Forbidden));
+        assert_eq!((own.next_chore(), own.poll_timeout()), (None, None), "in the end it is believed");
+        assert_eq!(own.to_text(), r#"{"rooms":[],"births":[]}"#);
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! What must hold at every step, whatever the world does. Each line of this file that fails ends the run with its seed.
 //!
-//! * Nothing is stuck: there is always a next deadline, and it is not far away.
+//! * Nothing is stuck: there is always a next deadline, or a token that was asked for, and it is not far away.
 //! * A call on hold neither sends nor plays.
 //! * One audio room at most: one stream (`voice`), no claim of audio without one, and one answered call that neither
 //!   side has ended.
 //! * A request id stands for one message for ever, over restarts of the device too.
-//! * Attempts, calls, requests and wake-ups come from budgets that refill slowly; so no storm of any of them.
-//! * Memory and outputs are bounded.
-//! * Policy: who may not invite gets no acceptance and no call, nobody unmutes the device from afar, and a room that
-//!   sent us away is not entered again by itself.
+//! * Attempts, questions for tokens, calls, requests and wake-ups come from budgets that refill slowly; so no storm of
+//!   any of them. A `Retry-After` is obeyed.
+//! * Memory, outputs and what is kept on disk are bounded.
+//! * Policy: who may not invite gets no acceptance, no call and no invite of ours; what rings is answered by a person
+//!   only; a page is answered at once, and nothing less important takes its place; nobody unmutes the device from afar
+//!   or moves it where that is not allowed; a room that sent us away is not entered again by itself.
+//! * Only rooms of its own making are destroyed.
 
-use qss_endpoint::agent::{Input, Outbox, Output};
+use qss_endpoint::agent::{Input, LinkError, LinkErrorKind, Outbox, Output};
 use qss_endpoint::media::command::{Command, StreamParams};
 use qss_endpoint::time::{Span, Time};
 use serde_json::Value;
@@ -20,6 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const STRANGER: &str = "mallory";
 /// Calls into this room begin with the URI `sip:666`.
 pub const STRANGERS_ROOM: &str = "sip:666";
+/// Whose invites are more important than anybody's.
+pub const PAGER: &str = "fire";
+/// For whom the device rings until a person answers.
+pub const RINGER: &str = "dan";
 
 /// More outputs than this in one step is a storm.
 const MAX_OUTPUTS: usize = 400;
@@ -36,8 +43,26 @@ pub struct Watch {
     pub steps: u64,
     pub most_bytes: i64,
     ids: BTreeMap<String, u64>,
+    phase: Phase,
+    /// The device has a QSS that it can always wait for.
+    has_qss: bool,
+    /// A token was asked for, and the answer has not come.
+    awaits_token: bool,
+    /// No attempt before: a server asked for it.
+    not_before: Time,
     /// Invites that no policy accepts.
     forbidden: BTreeSet<String>,
+    /// Invites that only a person accepts.
+    ringing: BTreeSet<String>,
+    /// Whom an invite came from.
+    inviters: BTreeMap<String, String>,
+    /// What this step has to do.
+    step: Step,
+    /// The room that the device speaks of, and whether there is sound in it.
+    room: String,
+    sounds: bool,
+    /// By configuration others may move the device.
+    pub movable: bool,
     /// The URI of a room that is not to be entered by itself.
     pub barred: Option<String>,
     microphone: Microphone,
@@ -49,6 +74,22 @@ pub struct Watch {
     calls: Budget,
     requests: Budget,
     wakeups: Budget,
+    tokens: Budget,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Asleep,
+    Running,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    /// A person has said `answer`.
+    Answering,
+    /// A page has come, and must be accepted.
+    Paged(String),
 }
 
 #[derive(PartialEq, Eq)]
@@ -67,14 +108,24 @@ struct Budget {
 }
 
 impl Watch {
-    pub fn new(seed: u64) -> Watch {
+    pub fn new(seed: u64, has_qss: bool) -> Watch {
         Watch {
             seed,
             traces: std::env::var_os("SIM_TRACE").is_some(),
             steps: 0,
             most_bytes: 0,
             ids: BTreeMap::new(),
+            phase: Phase::Asleep,
+            has_qss,
+            awaits_token: false,
+            not_before: Time::ZERO,
             forbidden: BTreeSet::new(),
+            ringing: BTreeSet::new(),
+            inviters: BTreeMap::new(),
+            step: Step::Nothing,
+            room: String::new(),
+            sounds: false,
+            movable: true,
             barred: None,
             microphone: Microphone::Open,
             may_unmute: false,
@@ -84,6 +135,7 @@ impl Watch {
             calls: Budget::new("calls", 15, Span::from_secs(4)),
             requests: Budget::new("requests", 30, Span::from_secs(2)),
             wakeups: Budget::new("wake-ups", 400, Span::from_millis(50)),
+            tokens: Budget::new("questions for tokens", 15, Span::from_secs(4)),
         }
     }
 
@@ -94,7 +146,9 @@ impl Watch {
         self.may_unmute = false;
         self.held_call = None;
         self.dialogs = Dialogs::default();
-        for budget in [&mut self.connects, &mut self.calls, &mut self.requests] {
+        (self.phase, self.awaits_token, self.not_before) = (Phase::Asleep, false, now);
+        (self.room, self.sounds) = (String::new(), false);
+        for budget in [&mut self.connects, &mut self.calls, &mut self.requests, &mut self.tokens] {
             (budget.left, budget.since) = (budget.full, now);
         }
     }
@@ -105,16 +159,13 @@ impl Watch {
             Input::QssFrame(text) => (*text).to_owned(),
             other => format!("{other:?}"),
         });
+        self.step = Step::Nothing;
         match input {
-            Input::QssFrame(text) if text.contains(r#""request":"invite""#) => {
-                self.calls.left += 1;
-                self.requests.left += 2;
-                if text.contains(STRANGER)
-                    && let Ok(frame) = serde_json::from_str::<Value>(text)
-                    && let Some(id) = frame["requestID"].as_str()
-                {
-                    self.forbidden.insert(id.to_owned());
-                }
+            Input::QssFrame(text) if text.contains(r#""request":"invite"#) => {
+                // An invite, or somebody who asks for one.
+                self.calls.left += 2;
+                self.requests.left += 8;
+                self.on_invited(text);
             }
             // There and back, and what is asked and answered meanwhile.
             Input::QssFrame(text) if text.contains("ransfer") => {
@@ -122,17 +173,26 @@ impl Watch {
                 self.requests.left += 4;
             }
             Input::QssFrame(text) if text.contains("\"lobby\"") => self.requests.left += 1,
+            Input::Pressed { .. } => {
+                self.calls.left += 2;
+                self.requests.left += 8;
+            }
             Input::Local { line, .. } => {
-                self.calls.left += 1;
-                self.requests.left += 2;
+                // A call of our own: a room, invites, their end, and back to where we were.
+                self.calls.left += 2;
+                self.requests.left += 8;
+                if line.starts_with("answer") {
+                    self.step = Step::Answering;
+                }
                 self.may_unmute |= line.contains("off") || line.contains("false") || line.contains("unmute");
                 if line.contains("join") {
                     self.barred = None;
                 }
             }
             Input::Sip { bytes, .. } => self.dialogs.heard(bytes),
+            Input::Start { .. } => self.phase = Phase::Running,
+            Input::Stop => self.phase = Phase::Asleep,
             Input::QssFrame(_)
-            | Input::Start { .. }
             | Input::Keys(_)
             | Input::QssOpened
             | Input::QssAlive
@@ -147,10 +207,39 @@ impl Watch {
             | Input::Routed { .. }
             | Input::Media(_)
             | Input::Kept(_)
-            | Input::Pressed { .. }
-            | Input::ButtonDevice { .. }
-            | Input::Stop => {}
+            | Input::ButtonDevice { .. } => {}
         }
+    }
+
+    fn on_invited(&mut self, text: &str) {
+        let Ok(frame) = serde_json::from_str::<Value>(text) else { return };
+        let (Some(id), Some(from)) = (frame["requestID"].as_str(), frame["payload"]["from"].as_str()) else { return };
+        let new = self.inviters.insert(id.to_owned(), from.to_owned()).is_none();
+        if from.contains(STRANGER) {
+            self.forbidden.insert(id.to_owned());
+        }
+        match from {
+            RINGER => drop(self.ringing.insert(id.to_owned())),
+            PAGER if new && self.phase == Phase::Running => self.step = Step::Paged(id.to_owned()),
+            _ => {}
+        }
+    }
+
+    /// The link is closed.
+    pub fn on_closed(&mut self, now: Time, error: &LinkError) {
+        if let (LinkErrorKind::Http(429 | 503), Some(seconds)) = (error.kind, error.retry_after) {
+            self.not_before = now + Span::from_secs(seconds.into());
+        }
+    }
+
+    /// A token was asked for, or the answer has come.
+    pub fn on_token(&mut self, asked: bool) {
+        self.awaits_token = asked;
+    }
+
+    /// The device has spoken of this room.
+    pub fn in_room(&mut self, name: Option<&str>) {
+        self.room = name.unwrap_or_default().to_owned();
     }
 
     /// By configuration the microphone may be opened from afar.
@@ -164,6 +253,7 @@ impl Watch {
     }
 
     pub fn on_wakeup(&mut self, now: Time) {
+        self.step = Step::Nothing;
         self.wakeups.spend(now, self.seed);
     }
 
@@ -176,7 +266,11 @@ impl Watch {
                 other => format!("{other:?}"),
             });
             match output {
-                Output::QssOpen { .. } => self.connects.spend(now, seed),
+                Output::QssOpen { .. } => {
+                    assert!(now >= self.not_before, "seed {seed}: an attempt before Retry-After is over");
+                    self.connects.spend(now, seed);
+                }
+                Output::QssToken { .. } => self.tokens.spend(now, seed),
                 Output::QssSend(text) => self.on_message(now, text),
                 Output::SipSend { bytes, .. } => {
                     self.dialogs.said(bytes);
@@ -192,7 +286,6 @@ impl Watch {
                 }
                 Output::Media(_)
                 | Output::QssPing
-                | Output::QssToken { .. }
                 | Output::Remember(_)
                 | Output::QssClose
                 | Output::SipConnect { .. }
@@ -204,6 +297,13 @@ impl Watch {
                 | Output::Keep(_)
                 | Output::Exit => {}
             }
+        }
+        if let Step::Paged(id) = &self.step {
+            let accepts = |output: &Output| match output {
+                Output::QssSend(text) => text.contains(r#""answer":"invite""#) && text.contains(id.as_str()),
+                _ => false,
+            };
+            assert!(outputs.iter().any(accepts), "seed {seed}: a page was not answered at once");
         }
     }
 
@@ -217,7 +317,8 @@ impl Watch {
     fn on_message(&mut self, now: Time, text: &str) {
         let seed = self.seed;
         let frame: Value = serde_json::from_str(text).expect("the agent writes JSON");
-        if frame.get("request").is_some() {
+        if let Some(name) = frame["request"].as_str() {
+            self.on_request(name, &frame["payload"]);
             let id = frame["requestID"].as_str().expect("an id").to_owned();
             let hash = fingerprint(text.as_bytes());
             match self.ids.insert(id, hash) {
@@ -228,6 +329,30 @@ impl Watch {
         if frame.get("answer").is_some() {
             let id = frame["requestID"].as_str().expect("an id");
             assert!(!self.forbidden.contains(id), "seed {seed}: a stranger's invite was accepted: {text}");
+            let answers = self.step == Step::Answering;
+            assert!(answers || !self.ringing.remove(id), "seed {seed}: nobody has answered what rings: {text}");
+            let paged = self.sounds && self.room == PAGER;
+            let by_pager = self.inviters.get(id).is_none_or(|from| from == PAGER);
+            let displaces = frame["answer"] == "invite" && !answers && !by_pager;
+            assert!(!displaces || !paged, "seed {seed}: a page was displaced: {text}");
+            let moved = frame["answer"] == "transferring-attended-transfer";
+            assert!(self.movable || !moved, "seed {seed}: moved, which is not allowed: {text}");
+        }
+    }
+
+    fn on_request(&self, name: &str, payload: &Value) {
+        let seed = self.seed;
+        match name {
+            "invite" => {
+                let to = payload["to"].as_str().expect("a user");
+                assert!(!to.contains(STRANGER), "seed {seed}: a stranger is invited");
+            }
+            "destroyRoom" => {
+                let room = payload["room"].as_str().expect("a room");
+                assert!(room.starts_with("created"), "seed {seed}: destroys a room of others: {room}");
+            }
+            "acceptCallTransfer" => assert!(self.movable, "seed {seed}: moved, which is not allowed"),
+            _ => {}
         }
     }
 
@@ -271,6 +396,9 @@ impl Watch {
         assert!(bytes <= MAX_BYTES, "seed {seed}: the agent holds {bytes} bytes");
         assert!(stream.is_some() || rung != "playing", "seed {seed}: says that it plays, without a stream");
         assert!(deadline.is_none_or(|at| at.since(now) <= MAX_SLEEP), "seed {seed}: sleeps until {deadline:?}");
+        let waits = deadline.is_some() || self.awaits_token || self.phase == Phase::Asleep || !self.has_qss;
+        assert!(waits, "seed {seed}: nothing will ever happen again by itself");
+        self.sounds = stream.is_some();
     }
 }
 

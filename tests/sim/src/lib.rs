@@ -1,13 +1,14 @@
 //! A small world on virtual time: the real agent (with the real SIP endpoint), a QSS, a mixer and a media thread, all
 //! in one process, seeded. Each step checks what must hold always ([`invariants`]).
 //!
-//! * [`qss`], [`mixer`], [`voice`]: the parties.
+//! * [`qss`], [`idp`], [`mixer`], [`voice`]: the parties.
 //! * [`net`]: what happens to messages on their way.
 //! * [`storm`]: seeded faults for hours.
 //! * [`fleet`]: the session cores of many devices at one QSS.
 //! * [`memory`]: bytes held.
 
 pub mod fleet;
+pub mod idp;
 pub mod invariants;
 pub mod memory;
 pub mod mixer;
@@ -16,13 +17,15 @@ pub mod qss;
 pub mod storm;
 pub mod voice;
 
+use idp::Idp;
 use invariants::Watch;
 use mixer::Mixer;
-use net::Net;
+use net::{Fate, Net};
 use qss::Qss;
 use qss_endpoint::agent::{Agent, Input, LinkError, LinkErrorKind, Outbox, Output};
 use qss_endpoint::config::{Config, Room, RoomTarget, Secret};
 use qss_endpoint::media::command::{self, Command};
+use qss_endpoint::qss::token;
 use qss_endpoint::random::Rng;
 use qss_endpoint::sip::endpoint::RouteError;
 use qss_endpoint::sip::transport::{Flow, Route, Target};
@@ -54,6 +57,8 @@ pub enum Delivery {
     MixerMisses,
     Connect(u32),
     Ping(u32),
+    /// The answer to the question of this number.
+    Token(u32, token::Answer),
     VoiceTick,
 }
 
@@ -61,6 +66,7 @@ pub struct World {
     pub agent: Agent,
     pub now: Time,
     pub qss: Qss,
+    pub idp: Idp,
     pub mixer: Mixer,
     pub voice: Voice,
     pub seed: u64,
@@ -83,7 +89,13 @@ pub struct World {
     order: u64,
     /// The link that the agent believes to be open or opening.
     link: Option<u32>,
+    /// The last link that it was told is open.
+    opened: Option<u32>,
     links: u32,
+    /// Questions for a token; only the last one waits for its answer.
+    questions: u32,
+    /// What a black hole holds back: a connection repeats it until it is over.
+    held: Vec<Delivery>,
     config: Config,
     /// What the device has kept where a crash does not reach it.
     remembered: Option<String>,
@@ -108,6 +120,7 @@ impl World {
             // Of a machine that runs for an hour.
             now: Time::from_millis(3_600_000),
             qss: Qss::default(),
+            idp: Idp::default(),
             mixer: Mixer::default(),
             voice: Voice::default(),
             seed,
@@ -116,7 +129,7 @@ impl World {
             exited_at: None,
             kept: None,
             net: Net::default(),
-            watch: Watch::new(seed),
+            watch: Watch::new(seed, config.qss.url.is_some()),
             address: addr(DEVICE).ip(),
             wall_error: 0,
             connects: Vec::new(),
@@ -124,7 +137,10 @@ impl World {
             queue: BTreeMap::new(),
             order: 0,
             link: None,
+            opened: None,
             links: 0,
+            questions: 0,
+            held: Vec::new(),
             config,
             remembered: None,
         }
@@ -161,10 +177,31 @@ impl World {
         memory::inside(|| drop(old));
         self.queue.retain(|_, delivery| !matches!(delivery, Delivery::Media(_) | Delivery::VoiceTick));
         self.voice = Voice::default();
+        self.questions += 1;
+        self.exited_at = None;
         self.events.clear();
         self.replies.clear();
+        self.qss.heard.clear();
+        self.qss.lost = 0;
         self.watch.restarted(self.now);
         self.start();
+    }
+
+    /// The same, with an empty disk.
+    pub fn restart_device_without_memory(&mut self) {
+        (self.kept, self.remembered) = (None, None);
+        self.qss.orphan_rooms();
+        self.restart_device();
+    }
+
+    /// The process is told to stop, and is started again.
+    pub fn stop_and_start_device(&mut self) {
+        let told = self.now;
+        self.input(Input::Stop);
+        self.run(2_000);
+        let exited = self.exited_at.unwrap_or_else(|| panic!("seed {}: no exit", self.seed));
+        assert!(exited.since(told).as_millis() <= 1_500, "seed {}: a stop took {}", self.seed, exited.since(told));
+        self.restart_device();
     }
 
     /// In the room, playing.
@@ -172,6 +209,10 @@ impl World {
         let mut world = World::started(seed, config);
         world.run_until(5_000, |w| w.rung() == "playing");
         world
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     // --- running -------------------------------------------------------------------------------------------------
@@ -200,12 +241,13 @@ impl World {
     pub fn run_until(&mut self, ms: u64, done: impl Fn(&World) -> bool) {
         let end = self.now + Span::from_millis(ms);
         while !done(self) {
-            assert!(self.step(end), "seed {}: not within {ms} ms; rung {}, {:#?}", self.seed, self.rung(), self.tail());
+            assert!(self.step(end), "seed {}: not within {ms} ms; rung {}{}", self.seed, self.rung(), self.tail());
         }
     }
 
-    fn tail(&self) -> &[Value] {
-        &self.events[self.events.len().saturating_sub(6)..]
+    /// The last events, a line each.
+    fn tail(&self) -> String {
+        self.events[self.events.len().saturating_sub(6)..].iter().map(|event| format!("\n  {event}")).collect()
     }
 
     /// The next thing that happens before `end`; false: nothing.
@@ -237,12 +279,25 @@ impl World {
         let now = self.now;
         let current = |link: u32, open: Option<u32>| open == Some(link);
         match delivery {
-            Delivery::Opened(link) if current(link, self.link) => self.input(Input::QssOpened),
-            Delivery::Frame(link, text) if current(link, self.link) => self.input(Input::QssFrame(&text)),
+            Delivery::Opened(link) if current(link, self.link) => {
+                self.opened = Some(link);
+                self.input(Input::QssOpened);
+            }
+            Delivery::Frame(link, text) if current(link, self.link) && current(link, self.opened) => {
+                self.input(Input::QssFrame(&text));
+            }
             Delivery::Alive(link) if current(link, self.link) => self.input(Input::QssPong),
             Delivery::Closed(link, error) if current(link, self.link) => {
                 self.link = None;
+                self.watch.on_closed(now, &error);
                 self.input(Input::QssClosed(error));
+            }
+            Delivery::Token(question, answer) => {
+                if question == self.questions {
+                    self.watch.on_token(false);
+                    // What the agent frees is on its account.
+                    self.input(Input::QssToken(memory::inside(|| answer.clone())));
+                }
             }
             Delivery::Opened(_) | Delivery::Frame(..) | Delivery::Alive(_) | Delivery::Closed(..) => {}
             Delivery::Sip(bytes) => self.input(Input::Sip { flow: Flow::udp(addr(MIXER)), bytes: &bytes }),
@@ -292,10 +347,24 @@ impl World {
         for (after_ms, delivery) in deliveries {
             let again = self.net.duplicate(&delivery, &mut self.rng);
             for delivery in std::iter::once(delivery).chain(again) {
-                if let Some(delay) = self.net.carry(&delivery, &mut self.rng) {
-                    self.post(after_ms + delay, delivery);
+                match self.net.carry(&delivery, &mut self.rng) {
+                    Fate::Arrives { late_ms } => self.post(after_ms + late_ms, delivery),
+                    Fate::Held => self.held.push(delivery),
+                    Fate::Lost => {}
                 }
             }
+        }
+    }
+
+    /// Nothing passes between the device and the QSS any more, or what was held back comes through; of connections that
+    /// were given up meanwhile nothing does.
+    pub fn black_hole(&mut self, black: bool) {
+        self.net.black_hole = black;
+        if !black {
+            let held = std::mem::take(&mut self.held);
+            let open = self.link;
+            let live = held.into_iter().filter(|delivery| open.is_some() && net::link(delivery) == open);
+            self.post_all(live.map(|delivery| (5, delivery)).collect());
         }
     }
 
@@ -307,7 +376,13 @@ impl World {
         for output in outputs {
             assert!(self.exited_at.is_none(), "seed {}: {output:?} after Exit", self.seed);
             match output {
-                Output::QssToken { .. } => panic!("seed {}: the simulated device was given its token", self.seed),
+                Output::QssToken { ask, .. } => {
+                    self.questions += 1;
+                    self.watch.on_token(true);
+                    if let Some(answer) = self.idp.answer(&ask) {
+                        self.post(40, Delivery::Token(self.questions, answer));
+                    }
+                }
                 Output::Remember(text) => self.remembered = Some(text),
                 Output::QssOpen { .. } => {
                     self.links += 1;
@@ -347,7 +422,10 @@ impl World {
                 }
                 Output::Status(line) => self.on_status(&line),
                 Output::Reply { line, .. } => self.replies.push(serde_json::from_str(&line).expect("a JSON reply")),
-                Output::Keep(text) => self.kept = Some(text),
+                Output::Keep(text) => {
+                    assert!(text.len() < 16_384, "seed {}: {} bytes are kept", self.seed, text.len());
+                    self.kept = Some(text);
+                }
                 Output::Exit => self.exited_at = Some(self.now),
             }
         }
@@ -356,7 +434,8 @@ impl World {
 
     /// What must hold after every step.
     fn check(&mut self) {
-        assert!(self.queue.len() < 2_000, "seed {}: {} things on their way", self.seed, self.queue.len());
+        let on_their_way = self.queue.len() + self.held.len();
+        assert!(on_their_way < 2_000, "seed {}: {on_their_way} things on their way", self.seed);
         let rung = self.events.last().map_or("offline", |e| e["rung"].as_str().expect("a rung"));
         let deadline = self.agent.poll_timeout().map(|w| w.at);
         self.watch.after_step(self.now, deadline, rung, self.voice.stream, memory::balance());
@@ -370,6 +449,7 @@ impl World {
         if event["event"] == "hold" {
             self.watch.on_hold(event["held"] == true, self.voice.stream);
         }
+        self.watch.in_room(event["room"]["name"].as_str());
         self.events.push(event);
     }
 
@@ -410,6 +490,14 @@ impl World {
         if let (Some(link), Some(kind)) = (self.link, kind) {
             let error = LinkError { kind, detail: String::new(), retry_after: None };
             self.post_all(vec![(1, Delivery::Closed(link, error))]);
+        }
+    }
+
+    /// The QSS, which lives on, closes the link with this code.
+    pub fn hang_up_link(&mut self, code: u16) {
+        self.qss.forget_links();
+        if let Some(link) = self.link {
+            self.post_all(vec![(1, Delivery::Closed(link, LinkErrorKind::Closed(code).into()))]);
         }
     }
 

@@ -19,16 +19,28 @@ pub struct Net {
     pub black_hole: bool,
 }
 
+/// What becomes of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// So much later than usual.
+    Arrives {
+        late_ms: u64,
+    },
+    /// As long as the hole is there.
+    Held,
+    Lost,
+}
+
 impl Net {
-    /// How much longer it takes, in milliseconds; `None`: it does not arrive.
-    pub fn carry(&self, delivery: &Delivery, rng: &mut Rng) -> Option<u64> {
-        match kind(delivery) {
-            Kind::Sip if self.sip_loss > 0 && rng.below(100) < self.sip_loss => None,
-            Kind::Sip => Some(late(self.sip_jitter, rng)),
-            Kind::Link | Kind::Message if self.black_hole => None,
-            Kind::Message => Some(late(self.qss_jitter, rng)),
-            Kind::Link | Kind::Inside => Some(0),
-        }
+    pub fn carry(&self, delivery: &Delivery, rng: &mut Rng) -> Fate {
+        let late_ms = match kind(delivery) {
+            Kind::Sip if self.sip_loss > 0 && rng.below(100) < self.sip_loss => return Fate::Lost,
+            Kind::Sip => late(self.sip_jitter, rng),
+            Kind::Link | Kind::Message if self.black_hole => return Fate::Held,
+            Kind::Message => late(self.qss_jitter, rng),
+            Kind::Link | Kind::Inside => 0,
+        };
+        Fate::Arrives { late_ms }
     }
 
     /// The same once more.
@@ -61,7 +73,31 @@ fn kind(delivery: &Delivery) -> Kind {
         | Delivery::ToQss(..)
         | Delivery::Connect(_)
         | Delivery::Ping(_) => Kind::Link,
-        Delivery::Routed(..) | Delivery::Media(_) | Delivery::MixerMisses | Delivery::VoiceTick => Kind::Inside,
+        Delivery::Routed(..)
+        | Delivery::Media(_)
+        | Delivery::MixerMisses
+        | Delivery::Token(..)
+        | Delivery::VoiceTick => Kind::Inside,
+    }
+}
+
+/// The connection to the QSS that it travels on.
+pub(super) fn link(delivery: &Delivery) -> Option<u32> {
+    match delivery {
+        Delivery::Opened(link)
+        | Delivery::Frame(link, _)
+        | Delivery::Alive(link)
+        | Delivery::Closed(link, _)
+        | Delivery::ToQss(link, _)
+        | Delivery::Connect(link)
+        | Delivery::Ping(link) => Some(*link),
+        Delivery::Sip(_)
+        | Delivery::ToMixer(_)
+        | Delivery::Routed(..)
+        | Delivery::Media(_)
+        | Delivery::MixerMisses
+        | Delivery::Token(..)
+        | Delivery::VoiceTick => None,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Delivery, ROOM, SIP_URI};
 use qss_endpoint::agent::{LinkError, LinkErrorKind};
 use qss_endpoint::time::Time;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of a new link.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,6 +14,8 @@ pub enum Door {
     Shut(LinkError),
     /// Accepted, and closed so many milliseconds later.
     Revolving(u64),
+    /// Accepted only so many milliseconds later.
+    Slow(u64),
 }
 
 pub struct Meeting {
@@ -24,8 +26,10 @@ pub struct Meeting {
 
 pub struct Qss {
     pub up: bool,
-    /// Accepts the link, reads everything, says nothing.
+    /// Accepts the link, reads everything, does and says nothing.
     pub mute: bool,
+    /// Does what it is asked, and says nothing.
+    pub tongueless: bool,
     /// How a new link fares.
     pub door: Door,
     /// Request name -> refusal (code, message); 0 as code: no answer at all.
@@ -43,8 +47,18 @@ pub struct Qss {
     pub pending: Vec<Value>,
     /// Every frame that came in: (time, frame).
     pub log: Vec<(Time, Value)>,
+    /// Refuses what it has done already when it is asked again, as if it were asked for the first time.
+    pub forgets_ids: bool,
+    /// Tokens that are good for nothing any more.
+    pub revoked: BTreeSet<String>,
+    /// Sequence numbers of the status events that arrived, of the device's present process.
+    pub heard: BTreeSet<u64>,
+    /// So many events the device said were lost.
+    pub lost: u64,
     /// Rooms made, by the id of their request: the same request again means the same room.
     made: BTreeMap<String, String>,
+    /// Rooms made by the device that are not its own any more: given away by a transfer, or it has lost its memory.
+    given: BTreeSet<String>,
     link: Option<u32>,
     created: u32,
 }
@@ -54,6 +68,7 @@ impl Default for Qss {
         Qss {
             up: true,
             mute: false,
+            tongueless: false,
             door: Door::Open,
             refuse: BTreeMap::new(),
             rooms: BTreeMap::from([(ROOM.to_owned(), room(ROOM, SIP_URI))]),
@@ -63,7 +78,12 @@ impl Default for Qss {
             hosts: BTreeMap::new(),
             pending: Vec::new(),
             log: Vec::new(),
+            forgets_ids: false,
+            revoked: BTreeSet::new(),
+            heard: BTreeSet::new(),
+            lost: 0,
             made: BTreeMap::new(),
+            given: BTreeSet::new(),
             link: None,
             created: 0,
         }
@@ -87,6 +107,10 @@ impl Qss {
                 let error = LinkError { kind: LinkErrorKind::Closed(1013), detail: String::new(), retry_after: None };
                 vec![(5, Delivery::Opened(link)), (5 + ms, Delivery::Closed(link, error))]
             }
+            Door::Slow(ms) => {
+                self.link = Some(link);
+                vec![(*ms, Delivery::Opened(link))]
+            }
         }
     }
 
@@ -106,6 +130,11 @@ impl Qss {
         self.made.clear();
     }
 
+    /// The device has lost its memory: what it has made so far nobody destroys any more.
+    pub fn orphan_rooms(&mut self) {
+        self.given.extend(self.rooms.keys().cloned());
+    }
+
     pub fn forget_links(&mut self) {
         self.link = None;
     }
@@ -116,23 +145,31 @@ impl Qss {
         }
         let frame: Value = serde_json::from_str(text).expect("the agent writes JSON");
         self.log.push((now, frame.clone()));
+        if frame["type"] == "event" {
+            let event = &frame["payload"]["payload"];
+            self.heard.extend(event["seq"].as_u64());
+            self.lost += event["lost"].as_u64().unwrap_or(0);
+        }
         let Some(name) = frame["request"].as_str() else { return Vec::new() };
         let id = &frame["requestID"];
-        let refusal = self.refuse.get(name).copied();
+        // What has been done is not refused when it is asked for again.
+        let done = !self.forgets_ids && self.made.contains_key(&id.to_string());
+        let refusal = self.refuse.get(name).copied().filter(|_| !done);
         if self.mute || refusal.is_some_and(|(code, _)| code == 0) {
             return Vec::new();
         }
         let payload = &frame["payload"];
-        let reply = match (refusal, name) {
-            (Some((code, message)), _) => cancel(name, id, code, message),
-            (None, "invite") => return self.on_invite(link, id, payload),
-            (None, "inviteRequest") => return self.on_invite_request(link, id, payload),
+        let said = |reply: Value| vec![(5, Delivery::Frame(link, reply.to_string()))];
+        let replies = match (refusal, name) {
+            (Some((code, message)), _) => said(cancel(name, id, code, message)),
+            (None, "invite") => self.on_invite(link, id, payload),
+            (None, "inviteRequest") => self.on_invite_request(link, id, payload),
             (None, "joinRoom") if self.meetings.contains_key(payload["room"].as_str().unwrap_or_default()) => {
-                self.on_meeting(id, payload, now)
+                said(self.on_meeting(id, payload, now))
             }
-            (None, _) => self.reply(name, id, payload),
+            (None, _) => said(self.reply(name, id, payload)),
         };
-        vec![(5, Delivery::Frame(link, reply.to_string()))]
+        if self.tongueless { Vec::new() } else { replies }
     }
 
     fn on_meeting(&mut self, id: &Value, payload: &Value, now: Time) -> Value {
@@ -179,6 +216,9 @@ impl Qss {
     fn reply(&mut self, name: &str, id: &Value, payload: &Value) -> Value {
         let wanted = ["room", "roomId"].iter().find_map(|key| payload[*key].as_str()).unwrap_or_default();
         match name {
+            "register" if self.revoked.contains(payload["token"].as_str().unwrap_or_default()) => {
+                cancel(name, id, 401, "token revoked")
+            }
             "register" => answer(name, id, json!({"id": "peer1"})),
             "createRoom" => {
                 let created = &mut self.created;
@@ -186,7 +226,9 @@ impl Qss {
                     *created += 1;
                     format!("created{created}")
                 });
-                let mut room = room(made, SIP_URI);
+                // A conference of its own at the mixer.
+                let uri = format!("sip:555{}@audiomixer-sfu1:5080", made.trim_start_matches("created"));
+                let mut room = room(made, &uri);
                 room["record"] = json!(payload["record"] == true);
                 room["owner"] = json!("5da6");
                 self.rooms.insert(made.clone(), room.clone());
@@ -219,8 +261,12 @@ impl Qss {
             }
             "getCurrentInvitations" => answer(name, id, json!({"currentInvitations": self.pending})),
             "acceptCallTransfer" => answer(name, id, json!({})),
-            "callTransfer" => answer(name, id, json!({"callTransferId": "T1"})),
+            "callTransfer" => {
+                self.given.insert(wanted.to_owned());
+                answer(name, id, json!({"callTransferId": "T1"}))
+            }
             "attended-transfer" => {
+                self.given.insert(wanted.to_owned());
                 let target = self.rooms.values().next().cloned().unwrap_or(Value::Null);
                 answer(name, id, json!({"queryRoom": {"queryRoom": target}}))
             }
@@ -231,9 +277,10 @@ impl Qss {
         }
     }
 
-    /// The rooms that were made and not destroyed.
+    /// The rooms that the device has made and not destroyed, without those that it has given away.
     pub fn rooms_left(&self) -> Vec<&str> {
-        self.rooms.keys().map(String::as_str).filter(|id| id.starts_with("created")).collect()
+        let made = self.rooms.keys().filter(|id| id.starts_with("created") && !self.given.contains(*id));
+        made.map(String::as_str).collect()
     }
 
     pub fn requests(&self, name: &str) -> Vec<&Value> {

@@ -381,6 +381,36 @@ fn a_qss_that_lets_no_room_be_destroyed_is_told_of_once() {
 }
 
 #[test]
+fn a_room_that_is_not_found_when_it_is_joined_is_destroyed_all_the_same() {
+    let mut w = idle(door());
+    w.local("create");
+    w.run(500);
+    w.qss.refuse.insert("joinRoom".into(), (404, "no such room"));
+    // After the return of the session the device asks whether it is still in the room.
+    w.kill_qss(Some(LinkErrorKind::Closed(1012)));
+    w.qss.up = true;
+    w.run(30_000);
+    assert!(w.causes().contains(&"room_not_found"));
+    nothing_left(&mut w);
+}
+
+#[test]
+fn a_room_whose_making_is_answered_by_silence_and_then_refused_is_destroyed_in_the_end() {
+    let mut w = idle(door());
+    w.qss.tongueless = true;
+    w.local("create");
+    w.run(15_000);
+    assert_eq!(w.qss.rooms_left(), [MADE], "it was made");
+    w.qss.tongueless = false;
+    w.qss.forgets_ids = true;
+    w.qss.refuse.insert("createRoom".into(), (503, "starting"));
+    w.run(300_000);
+    w.qss.refuse.clear();
+    w.run(120_000);
+    nothing_left(&mut w);
+}
+
+#[test]
 fn the_room_that_others_destroy_needs_no_destruction() {
     let mut w = idle(door());
     w.qss.people.insert("ann".into(), (100, 200));
