@@ -25,11 +25,21 @@ pub struct Backlog {
     /// Sent since the last proof; unlike `sent` not shortened by the bound.
     unproven: usize,
     covered: Option<Covered>,
+    /// Of what was sent, and had to make room before a pong proved it.
+    doubtful: Gap,
     bound: usize,
     /// So many events may be unproven: [`WINDOW`], and once more at the end.
     window: usize,
     lost: u64,
     lost_ever: u64,
+}
+
+/// Events that are not kept any more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gap {
+    events: u64,
+    /// With those of which they would have said that they were lost.
+    told: u64,
 }
 
 /// A ping is out: what went before it.
@@ -39,6 +49,7 @@ struct Covered {
     kept: usize,
     /// So many of `unproven`.
     unproven: usize,
+    doubtful: Gap,
 }
 
 impl Backlog {
@@ -50,6 +61,7 @@ impl Backlog {
             sent: VecDeque::new(),
             unproven: 0,
             covered: None,
+            doubtful: Gap::default(),
             bound,
             window: WINDOW,
             lost: 0,
@@ -86,7 +98,8 @@ impl Backlog {
 
     /// A ping goes out. While one is unanswered, later ones prove nothing more.
     pub fn pinged(&mut self) {
-        self.covered.get_or_insert(Covered { kept: self.sent.len(), unproven: self.unproven });
+        let now = Covered { kept: self.sent.len(), unproven: self.unproven, doubtful: self.doubtful };
+        self.covered.get_or_insert(now);
     }
 
     /// A pong has come.
@@ -94,10 +107,15 @@ impl Backlog {
         let Some(covered) = self.covered.take() else { return };
         self.sent.drain(..covered.kept.min(self.sent.len()));
         self.unproven = self.unproven.saturating_sub(covered.unproven);
+        self.doubtful.events -= covered.doubtful.events;
+        self.doubtful.told -= covered.doubtful.told;
     }
 
-    /// What is not known to have arrived is sent again over the next link.
+    /// What is not known to have arrived is sent again over the next link, or counted if it is not kept any more.
     pub fn link_lost(&mut self) {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        self.lost += doubtful.told;
+        self.lost_ever += doubtful.events;
         self.covered = None;
         self.unproven = 0;
         while let Some(event) = self.sent.pop_back() {
@@ -131,18 +149,27 @@ impl Backlog {
         gap
     }
 
-    /// Sent events go first: they have most likely arrived.
+    /// Sent events go first: they have most likely arrived, which the next pong proves.
     fn shrink(&mut self) {
         while self.waiting.len() + self.sent.len() > self.bound {
-            if self.sent.pop_front().is_some() {
-                if let Some(covered) = &mut self.covered {
-                    covered.kept = covered.kept.saturating_sub(1);
+            if let Some(event) = self.sent.pop_front() {
+                self.doubtful.add(&event);
+                if let Some(covered) = self.covered.as_mut().filter(|covered| covered.kept > 0) {
+                    covered.kept -= 1;
+                    covered.doubtful.add(&event);
                 }
             } else if let Some(event) = self.waiting.pop_front() {
                 self.lost += 1 + event.lost;
                 self.lost_ever += 1;
             }
         }
+    }
+}
+
+impl Gap {
+    fn add(&mut self, event: &Event) {
+        self.events += 1;
+        self.told += 1 + event.lost;
     }
 }
 
@@ -220,6 +247,37 @@ mod tests {
         }
         assert_eq!(backlog.lost_ever(), 2);
         assert_eq!(drain(&mut backlog), [(6, 2), (7, 0), (8, 0), (9, 0)]);
+    }
+
+    #[test]
+    fn sent_events_that_made_room_are_counted_unless_a_pong_proves_them() {
+        let events =
+            |range: std::ops::Range<usize>| filled(20, 20).waiting.into_iter().skip(range.start).take(range.len());
+        for (pings, pong, told) in [(false, false, 4), (true, false, 4), (true, true, 0)] {
+            let mut backlog = filled(4, 4);
+            drain(&mut backlog);
+            if pings {
+                backlog.pinged();
+            }
+            events(4..8).for_each(|event| backlog.push(event));
+            if pong {
+                backlog.confirmed();
+            }
+            backlog.link_lost();
+            assert_eq!(drain(&mut backlog), [(5, told), (6, 0), (7, 0), (8, 0)], "ping {pings}, pong {pong}");
+            assert_eq!(backlog.lost_ever(), told);
+        }
+        // What made room after the ping is not proven by its pong.
+        let mut backlog = filled(2, 1);
+        drain(&mut backlog);
+        backlog.pinged();
+        for event in events(1..4) {
+            backlog.push(event);
+            drain(&mut backlog);
+        }
+        backlog.confirmed();
+        backlog.link_lost();
+        assert_eq!(drain(&mut backlog), [(3, 1), (4, 0)], "the second was sent after the ping");
     }
 
     #[test]

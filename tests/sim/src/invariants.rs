@@ -52,8 +52,6 @@ pub struct Watch {
     not_before: Time,
     /// Invites that no policy accepts.
     forbidden: BTreeSet<String>,
-    /// Invites that only a person accepts.
-    ringing: BTreeSet<String>,
     /// Whom an invite came from.
     inviters: BTreeMap<String, String>,
     /// What this step has to do.
@@ -120,7 +118,6 @@ impl Watch {
             awaits_token: false,
             not_before: Time::ZERO,
             forbidden: BTreeSet::new(),
-            ringing: BTreeSet::new(),
             inviters: BTreeMap::new(),
             step: Step::Nothing,
             room: String::new(),
@@ -214,15 +211,23 @@ impl Watch {
     fn on_invited(&mut self, text: &str) {
         let Ok(frame) = serde_json::from_str::<Value>(text) else { return };
         let (Some(id), Some(from)) = (frame["requestID"].as_str(), frame["payload"]["from"].as_str()) else { return };
-        let new = self.inviters.insert(id.to_owned(), from.to_owned()).is_none();
         if from.contains(STRANGER) {
             self.forbidden.insert(id.to_owned());
         }
-        match from {
-            RINGER => drop(self.ringing.insert(id.to_owned())),
-            PAGER if new && self.phase == Phase::Running => self.step = Step::Paged(id.to_owned()),
-            _ => {}
+        let invites = frame["request"] == "invite";
+        let new = invites && self.inviters.insert(id.to_owned(), from.to_owned()).is_none();
+        if new && from == PAGER && self.phase == Phase::Running {
+            self.step = Step::Paged(id.to_owned());
         }
+    }
+
+    /// The device says that it has accepted the invite with this id.
+    pub fn on_accepted(&self, id: &str) {
+        let (seed, by_person) = (self.seed, self.step == Step::Answering);
+        let Some(from) = self.inviters.get(id) else { return };
+        assert!(by_person || from != RINGER, "seed {seed}: nobody has answered what rings: {id}");
+        let paged = self.sounds && self.room == PAGER;
+        assert!(by_person || from == PAGER || !paged, "seed {seed}: a page was displaced: {id} of {from}");
     }
 
     /// The link is closed.
@@ -329,12 +334,6 @@ impl Watch {
         if frame.get("answer").is_some() {
             let id = frame["requestID"].as_str().expect("an id");
             assert!(!self.forbidden.contains(id), "seed {seed}: a stranger's invite was accepted: {text}");
-            let answers = self.step == Step::Answering;
-            assert!(answers || !self.ringing.remove(id), "seed {seed}: nobody has answered what rings: {text}");
-            let paged = self.sounds && self.room == PAGER;
-            let by_pager = self.inviters.get(id).is_none_or(|from| from == PAGER);
-            let displaces = frame["answer"] == "invite" && !answers && !by_pager;
-            assert!(!displaces || !paged, "seed {seed}: a page was displaced: {text}");
             let moved = frame["answer"] == "transferring-attended-transfer";
             assert!(self.movable || !moved, "seed {seed}: moved, which is not allowed: {text}");
         }

@@ -449,6 +449,9 @@ impl World {
         if event["event"] == "hold" {
             self.watch.on_hold(event["held"] == true, self.voice.stream);
         }
+        if event["event"] == "invite" && event["outcome"] == "accepted" {
+            self.watch.on_accepted(event["id"].as_str().expect("an id"));
+        }
         self.watch.in_room(event["room"]["name"].as_str());
         self.events.push(event);
     }

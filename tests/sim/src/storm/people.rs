@@ -133,7 +133,10 @@ pub(super) fn act(w: &mut World, chance: &mut Rng) -> Option<&'static str> {
 }
 
 fn says_invite(w: &mut World, id: &str, from: &str) {
-    let room = json!({"uuid": format!("room of {from}"), "sipUri": format!("sip:112{from}@audiomixer-sfu1:5080")});
+    // All pages are into one room.
+    let number = if from == PAGER { "" } else { id };
+    let uri = format!("sip:112{from}{number}@audiomixer-sfu1:5080");
+    let room = json!({"uuid": format!("room of {from}{number}"), "sipUri": uri});
     let payload = json!({"id": id, "from": from, "room": room});
     w.qss_says(&json!({"request": "invite", "requestID": id, "payload": payload}).to_string());
 }
