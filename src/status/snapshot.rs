@@ -66,6 +66,9 @@ pub struct Media {
     pub packets_late: u64,
     pub packets_duplicate: u64,
     pub packets_invalid: u64,
+    /// Of SRTP: under no key of the mixer's, and come before.
+    pub packets_forged: u64,
+    pub packets_replayed: u64,
     pub frames_concealed: u64,
     pub frames_fec: u64,
     pub xruns: u32,
@@ -105,6 +108,8 @@ impl From<&Stats> for Media {
             packets_late: s.packets_late,
             packets_duplicate: s.packets_duplicate,
             packets_invalid: s.packets_invalid,
+            packets_forged: s.packets_forged,
+            packets_replayed: s.packets_replayed,
             frames_concealed: s.frames_concealed,
             frames_fec: s.frames_fec,
             xruns: s.xruns,
