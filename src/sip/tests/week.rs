@@ -1,6 +1,13 @@
 //! A week of one call: refreshed, asked, held, moved five times, lost in ten restarts of the mixer. Nothing gathers.
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../tests/sim/src/memory.rs"]
+mod memory;
+
 use super::*;
+
+#[global_allocator]
+static ALLOCATOR: memory::Accountant = memory::Accountant;
 
 const HOURS: u64 = 7 * 24;
 const PEER: &str = "Contact: <sip:192.0.2.9:5080>\r\nAllow: INVITE, UPDATE\r\nSession-Expires: 1800;refresher=uac\r\n";
@@ -59,6 +66,7 @@ impl Week {
             }
         }
         self.world.resolves.clear();
+        self.world.targets.clear();
         let over = self.world.events.iter().any(|event| matches!(event, Event::Ended { .. }));
         self.world.events.clear();
         if over {
@@ -94,8 +102,14 @@ impl Week {
 
 #[test]
 fn a_week_of_one_call() {
+    memory::inside(live);
+}
+
+fn live() {
     let mut week = Week::new();
     let mut most = 0;
+    // Of each hour, when everything has been answered; twelve of them are alike.
+    let mut bytes = Vec::with_capacity(HOURS as usize);
     for hour in 1..=HOURS {
         for _ in 0..60 {
             week.pass(Span::from_secs(60));
@@ -133,7 +147,11 @@ fn a_week_of_one_call() {
         }
         week.pass(Span::from_secs(40));
         most = most.max(week.world.endpoint.transactions());
+        bytes.push(memory::balance());
     }
+    let most_of = |hours: &[i64]| hours.iter().copied().max().unwrap_or_default();
+    let (first_day, last_day) = (most_of(&bytes[..24]), most_of(&bytes[HOURS as usize - 24..]));
+    assert!(first_day > 0 && last_day <= first_day + 512, "{first_day} bytes on the first day, {last_day} on the last");
     assert_eq!(week.dialogs, 11, "ten restarts");
     assert!(week.refreshes > 600, "{} refreshes", week.refreshes);
     assert!(most <= 4, "{most} transactions are kept");
