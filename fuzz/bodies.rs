@@ -8,9 +8,9 @@
 mod session;
 
 use qss_endpoint::agent::{self, Agent, Input, LinkError, LinkErrorKind};
-use qss_endpoint::config::Config;
 use qss_endpoint::config::file::{self, FileText, Purpose, ReadError, Source};
-use qss_endpoint::dtmf::TelephoneEvent;
+use qss_endpoint::config::{Config, Incoming, Refer, Sip};
+use qss_endpoint::dtmf::{Digits, TelephoneEvent};
 use qss_endpoint::media::codec::{CodecError, Decoder, Encoder};
 use qss_endpoint::media::command::{Command, Event, StreamParams};
 use qss_endpoint::media::stream::{Settings, Stream, Wire};
@@ -20,7 +20,7 @@ use qss_endpoint::rtp::packet::Packet;
 use qss_endpoint::rtp::receiver::Receiver;
 use qss_endpoint::rtp::rtcp;
 use qss_endpoint::sdp::{Local, Negotiation};
-use qss_endpoint::sip::endpoint::{Endpoint, Outbox, Output};
+use qss_endpoint::sip::endpoint::{CallId, Endpoint, Event as SipEvent, Outbox, Output};
 use qss_endpoint::sip::message;
 use qss_endpoint::sip::transport::service::{self, Answer, Kind};
 use qss_endpoint::sip::transport::stream::{Framer, MAX_BODY, MAX_HEAD, Piece};
@@ -118,6 +118,9 @@ fn cut(stream: &[u8], step: usize) -> (Vec<Vec<u8>>, usize, bool) {
 /// c                 place a call            h   hang up             m   modify (hold, resume)
 /// C                 place a call over TCP   u   the connection asked for last stands    x   it is lost
 /// n                 the device has another address
+/// A                 from here on another device: one that takes calls and follows REFER
+/// i                 let the last call that came ring  a   answer it           f486  refuse it
+/// k12#              press digits                      F486  say what came of a REFER
 /// r                 answer what was asked to be resolved
 /// t500              500 ms pass, and the timers that are due fire
 /// sSIP/2.0 ...      bytes come by that connection, as they stand
@@ -137,6 +140,16 @@ pub(crate) fn sip_dialog(data: &[u8]) {
             b's' => play.stream(rest),
             b'h' => play.hang_up(),
             b'm' => play.modify(),
+            b'A' => play = Play::open(),
+            b'i' => play.last(|endpoint, now, call, out| endpoint.ring(now, call, out)),
+            b'a' => play.last(|endpoint, now, call, out| endpoint.answer(now, call, local(true), out)),
+            b'f' => play.last(|endpoint, now, call, out| endpoint.refuse(now, call, number(rest), out)),
+            b'F' => play.last(|endpoint, now, call, out| endpoint.tell_referrer(now, call, number(rest), out)),
+            b'k' => {
+                if let Some(digits) = std::str::from_utf8(rest).ok().and_then(|text| Digits::parse(text.trim())) {
+                    play.last(|endpoint, now, call, out| endpoint.press(now, call, &digits, out));
+                }
+            }
             b'r' => play.resolve(),
             b't' => play.pass(String::from_utf8_lossy(rest).trim().parse::<u32>().unwrap_or(1)),
             b'd' => play.datagram(rest),
@@ -150,7 +163,7 @@ struct Play {
     endpoint: Endpoint,
     now: Time,
     out: Outbox,
-    calls: Vec<qss_endpoint::sip::endpoint::CallId>,
+    calls: Vec<CallId>,
     asked: Vec<Target>,
     /// The one asked for last.
     connection: Option<Flow>,
@@ -161,7 +174,16 @@ struct Play {
 
 impl Play {
     fn new() -> Play {
-        let mut endpoint = Endpoint::new(&Config::default().sip, Rng::from_u64(1));
+        Play::with(&Config::default().sip)
+    }
+
+    /// Open to whoever calls, and to whoever sends it elsewhere.
+    fn open() -> Play {
+        Play::with(&Sip { incoming: Incoming::Accept, refer: Refer::Follow, ..Config::default().sip })
+    }
+
+    fn with(config: &Sip) -> Play {
+        let mut endpoint = Endpoint::new(config, Rng::from_u64(1));
         endpoint.set_local_port(5060);
         Play {
             endpoint,
@@ -207,8 +229,13 @@ impl Play {
     }
 
     fn hang_up(&mut self) {
+        self.last(|endpoint, now, call, out| endpoint.hang_up(now, call, None, out));
+    }
+
+    /// With the last call there is, ours or theirs.
+    fn last(&mut self, act: impl FnOnce(&mut Endpoint, Time, CallId, &mut Outbox)) {
         if let Some(call) = self.calls.last() {
-            self.endpoint.hang_up(self.now, *call, None, &mut self.out);
+            act(&mut self.endpoint, self.now, *call, &mut self.out);
         }
     }
 
@@ -250,10 +277,15 @@ impl Play {
                 Output::Send { bytes, .. } => self.said.sip(&bytes),
                 Output::Resolve(target) => self.asked.push(target),
                 Output::Connect { flow, .. } => self.connection = Some(flow),
+                Output::Event(SipEvent::Incoming { call, .. }) if self.calls.len() < 8 => self.calls.push(call),
                 Output::Disconnect { .. } | Output::Event(_) => {}
             }
         }
     }
+}
+
+fn number(text: &[u8]) -> u16 {
+    String::from_utf8_lossy(text).trim().parse().unwrap_or(486)
 }
 
 /// What we said last, so that a script can answer it.
