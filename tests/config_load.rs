@@ -475,3 +475,16 @@ fn value() -> impl Strategy<Value = String> {
     let all: Vec<String> = fixed.into_iter().chain(more).map(str::to_owned).collect();
     prop_oneof![6 => proptest::sample::select(all), 1 => "[ -~]{0,12}"]
 }
+
+#[test]
+fn headers_of_the_invite_may_not_be_those_of_the_device_itself() {
+    let with = |pair: &str| format!("{}\n[sip.headers]\n{pair}\n", minimal());
+    let config = loaded(&with("X-Room = 'room {room} of {user}'")).config;
+    assert_eq!(config.sip.headers, [("X-Room".to_owned(), "room {room} of {user}".to_owned())]);
+    for name in ["Via", "call-id", "i", "CONTACT", "Content-Disposition", "Replaces", "'X Room'", "'X:'", "''"] {
+        assert_eq!(errors(&with(&format!("{name} = 'x'"))).problems.len(), 1, "{name}");
+    }
+    for value in ["''", "'{colour}'", r#""a\nVia: x""#] {
+        assert_eq!(errors(&with(&format!("X-Room = {value}"))).problems.len(), 1, "{value}");
+    }
+}

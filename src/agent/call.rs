@@ -10,7 +10,7 @@
 //! with a re-INVITE, `Stats` and `Stop` at the end. A dial that fails leaves the card open for the next one.
 
 use super::digits::Way;
-use super::offer::{cap, local, stream_params};
+use super::offer::{cap, headers, local, stream_params};
 use super::visit::{Early, Hearing, Hold, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
 use crate::config::SrtpMode;
@@ -34,13 +34,16 @@ impl Agent {
     pub(super) fn dial(&mut self, cx: &mut Cx<'_>, ports: (u16, u16)) {
         let Some(visit) = &self.visit else { return };
         let Some(target) = visit.room.sip_uri.clone() else { return };
-        let (plan, hold) = (self.plan(visit), visit.hold);
+        let (plan, hold, mut extra) = (self.plan(visit), visit.hold, headers(&self.config, visit));
+        if let Some(referral) = &self.referral {
+            referral.headers.iter().for_each(|(name, value)| extra.push(name.clone(), value));
+        }
         if self.voice.card == CardUse::Closed {
             self.voice.card = CardUse::Opened;
             self.media(cx, Command::Open);
         }
         let mut outputs = endpoint::Outbox::new();
-        let dialled = self.sip.call(cx.now, &target, local(&self.config, ports, plan, hold), &mut outputs);
+        let dialled = self.sip.call_with(cx.now, &target, extra, local(&self.config, ports, plan, hold), &mut outputs);
         match (dialled, &mut self.visit) {
             (Ok(call), Some(visit)) => visit.leg = Leg::Dialling { call, target, plan, early: None },
             (Err(endpoint::CallError::BadUri(uri)), _) => {
@@ -62,11 +65,13 @@ impl Agent {
             SipEvent::Modified { call, media } => self.on_modified(cx, call, &media),
             SipEvent::Ended { call, cause } => {
                 self.ending.retain(|ending| *ending != call);
+                self.on_referrer_gone(call);
                 self.on_caller_gone(cx, call);
                 if self.visit.as_ref().and_then(Visit::has_call) == Some(call) {
                     self.on_ended(cx, &cause);
                 }
             }
+            SipEvent::Referred { call, target, headers } => self.on_referred(cx, call, target, headers),
             SipEvent::Digit { call, digit } => self.on_digit(cx, call.0, digit, Way::Info),
             SipEvent::DigitsLost { .. } => self.problem(cx, "digits_lost"),
             SipEvent::Malformed { what, .. } => self.problem(cx, what),
@@ -150,6 +155,7 @@ impl Agent {
         self.media(cx, Command::Mute(self.voice.muted));
         self.media(cx, if early.is_some() { Command::Update(params) } else { Command::Start(params) });
         self.tone(cx, Tone::Connected);
+        self.referral_succeeded(cx);
         self.on_arrived(cx);
     }
 
@@ -184,6 +190,9 @@ impl Agent {
     }
 
     fn on_ended(&mut self, cx: &mut Cx<'_>, end: &EndCause) {
+        if self.referral_failed(cx, end) {
+            return self.stop_stream(cx, &Failure::from(end).into());
+        }
         let Some(visit) = &self.visit else { return };
         let at_once = visit.up().is_some_and(|up| cx.now.since(up.since) < self.config.sip.refused_by_bye);
         let failure = match (Failure::from(end), at_once) {
@@ -258,12 +267,13 @@ impl Agent {
 
     /// Ends the call of the visit, whatever its state. What the endpoint says of it later finds no visit.
     pub(super) fn end_leg(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+        self.referral_ends(cx);
         let Some(call) = self.visit.as_ref().and_then(Visit::has_call) else { return };
         self.stop_stream(cx, cause);
         self.hang_up(cx, call, cause.failure.code());
     }
 
-    fn hang_up(&mut self, cx: &mut Cx<'_>, call: CallId, reason: &str) {
+    pub(super) fn hang_up(&mut self, cx: &mut Cx<'_>, call: CallId, reason: &str) {
         if self.ending.len() >= MAX_ENDING {
             self.ending.pop_front();
         }
@@ -272,7 +282,7 @@ impl Agent {
     }
 
     /// The stream stops before anything else happens to the call.
-    fn stop_stream(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
+    pub(super) fn stop_stream(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
         let Some(visit) = &mut self.visit else { return };
         let room = visit.room_ref();
         match std::mem::replace(&mut visit.leg, Leg::Due) {
@@ -363,18 +373,17 @@ pub(super) fn held(now: Time, probe: Span) -> Hearing {
 
 /// The mixer is there again or will be, without our call: no word of the peer that it is over.
 fn is_lost(failure: Failure) -> bool {
-    const LOST: [Failure; 4] = [Failure::NoMedia, Failure::SipCallGone, Failure::SipTimeout, Failure::SipRefused(408)];
+    const LOST: [Failure; 3] = [Failure::NoMedia, Failure::SipCallGone, Failure::SipTimeout];
     LOST.contains(&failure)
 }
 
 /// Nobody reasonable answers at this address (any more).
 fn may_have_moved(failure: Failure) -> bool {
-    const MOVED: [Failure; 7] = [
+    const MOVED: [Failure; 6] = [
         Failure::NoMedia,
         Failure::SipTimeout,
         Failure::SipUnreachable,
         Failure::SipUnknownHost,
-        Failure::SipRefused(408),
         Failure::SipRefused(480),
         Failure::SipRefused(503),
     ];

@@ -27,7 +27,7 @@
 //! * [`errands`]: what is asked of the QSS about others. * [`digits`]: keys.
 //! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
-//! * [`memory`]: what outlives the process.
+//! * [`referral`]: the mixer moves us. * [`memory`]: what outlives the process.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
@@ -53,6 +53,7 @@ mod own_rooms;
 mod pace;
 mod participants;
 mod pending;
+mod referral;
 mod report;
 mod rooms;
 mod sound;
@@ -80,6 +81,7 @@ use outgoing::Outgoing;
 use own_rooms::OwnRooms;
 use participants::Participants;
 use pending::Pending;
+use referral::Referral;
 use report::Reporter;
 use rooms::Rooms;
 use std::collections::VecDeque;
@@ -275,6 +277,7 @@ pub struct Agent {
     ending: VecDeque<CallId>,
     /// Of the call that had digits last.
     keys: Option<Keys>,
+    referral: Option<Referral>,
     participants: Participants,
     transfer: Transfer,
     reporter: Reporter,
@@ -361,6 +364,7 @@ impl Agent {
             ringing: None,
             ending: VecDeque::new(),
             keys: None,
+            referral: None,
             participants: Participants::new(&config),
             transfer: Transfer::None,
             reporter: Reporter::new(&config),

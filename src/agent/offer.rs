@@ -6,6 +6,7 @@ use crate::media::command::StreamParams;
 use crate::media::plan::Plan;
 use crate::sdp::{Local, Negotiated};
 use crate::sip::endpoint::CallId;
+use crate::sip::message::{Headers, Name};
 use crate::time::Span;
 
 /// RFC 7587 6.1: the range of `maxaveragebitrate`.
@@ -37,6 +38,18 @@ pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Pl
         dtx: codec.dtx,
         active: hold == Hold::Off,
     }
+}
+
+/// The headers of an INVITE to the room of `visit`: those of the configuration whose fields are known.
+pub(super) fn headers(config: &Config, visit: &Visit) -> Headers {
+    let room = visit.room.id.as_deref().unwrap_or_default();
+    let fields = [("{room}", room), ("{user}", &config.qss.username), ("{device}", &config.device.id)];
+    let fill = |(name, value): &(String, String)| {
+        let known = fields.iter().all(|(field, known)| !value.contains(field) || !known.is_empty());
+        let value = || fields.iter().fold(value.clone(), |value, (field, known)| value.replace(field, known));
+        known.then(|| (Name::of(name), value()))
+    };
+    config.sip.headers.iter().filter_map(fill).collect()
 }
 
 /// The plan under the peer's limits. Its `maxaveragebitrate` is law (RFC 7587 6.1), unless it is the very number we

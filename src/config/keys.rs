@@ -35,6 +35,7 @@ const fn key<T>(name: &'static str, field: fn(&mut T) -> &mut dyn Field, rule: R
 }
 
 const HOSTS: Rule = Rule::Pairs("host or host:port on both sides", shape::host_port, shape::host_port);
+const HEADERS: Rule = Rule::Pairs("header name = its value", shape::sip_header_name, shape::sip_header_value);
 const SUITE: Rule = Rule::Text(shape::SUITES, shape::srtp_suite);
 const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
 const IPS: Rule = Rule::Text("IP addresses", shape::ip);
@@ -182,6 +183,14 @@ pub(super) static SECTIONS: &[Section] = &[
                  The request itself keeps the name.",
             ),
             key(
+                "headers",
+                |d| &mut d.config.sip.headers,
+                HEADERS,
+                "Headers to add to each INVITE, such as `{ X-Room = \"{room}\" }`, for a mixer that wants to know who comes. \
+                 `{room}` is the room's id at the QSS, `{user}` is `qss.username`, `{device}` is `device.id`; a header \
+                 whose value is not known is left out.",
+            ),
+            key(
                 "outbound_proxy",
                 |d| &mut d.config.sip.outbound_proxy,
                 Rule::Text("host or host:port, or a sip: URI", shape::proxy),
@@ -281,6 +290,13 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.sip.ring,
                 Rule::Range(0, 120_000),
                 "An accepted caller hears this much ringing before the device answers.",
+            ),
+            key(
+                "refer",
+                |d| &mut d.config.sip.refer,
+                Rule::Any,
+                "What becomes of a REFER of the mixer within the call: refused, or followed to whatever `sip:` URI it names. \
+                 If nobody takes the call there, the device comes back.",
             ),
             key(
                 "dtmf",

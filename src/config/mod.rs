@@ -153,6 +153,8 @@ pub struct Sip {
     pub password: Secret,
     /// `host` or `host:port` of a `sipUri` -> `host` or `host:port` to send to; the Request-URI stays as it was.
     pub host_map: Vec<(String, String)>,
+    /// Added to each INVITE; `{room}`, `{user}` and `{device}` in values are filled in.
+    pub headers: Vec<(String, String)>,
     /// Send every request here instead: `host[:port]`, or a `sip:` URI, which then stands in Route as well.
     pub outbound_proxy: Option<String>,
     /// What becomes of calls to the device.
@@ -185,6 +187,8 @@ pub struct Sip {
     pub udp_limit: usize,
     /// Give the address the peer sees us by in Contact, once it has told.
     pub rewrite_contact: bool,
+    /// What becomes of a REFER of the mixer.
+    pub refer: Refer,
     /// How digits are sent, how long each sounds, and the pause after it.
     pub dtmf: Dtmf,
     pub dtmf_tone: Span,
@@ -208,6 +212,13 @@ pub struct Sip {
     pub hold_probe: Span,
     pub user_agent: String,
     pub register: Register,
+}
+
+/// Whether the mixer may send the device elsewhere (RFC 3515).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refer {
+    Refuse,
+    Follow,
 }
 
 /// What carries digits to the mixer.
@@ -385,6 +396,7 @@ impl Default for Config {
                 auth_user: String::new(),
                 password: Secret::default(),
                 host_map: Vec::new(),
+                headers: Vec::new(),
                 outbound_proxy: None,
                 incoming: Incoming::Refuse,
                 callers: Vec::new(),
@@ -402,6 +414,7 @@ impl Default for Config {
                 keepalive: Keepalive::Crlf,
                 udp_limit: 1_300,
                 rewrite_contact: true,
+                refer: Refer::Refuse,
                 dtmf: Dtmf::Auto,
                 dtmf_tone: Span::from_millis(100),
                 dtmf_gap: Span::from_millis(100),

@@ -1,6 +1,7 @@
 //! The shapes texts must have: each check answers what is wrong, in words that complete "... is not allowed: ...".
 
 use super::card_name::PcmName;
+use crate::sip::message::Name;
 use crate::srtp::Suite;
 
 /// `ws://host[:port][/path]` or the same with `wss` (RFC 6455 section 3).
@@ -59,6 +60,31 @@ pub(super) fn sip_address(text: &str) -> Result<(), &'static str> {
     }
     sip_uri(text)
 }
+
+/// The name of a header that may be added to an INVITE (RFC 3261 7.3.1): none that the device reads or writes itself.
+pub(super) fn sip_header_name(text: &str) -> Result<(), &'static str> {
+    let token = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
+    if text.is_empty() || !text.chars().all(token) {
+        return Err("a header name is letters, digits and - . ! % * _ + ` ' ~");
+    }
+    let own = !matches!(Name::of(text), Name::Other(_));
+    if own || text.len() == 1 || text.to_ascii_lowercase().starts_with("content-") {
+        return Err("the device writes this header itself, or it would change what the INVITE means");
+    }
+    Ok(())
+}
+
+/// Its value: one line, in which `{room}`, `{user}` and `{device}` stand for what they say.
+pub(super) fn sip_header_value(text: &str) -> Result<(), &'static str> {
+    if text.trim().is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
+        return Err("must be one line of at most 256 bytes");
+    }
+    let plain = HEADER_FIELDS.iter().fold(text.to_owned(), |text, field| text.replace(field, ""));
+    if plain.contains(['{', '}']) { Err("the only {fields} are {room}, {user} and {device}") } else { Ok(()) }
+}
+
+/// What may stand in a header value: the QSS' id of the room, `qss.username`, `device.id`.
+pub(super) const HEADER_FIELDS: [&str; 3] = ["{room}", "{user}", "{device}"];
 
 /// An IPv4 or IPv6 address, without brackets.
 pub(super) fn ip(text: &str) -> Result<(), &'static str> {

@@ -4,7 +4,9 @@
 //! its [`Rule`]. Durations are whole milliseconds everywhere.
 
 use super::error::{Fault, excerpt, nearest};
-use super::{CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, RequestRoom, Secret, SrtpMode};
+use super::{
+    CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, Refer, RequestRoom, Secret, SrtpMode,
+};
 use crate::sip::transport::Transport;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -276,6 +278,7 @@ macro_rules! word_field {
     };
 }
 word_field!(FecMode, "\"off\", \"on\" or \"auto\"", Off = "off", On = "on", Auto = "auto");
+word_field!(Refer, "\"refuse\" or \"follow\"", Refuse = "refuse", Follow = "follow");
 word_field!(Dtmf, "\"auto\", \"rtp\" or \"info\"", Auto = "auto", Rtp = "rtp", Info = "info");
 word_field!(Keepalive, "\"crlf\" or \"options\"", Crlf = "crlf", Options = "options");
 word_field!(

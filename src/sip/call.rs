@@ -15,7 +15,7 @@
 //! * `prack`: reliable provisional responses, early dialogs and early media. * `incoming`: who calls us.
 //! * `cancel`: Abandoning, Cancelling.  * `bye`: hanging up, Leaving, the peer's BYE.
 //! * `modify`: re-INVITE and UPDATE of either side while Confirmed.  * `timer`: how long Confirmed lasts unrefreshed.
-//! * `info`: digits.
+//! * `info`: digits.  * `refer`: being sent elsewhere.
 
 use super::auth::Credentials;
 use super::core::{Core, Hop, Incoming, NextHop};
@@ -23,11 +23,12 @@ use super::dialog::Dialog;
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output, RouteError};
 use super::incoming::{Acceptance, Invitation};
 use super::info::Keypad;
-use super::message::{Identity, Method, Name};
+use super::message::{Headers, Identity, Method, Name};
 use super::modify::Exchange;
 use super::moving::Reach;
 use super::prack::Early;
 use super::redirect::Targets;
+use super::refer::Referral;
 use super::timer::{SessionTimer, Terms};
 use super::transaction::{Answer, Notice, Purpose};
 use super::transport::{Route, Target};
@@ -50,6 +51,8 @@ pub(super) struct Plan {
     /// Request-URI; another one after a 3xx.
     pub(super) target: String,
     pub(super) targets: Targets,
+    /// What else its INVITEs say.
+    pub(super) headers: Headers,
     pub(super) hop: Hop,
     pub(super) call_id: String,
     pub(super) tag: String,
@@ -140,6 +143,7 @@ pub(super) struct Session {
     pub(super) timer: SessionTimer,
     pub(super) reach: Reach,
     pub(super) keypad: Keypad,
+    pub(super) referral: Option<Referral>,
 }
 
 impl Call {
@@ -197,7 +201,8 @@ impl Call {
                 Purpose::Digit => self.on_digit_response(core, now, &answer, out),
                 Purpose::Bye => self.on_bye_response(core, now, &answer.response, out),
                 // A PRACK that is refused changes nothing: the INVITE's own final response decides (RFC 3262 4).
-                Purpose::Prack
+                Purpose::Notify
+                | Purpose::Prack
                 | Purpose::Cancel
                 | Purpose::DropFork
                 | Purpose::Probe
@@ -208,7 +213,8 @@ impl Call {
                 Purpose::Invite => self.on_invite_lost(core, now, EndCause::Timeout, out),
                 Purpose::Reinvite | Purpose::Refresh | Purpose::Digit => self.on_reinvite_timeout(core, now, out),
                 Purpose::Bye => self.on_bye_timeout(out),
-                Purpose::Prack
+                Purpose::Notify
+                | Purpose::Prack
                 | Purpose::Cancel
                 | Purpose::DropFork
                 | Purpose::Probe
@@ -224,7 +230,8 @@ impl Call {
                 Purpose::Refresh => self.on_refresh_lost(now),
                 Purpose::Digit => self.on_digits_lost(out),
                 Purpose::Bye => self.on_bye_timeout(out),
-                Purpose::Prack
+                Purpose::Notify
+                | Purpose::Prack
                 | Purpose::Cancel
                 | Purpose::DropFork
                 | Purpose::Probe
@@ -260,13 +267,13 @@ impl Call {
             Method::Bye => self.on_bye(core, incoming, out),
             Method::Options => super::options::answer(core, incoming, out),
             Method::Info => self.on_info(core, incoming, out),
+            Method::Refer => self.on_refer(core, incoming, out),
             // Neither a subscription (RFC 6665 4.1.3) nor an unconfirmed provisional response (RFC 3262 3) is ours.
             Method::Notify | Method::Prack => core.refuse(incoming, 481, out),
             Method::Ack
             | Method::Cancel
             | Method::Message
             | Method::Publish
-            | Method::Refer
             | Method::Register
             | Method::Subscribe
             | Method::Other(_) => core.refuse(incoming, 405, out),

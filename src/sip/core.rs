@@ -37,8 +37,9 @@ pub(super) struct Core {
 /// How long a peer that refused TCP is not asked again, and of how many that is remembered.
 const UDP_ONLY: Span = Span::from_secs(600);
 const MAX_UDP_ONLY: usize = 16;
-/// Methods we answer with more than 405.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
+/// Methods we answer with more than 405, and with them those of `sip.refer = "follow"`.
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
+const ALLOW_REFER: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER";
 /// Extensions we know: RFC 3262 and RFC 4028.
 pub(super) const SUPPORTED: &str = "100rel, timer";
 pub(super) const ACCEPT: &str = "application/sdp";
@@ -150,6 +151,14 @@ impl Core {
         }
     }
 
+    /// The methods there are to name.
+    pub(super) fn allow(&self) -> &'static str {
+        match self.config.refer {
+            config::Refer::Refuse => ALLOW,
+            config::Refer::Follow => ALLOW_REFER,
+        }
+    }
+
     /// Our From value for a new call.
     pub(super) fn identity_value(&self, local: IpAddr, tag: &str) -> String {
         let ours = || format!("sip:{}@{}", escape_user(&self.config.user), bracketed_ip(local));
@@ -196,7 +205,7 @@ impl Core {
         request.headers.push_front(Name::Via, format!("SIP/2.0/{transport} {sent_by};branch={branch};rport"));
         if matches!(request.method, Method::Invite | Method::Update) {
             request.headers.push(Name::Contact, self.contact(route));
-            request.headers.push(Name::Allow, ALLOW);
+            request.headers.push(Name::Allow, self.allow());
             request.headers.push(Name::Supported, SUPPORTED);
         }
         request.headers.push(Name::UserAgent, self.config.user_agent.clone());
@@ -293,7 +302,7 @@ impl Core {
     pub(super) fn refuse(&mut self, incoming: &Incoming<'_>, status: u16, out: &mut Outbox) {
         let mut response = self.response(incoming, status);
         match status {
-            405 | 501 => response.headers.push(Name::Allow, ALLOW),
+            405 | 501 => response.headers.push(Name::Allow, self.allow()),
             469 => response.headers.push(Name::RecvInfo, ""),
             406 | 415 => response.headers.push(Name::Accept, ACCEPT),
             _ => {}

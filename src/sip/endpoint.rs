@@ -100,6 +100,13 @@ pub enum Event {
         call: CallId,
         cause: EndCause,
     },
+    /// The peer wants us to call `target` instead, with these headers in the INVITE (only with `sip.refer = "follow"`);
+    /// [`Endpoint::tell_referrer`] says what came of it.
+    Referred {
+        call: CallId,
+        target: String,
+        headers: Headers,
+    },
     /// The peer has pressed a key (INFO).
     Digit {
         call: CallId,
@@ -145,7 +152,7 @@ pub enum EndCause {
     Remote {
         reason: Option<String>,
     },
-    /// A final response that is not 2xx.
+    /// A final response that is not 2xx: its phrase, with the text of its Reason header if it has one.
     Refused {
         status: u16,
         reason: String,
@@ -223,9 +230,24 @@ impl Endpoint {
     /// # Errors
     /// [`CallError::BadUri`]: nothing was started.
     pub fn call(&mut self, now: Time, target: &str, local: Local, out: &mut Outbox) -> Result<CallId, CallError> {
+        self.call_with(now, target, Headers::default(), local, out)
+    }
+
+    /// [`call`](Endpoint::call) with `headers` in its INVITEs.
+    ///
+    /// # Errors
+    /// [`CallError::BadUri`]: nothing was started.
+    pub fn call_with(
+        &mut self,
+        now: Time,
+        target: &str,
+        headers: Headers,
+        local: Local,
+        out: &mut Outbox,
+    ) -> Result<CallId, CallError> {
         self.step(now, out, |endpoint, out| {
             let id = CallId(endpoint.next_call);
-            let call = Call::place(&mut endpoint.core, now, id, target, local, out)?;
+            let call = Call::place(&mut endpoint.core, now, id, target, headers, local, out)?;
             endpoint.next_call += 1;
             endpoint.calls.insert(id, call);
             Ok(id)
@@ -258,6 +280,11 @@ impl Endpoint {
     /// nothing changes and nothing is said (RFC 3261 14.1).
     pub fn modify(&mut self, now: Time, call: CallId, local: Local, out: &mut Outbox) {
         self.with_call(now, call, out, |call, core, out| call.modify(core, now, local, out));
+    }
+
+    /// The final status of what an [`Event::Referred`] asked for; nothing if none is open.
+    pub fn tell_referrer(&mut self, now: Time, call: CallId, status: u16, out: &mut Outbox) {
+        self.with_call(now, call, out, |call, core, out| call.tell_referrer(core, now, status, out));
     }
 
     /// Sends digits of a confirmed call by INFO, after those that still wait.
@@ -514,6 +541,7 @@ impl Endpoint {
             | Purpose::Cancel
             | Purpose::Digit
             | Purpose::DropFork
+            | Purpose::Notify
             | Purpose::Prack
             | Purpose::Probe
             | Purpose::Refresh
@@ -544,7 +572,7 @@ impl Endpoint {
             }
             return;
         }
-        if let Some(status) = unacceptable(request) {
+        if let Some(status) = unacceptable(request, self.core.config.refer) {
             return self.refuse_unacceptable(incoming, status, out);
         }
         if let Some(call) = call {
@@ -605,8 +633,8 @@ impl Endpoint {
 }
 
 /// Method, header and body inspection of RFC 3261 8.2.1 to 8.2.3: the status to refuse with, if any.
-fn unacceptable(request: &Request) -> Option<u16> {
-    if !is_known(&request.method) {
+fn unacceptable(request: &Request, refer: config::Refer) -> Option<u16> {
+    if !is_known(&request.method, refer) {
         return Some(405);
     }
     let headers = &request.headers;
@@ -632,8 +660,9 @@ fn unsupported(headers: &Headers) -> impl Iterator<Item = &str> {
 }
 
 /// What is not in `Allow` but has an answer of its own is known too.
-fn is_known(method: &Method) -> bool {
+fn is_known(method: &Method, refer: config::Refer) -> bool {
     match method {
+        Method::Refer => refer == config::Refer::Follow,
         Method::Ack
         | Method::Bye
         | Method::Cancel
@@ -643,8 +672,6 @@ fn is_known(method: &Method) -> bool {
         | Method::Options
         | Method::Prack
         | Method::Update => true,
-        Method::Message | Method::Publish | Method::Refer | Method::Register | Method::Subscribe | Method::Other(_) => {
-            false
-        }
+        Method::Message | Method::Publish | Method::Register | Method::Subscribe | Method::Other(_) => false,
     }
 }

@@ -12,13 +12,13 @@
 
 use super::bye::reason_of;
 use super::call::{Call, Departure, Leg, Plan, Session, State, complain};
-use super::core::{ACCEPT, ALLOW, Core, Hop, Incoming, reply_to};
+use super::core::{ACCEPT, Core, Hop, Incoming, reply_to};
 use super::dialog::Dialog;
 use super::endpoint::{CallId, Caller, EndCause, Event, Outbox, Output, RouteError};
 use super::info::Keypad;
 use super::invite::media_type_is;
 use super::message::name_addr::{NameAddr, unquote};
-use super::message::{Identity, Method, Name, Request, Response};
+use super::message::{Headers, Identity, Method, Name, Request, Response};
 use super::modify::{Exchange, refuse_interval};
 use super::moving::Reach;
 use super::prack;
@@ -91,6 +91,7 @@ impl Call {
             dialled: identity.from.uri.clone(),
             target: identity.from.uri.clone(),
             targets: Targets::new(&identity.from.uri),
+            headers: Headers::default(),
             hop: Hop::Direct(back.clone()),
             call_id: identity.call_id.clone(),
             tag,
@@ -140,7 +141,7 @@ impl Call {
         }
         let mut response = invitation.response(core, now, 180);
         response.headers.push(Name::Contact, core.contact(*route));
-        response.headers.push(Name::Allow, ALLOW);
+        response.headers.push(Name::Allow, core.allow());
         if prack::is_required(&invitation.request.headers) {
             let rseq = prack::first_rseq(&mut core.rng);
             response.headers.push(Name::Require, prack::OPTION);
@@ -170,7 +171,7 @@ impl Call {
         };
         let mut response = invitation.response(core, now, 200);
         response.headers.push(Name::Contact, core.contact(route));
-        response.headers.push(Name::Allow, ALLOW);
+        response.headers.push(Name::Allow, core.allow());
         let headers = &invitation.request.headers;
         let mut timer = SessionTimer::of_request(headers);
         timer.on_request(now, headers, &mut response);
@@ -263,6 +264,7 @@ impl Call {
                     timer,
                     reach: Reach::Here,
                     keypad: Keypad::default(),
+                    referral: None,
                 });
             }
             Err(error) => {
@@ -310,7 +312,7 @@ impl Call {
                 invitation.dialog.refresh_target(&incoming.request.headers);
                 let mut response = core.response(incoming, 200);
                 response.headers.push(Name::Contact, core.contact(*route));
-                response.headers.push(Name::Allow, ALLOW);
+                response.headers.push(Name::Allow, core.allow());
                 core.respond(incoming, &response, None, out);
             }
             (_, Method::Invite | Method::Update) => retry_later(core, incoming, 500, out),

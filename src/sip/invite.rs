@@ -1,7 +1,7 @@
 //! INVITE: dialling out (RFC 3261 13.2), and turning down who dials us when that is the policy (13.3.1.3).
 
 use super::auth::Credentials;
-use super::bye::drop_fork;
+use super::bye::{drop_fork, reason_of};
 use super::call::{Attempt, Call, Departure, Leg, Plan, Session, State, acknowledge, complain};
 use super::core::{ACCEPT, Core, Incoming};
 use super::dialog::Dialog;
@@ -9,7 +9,7 @@ use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, RouteE
 use super::incoming::accepts_sdp;
 use super::info::Keypad;
 use super::message::uri::{Scheme, Uri};
-use super::message::{Method, Name, Request};
+use super::message::{Headers, Method, Name, Request, Response};
 use super::modify::Exchange;
 use super::moving::Reach;
 use super::prack::Early;
@@ -33,6 +33,7 @@ impl Call {
         now: Time,
         id: CallId,
         target: &str,
+        headers: Headers,
         local: Local,
         out: &mut Outbox,
     ) -> Result<Call, CallError> {
@@ -44,6 +45,7 @@ impl Call {
             dialled: target.into(),
             target: target.into(),
             targets: Targets::new(target),
+            headers,
             hop,
             call_id: core.rng.hex(16),
             tag: core.rng.hex(8),
@@ -127,7 +129,7 @@ impl Call {
 
     fn send_invite(&mut self, core: &mut Core, now: Time, mut attempt: Attempt, out: &mut Outbox) {
         self.plan.cseq += 1;
-        let Plan { dialled, target, call_id, tag, cseq, .. } = &self.plan;
+        let Plan { dialled, target, headers: extra, call_id, tag, cseq, .. } = &self.plan;
         let mut invite = Request::new(Method::Invite, target.clone());
         let headers = &mut invite.headers;
         headers.push(Name::MaxForwards, "70");
@@ -138,6 +140,7 @@ impl Call {
         headers.push(Name::To, format!("<{dialled}>"));
         headers.push(Name::CallId, call_id.clone());
         headers.push(Name::CSeq, format!("{cseq} INVITE"));
+        extra.iter().for_each(|(name, value)| headers.push(name.clone(), value));
         headers.push(Name::ContentType, ACCEPT);
         invite.body = attempt.leg.media.offer();
         attempt.leg.terms.ask(&mut invite);
@@ -196,8 +199,7 @@ impl Call {
                 if status < 600 && self.try_next_after(core, &attempt, out) {
                     return;
                 }
-                let reason = answer.response.reason.clone();
-                self.end(EndCause::Refused { status, reason }, out);
+                self.end(EndCause::Refused { status, reason: words_of(&answer.response) }, out);
             }
             (State::Abandoning { attempt, cause, reason }, ..=199) => {
                 self.send_cancel(core, now, attempt, cause, reason, out);
@@ -288,6 +290,7 @@ impl Call {
                     timer,
                     reach: Reach::Here,
                     keypad: Keypad::default(),
+                    referral: None,
                 });
                 if let Some(local) = next {
                     self.modify(core, now, local, out);
@@ -307,6 +310,14 @@ impl Call {
         leg.follow(core, &self.plan.hop, &dialog, out);
         acknowledge(core, &dialog, leg.route, answer, out);
         (leg, dialog)
+    }
+}
+
+/// What a refusal says of itself: its phrase, and its Reason header (RFC 3326; RFC 6432 lets responses bear one).
+fn words_of(response: &Response) -> String {
+    match reason_of(&response.headers) {
+        Some(reason) if reason != response.reason => format!("{} ({reason})", response.reason),
+        Some(_) | None => response.reason.clone(),
     }
 }
 

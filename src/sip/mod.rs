@@ -2,7 +2,7 @@
 //!
 //! A packet trace names the file to open: [`endpoint`] sorts what arrives, `transaction` repeats and absorbs, `call`
 //! holds the states of one call, and each verb has its file for both directions: `invite`, `cancel`, `bye`, `modify`
-//! (re-INVITE, UPDATE), `prack`, `options`, `info` (digits). `incoming` is for who calls us. [`transport`] is what carries messages, and
+//! (re-INVITE, UPDATE), `prack`, `options`, `info` (digits), `refer`. `incoming` is for who calls us. [`transport`] is what carries messages, and
 //! `moving` what becomes of a call when that changes. `redirect` follows 3xx, `timer` keeps a call from outliving its
 //! peer, `register` makes the device known to a server, `dialog` knows tags and routes, `auth` answers challenges, `media_keys` gives each call its SRTP keys,
 //! [`message`] reads and writes.
@@ -24,6 +24,7 @@ mod moving;
 mod options;
 mod prack;
 mod redirect;
+mod refer;
 mod register;
 #[cfg(test)]
 mod tests;

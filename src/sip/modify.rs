@@ -10,7 +10,7 @@
 //! what our own side wants meanwhile waits.
 
 use super::call::{Call, Departure, Session, State, acknowledge, complain};
-use super::core::{ACCEPT, ALLOW, Core, Hop, Incoming};
+use super::core::{ACCEPT, Core, Hop, Incoming};
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output};
 use super::message::{Method, Name, Request};
 use super::transaction::{Answer, Purpose, User};
@@ -314,7 +314,7 @@ impl Session {
         self.leg.follow(core, first, &self.dialog, out);
         let mut response = core.response(incoming, 200);
         response.headers.push(Name::Contact, core.contact(self.leg.route));
-        response.headers.push(Name::Allow, ALLOW);
+        response.headers.push(Name::Allow, core.allow());
         let timed = self.timer.on_request(incoming.now, &incoming.request.headers, &mut response);
         core.refreshes.peers += u32::from(timed);
         if let Some(body) = body {

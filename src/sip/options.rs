@@ -1,7 +1,7 @@
 //! OPTIONS (RFC 3261 11): what we can do, in a dialog and out of it. Servers use it to see whether we live, and we to
 //! keep a flow alive.
 
-use super::core::{ACCEPT, ALLOW, Core, Incoming, SUPPORTED};
+use super::core::{ACCEPT, Core, Incoming, SUPPORTED};
 use super::endpoint::{CallId, Outbox};
 use super::message::uri::bracketed;
 use super::message::{Method, Name, Request};
@@ -33,7 +33,7 @@ pub(super) const NO_CALL: CallId = CallId(0);
 
 pub(super) fn answer(core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
     let mut response = core.response(incoming, 200);
-    response.headers.push(Name::Allow, ALLOW);
+    response.headers.push(Name::Allow, core.allow());
     response.headers.push(Name::Accept, ACCEPT);
     response.headers.push(Name::Supported, SUPPORTED);
     response.headers.push(Name::AcceptEncoding, "identity");

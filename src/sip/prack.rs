@@ -10,7 +10,7 @@
 //! a reliable one it *is* the answer, and the 2xx need not repeat it (RFC 3262 5).
 
 use super::call::{Attempt, Call, State, complain};
-use super::core::{ACCEPT, ALLOW, Core, Incoming, NextHop};
+use super::core::{ACCEPT, Core, Incoming, NextHop};
 use super::dialog::Dialog;
 use super::endpoint::{Event, Outbox, Output};
 use super::incoming::retry_later;
@@ -127,7 +127,7 @@ impl Call {
                 early.dialog.refresh_target(&incoming.request.headers);
                 let mut response = core.response(incoming, 200);
                 response.headers.push(Name::Contact, core.contact(attempt.leg.route));
-                response.headers.push(Name::Allow, ALLOW);
+                response.headers.push(Name::Allow, core.allow());
                 if let Some(body) = body {
                     response.headers.push(Name::ContentType, ACCEPT);
                     response.body = body;

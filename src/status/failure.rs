@@ -485,10 +485,12 @@ impl From<&EndCause> for Failure {
             EndCause::Refused { status, .. } => match status {
                 401 | 407 => Failure::SipAuthFailed,
                 403 => Failure::SipForbidden,
-                404 => Failure::SipNotFound,
+                // Gone, and nowhere at all: the room may have another number.
+                404 | 410 | 604 => Failure::SipNotFound,
+                408 => Failure::SipTimeout,
                 481 => Failure::SipCallGone,
                 486 | 600 => Failure::SipBusy((*status).into()),
-                488 => Failure::SipNoCommonMedia,
+                415 | 488 | 606 => Failure::SipNoCommonMedia,
                 other => Failure::SipRefused((*other).into()),
             },
             EndCause::Timeout => Failure::SipTimeout,
@@ -606,9 +608,18 @@ mod tests {
     #[test]
     fn sip_statuses_are_told_apart() {
         let of = |status| Failure::from(&EndCause::Refused { status, reason: String::new() });
-        assert_eq!(of(403), Failure::SipForbidden);
-        assert_eq!(of(404), Failure::SipNotFound);
-        assert_eq!(of(486), Failure::SipBusy(486));
-        assert_eq!(of(503), Failure::SipRefused(503));
+        for status in 300..=699 {
+            let expected = match status {
+                401 | 407 => Failure::SipAuthFailed,
+                403 => Failure::SipForbidden,
+                404 | 410 | 604 => Failure::SipNotFound,
+                408 => Failure::SipTimeout,
+                415 | 488 | 606 => Failure::SipNoCommonMedia,
+                481 => Failure::SipCallGone,
+                486 | 600 => Failure::SipBusy(status.into()),
+                other => Failure::SipRefused(other.into()),
+            };
+            assert_eq!((of(status), expected.group()), (expected, Group::Call), "{status}");
+        }
     }
 }

@@ -105,6 +105,7 @@ impl Caller {
             | Event::Early { .. }
             | Event::Confirmed { .. }
             | Event::Modified { .. }
+            | Event::Referred { .. }
             | Event::Digit { .. }
             | Event::DigitsLost { .. }
             | Event::Registered { .. }

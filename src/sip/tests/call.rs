@@ -247,3 +247,38 @@ fn a_plain_answer_to_a_protected_offer_is_hung_up() {
     assert_eq!(world.expect_ended(), EndCause::NoCommonMedia);
     assert!(world.endpoint.wants_keys(), "each call has keys of its own");
 }
+
+#[test]
+fn a_refusal_is_told_with_its_reason_header() {
+    for (header, told) in [
+        ("", "Some Reason"),
+        ("Reason: Q.850;cause=17\r\n", "Some Reason (Q.850;cause=17)"),
+        ("Reason: Q.850;cause=21;text=\"the room is closed\"\r\n", "Some Reason (the room is closed)"),
+        ("Reason: SIP;text=\"Some Reason\"\r\n", "Some Reason"),
+    ] {
+        let mut world = World::new();
+        world.dial();
+        let invite = world.expect(Method::Invite);
+        world.reply(&invite, 603, header, "");
+        world.expect(Method::Ack);
+        assert_eq!(world.expect_ended(), EndCause::Refused { status: 603, reason: told.into() });
+    }
+}
+
+#[test]
+fn further_headers_are_in_every_invite_that_begins_the_call() {
+    let mut world = World::with(config::Sip { password: config::Secret("x".into()), ..config() }, 1);
+    let headers = [(Name::of("X-Room"), "2f11".to_owned())].into_iter().collect();
+    let call = world.endpoint.call_with(world.now, TARGET, headers, local(), &mut world.out).unwrap();
+    world.drain();
+    world.route("mixer.example", 5080, Ok(MIXER));
+    let invite = world.expect(Method::Invite);
+    world.reply(&invite, 401, "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n", "");
+    world.expect(Method::Ack);
+    let again = world.expect(Method::Invite);
+    assert_eq!([invite.header("X-Room"), again.header("X-Room")], [Some("2f11"); 2]);
+    world.reply(&again, 200, "Contact: <sip:192.0.2.9:5080>\r\n", ANSWER);
+    world.expect(Method::Ack);
+    world.modify(call, held());
+    assert_eq!(world.expect(Method::Invite).header("X-Room"), None);
+}

@@ -12,6 +12,7 @@ mod malformed;
 mod modify;
 mod prack;
 mod redirect;
+mod refer;
 mod register;
 mod requests;
 mod routing;

@@ -137,6 +137,7 @@ impl ClientInvite {
                     Purpose::Invite
                     | Purpose::Refresh
                     | Purpose::Digit
+                    | Purpose::Notify
                     | Purpose::Prack
                     | Purpose::Bye
                     | Purpose::Cancel

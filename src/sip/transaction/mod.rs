@@ -70,6 +70,8 @@ pub(super) enum Purpose {
     Refresh,
     /// INFO with a digit.
     Digit,
+    /// What became of a REFER.
+    Notify,
     Prack,
     Bye,
     /// Its outcome says nothing: the INVITE's own final response decides (RFC 3261 9.1).

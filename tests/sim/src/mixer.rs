@@ -349,6 +349,24 @@ impl Mixer {
         send(2, text)
     }
 
+    /// REFER to another place.
+    pub fn refer(&mut self, target: &str) -> Vec<(u64, Delivery)> {
+        let call = self.calls.last_mut().expect("a call");
+        call.cseq += 1;
+        let uri = call.contact.split(['<', '>']).nth(1).expect("a Contact URI");
+        let text = format!(
+            "REFER {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {MIXER};branch=z9hG4bKrefer{cseq}{tag};rport\r\nMax-Forwards: \
+             70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} REFER\r\nContact: <sip:{MIXER}>\r\n\
+             Refer-To: <{target}>\r\nContent-Length: 0\r\n\r\n",
+            tag = call.tag,
+            from = call.to,
+            to = call.from,
+            id = call.call_id,
+            cseq = call.cseq,
+        );
+        send(2, text)
+    }
+
     /// BYE to every call.
     pub fn hang_up(&mut self) -> Vec<(u64, Delivery)> {
         self.calls.drain(..).flat_map(|call| send(2, bye(&call))).collect()

@@ -1,5 +1,6 @@
 //! Hold, and the vendor's room events.
 
+use qss_endpoint::config::Refer;
 use qss_endpoint::media::command::Command;
 use serde_json::{Value, json};
 use sim::mixer::Manner;
@@ -476,4 +477,50 @@ fn a_transfer_in_a_state_that_nobody_knows_moves_nobody() {
     w.run(5_000);
     assert_eq!((w.rung(), w.mixer.invites(), w.qss.requests("acceptCallTransfer").len()), ("playing", 1, 0));
     assert_eq!(w.local("status")["counters"]["problems"]["qss_unknown_value"], 1);
+}
+
+/// A device that the mixer may send elsewhere, and is just sending.
+fn referred(refer: Refer, manner: Manner) -> World {
+    let mut config = config();
+    config.sip.refer = refer;
+    let mut w = World::playing(1, config);
+    w.mixer.manner = manner;
+    let refer = w.mixer.refer("sip:elsewhere@127.0.0.1:5080?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc");
+    w.post_all(refer);
+    w
+}
+
+#[test]
+fn a_refer_is_followed_when_it_may_be() {
+    let mut w = referred(Refer::Follow, Manner::Answer);
+    w.run(1_000);
+    assert!(w.mixer.last_invite.starts_with("INVITE sip:elsewhere@127.0.0.1:5080 "), "{}", w.mixer.last_invite);
+    assert!(w.mixer.last_invite.contains("\r\nReplaces: a;to-tag=b;from-tag=c\r\n"));
+    assert_eq!((w.mixer.count("NOTIFY"), w.mixer.count("BYE"), w.mixer.confirmed_calls()), (2, 1, 1));
+    w.run_until(1_000, |w| w.rung() == "playing");
+    w.run(60_000);
+    assert_eq!((w.rung(), w.mixer.invites()), ("playing", 2));
+}
+
+#[test]
+fn a_refer_that_leads_nowhere_brings_the_device_back() {
+    let mut w = referred(Refer::Follow, Manner::Refuse(486));
+    w.run_until(1_000, |w| w.mixer.count("NOTIFY") == 2);
+    w.mixer.manner = Manner::Answer;
+    w.run_until(5_000, |w| w.rung() == "playing");
+    assert!(!w.mixer.last_invite.contains("elsewhere") && !w.mixer.last_invite.contains("Replaces"));
+    assert_eq!(w.mixer.confirmed_calls(), 1);
+}
+
+#[test]
+fn by_default_a_refer_changes_nothing_and_a_hang_up_ends_both_calls() {
+    let mut w = referred(Refer::Refuse, Manner::Answer);
+    w.run(5_000);
+    assert_eq!((w.rung(), w.mixer.invites(), w.mixer.count("NOTIFY")), ("playing", 1, 0));
+    assert!(w.mixer.answers.iter().any(|answer| answer == "405 1 REFER"), "{:?}", w.mixer.answers);
+    let mut w = referred(Refer::Follow, Manner::PlayThenAnswer);
+    w.run(500);
+    w.local("hangup");
+    w.run(5_000);
+    assert_eq!((w.rung(), w.mixer.confirmed_calls()), ("session", 0));
 }
