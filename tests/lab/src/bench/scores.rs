@@ -25,7 +25,7 @@ pub struct Outcome {
 }
 
 pub fn outcomes(lines: &[Line], heard: &[Heard]) -> Vec<Outcome> {
-    let of = |line: &Line, kind| score(heard.iter().filter(|it| it.kind == kind && it.line == line.name && !it.spoilt));
+    let of = |line: &Line, kind| score(heard.iter().filter(|it| it.kind == kind && it.line == line.name));
     let outcome = |line: &Line| {
         let peers = [Kind::Peer, Kind::PeerAsShipped].map(|kind| of(line, kind).map(|score| (kind, score)));
         let best_peer = peers.into_iter().flatten().max_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
@@ -184,21 +184,24 @@ mod tests {
     use super::super::sweep::lines;
     use super::*;
 
-    fn heard(line: &str, kind: Kind, scores: [f64; 2], spoilt: bool) -> Heard {
-        Heard { line: line.into(), kind, scores: scores.into(), delay_ms: Some(60.0), media: None, spoilt }
+    fn heard(line: &str, kind: Kind, scores: &[f64]) -> Heard {
+        Heard { line: line.into(), kind, scores: scores.into(), spoilt: 0, delay_ms: Some(60.0), media: None }
     }
 
     #[test]
     fn ours_has_to_reach_the_bar_and_the_better_of_the_peers() {
         let all = [
-            heard("loss_5_random", Kind::Ours, [2.6, 2.8], false),
-            heard("loss_5_random", Kind::Ours, [1.0, 1.0], true),
-            heard("loss_5_random", Kind::Peer, [2.0, 2.2], false),
-            heard("loss_5_random", Kind::PeerAsShipped, [3.1, 3.3], false),
+            heard("loss_5_random", Kind::Ours, &[2.6, 2.8]),
+            heard("loss_5_random", Kind::Ours, &[]),
+            heard("loss_5_random", Kind::Peer, &[2.0, 2.2]),
+            heard("loss_5_random", Kind::PeerAsShipped, &[3.1, 3.3]),
         ];
         let outcomes = outcomes(&lines(), &all);
         let outcome = outcomes.iter().find(|it| it.line.name == "loss_5_random").expect("a line of that name");
-        assert!((outcome.ours.expect("rated").mean - 2.7).abs() < 1e-9, "what is spoilt counts for nothing");
+        assert!(
+            (outcome.ours.expect("rated").mean - 2.7).abs() < 1e-9,
+            "a round without a clean passage counts for nothing"
+        );
         assert_eq!(outcome.best_peer.map(|(kind, _)| kind), Some(Kind::PeerAsShipped));
         let least = outcome.least().expect("there is a bar");
         assert!((least - (3.2 - outcome.noise().expect("both"))).abs() < 1e-9 && least > 2.6, "{least}");

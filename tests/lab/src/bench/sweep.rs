@@ -48,14 +48,14 @@ pub enum Way {
 pub struct Heard {
     pub line: String,
     pub kind: Kind,
-    /// PESQ-WB of each passage.
+    /// PESQ-WB of each passage during which no card had an xrun.
     pub scores: Vec<f64>,
+    /// Passages that the machine spoilt: the listener's card or that of its counterpart had one.
+    pub spoilt: usize,
     /// Mouth to ear, median over the speech.
     pub delay_ms: Option<f64>,
     /// What the listener, or on the way up the speaker, said of its call.
     pub media: Option<serde_json::Value>,
-    /// Its card or that of its counterpart had an xrun: it is not to be quoted.
-    pub spoilt: bool,
 }
 
 /// Packets lost in a row on average where losses come in bursts: 60 ms of speech.
@@ -98,6 +98,8 @@ pub fn lines() -> Vec<Line> {
 const APART: Duration = Duration::from_millis(60);
 const PATIENCE: Duration = Duration::from_secs(15);
 const SETTLE: Duration = Duration::from_secs(2);
+/// Frames before and behind a passage within which an xrun is heard in it.
+const MARGIN: usize = 9_600;
 /// Below this there was no call.
 const SILENT_DBFS: f64 = -70.0;
 /// Delays are looked for up to this.
@@ -203,12 +205,14 @@ pub fn round(
         let found = by_speech(sound, heard, MOST_DELAY_MS);
         let delay_ms = found.p50_ms();
         let delay = delay_ms.map_or(0, |ms| (ms * 48.0) as usize);
-        (
-            passages.scores(heard, delay),
-            delay_ms,
-            spoilt(&cards[*speaker], from) || spoilt(&cards[*listener], from),
-            *line,
-        )
+        let xruns = [xruns(&cards[*speaker]), xruns(&cards[*listener])].concat();
+        let clean = |&(from, to): &(usize, usize)| {
+            let touched = (begin + from).saturating_sub(MARGIN)..begin + to + MARGIN;
+            !xruns.iter().any(|at| touched.contains(at))
+        };
+        let rated = passages.scores(heard, delay).into_iter().zip(&passages.spans);
+        let scores: Vec<f64> = rated.filter(|(_, span)| clean(span)).map(|(score, _)| score).collect();
+        (scores, delay_ms, *line)
     };
     for Ends { line, listener, .. } in &ends {
         let heard = cards[*listener].loudspeaker();
@@ -223,7 +227,8 @@ pub fn round(
         let left: Vec<_> = left.iter().map(rate).collect();
         left.into_iter().chain(right.join().unwrap_or_default()).collect::<Vec<_>>()
     });
-    let heard = rated.into_iter().zip(&ends).map(|((scores, delay_ms, spoilt, line), ends)| {
+    let heard = rated.into_iter().zip(&ends).map(|((scores, delay_ms, line), ends)| {
+        let spoilt = passages.spans.len() - scores.len();
         let behind = match lines[line].way {
             Way::Down => ends.listener,
             Way::Up | Way::Direct => ends.speaker,
@@ -252,9 +257,9 @@ fn gather(stage: &Stage, members: &[Member]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An xrun of a card since a frame.
-fn spoilt(card: &Card, from: usize) -> bool {
-    card.logged("xrun").iter().any(|xrun| xrun["at"].as_u64().is_some_and(|at| at as usize >= from))
+/// The frames at which a card had xruns.
+fn xruns(card: &Card) -> Vec<usize> {
+    card.logged("xrun").iter().filter_map(|xrun| xrun["at"].as_u64()).map(|at| at as usize).collect()
 }
 
 /// FNV-1a.

@@ -25,8 +25,8 @@ pub fn measure(lab: &Lab) -> Rows {
     for seed in 1..=rounds {
         for kind in kinds {
             let more = round(&lab.stage, *kind, &lines, &passages, WARM, seed)?;
-            let spoilt = more.iter().filter(|heard| heard.spoilt).count();
-            println!("        round {seed}, {}: {} lines, {spoilt} spoilt by xruns", kind.word(), more.len());
+            let spoilt: usize = more.iter().map(|heard| heard.spoilt).sum();
+            println!("        round {seed}, {}: {} lines, {spoilt} passages spoilt by xruns", kind.word(), more.len());
             heard.extend(more);
         }
     }
