@@ -1,16 +1,19 @@
 //! Arguments -> configuration -> [`qss_endpoint::io`] -> exit code.
 
 use lexopt::Arg::{Long, Short, Value};
+use lexopt::ValueExt;
 use qss_endpoint::config::describe::effective;
 use qss_endpoint::config::file::{Loaded, Purpose, load, status_socket};
 use qss_endpoint::io::alsa::listing::listing;
 use qss_endpoint::io::alsa::machine::Machine;
 use qss_endpoint::io::disk::Disk;
 use qss_endpoint::io::status_socket as socket;
+use qss_endpoint::status::outcome::Verdict;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 const HELP: &str = include_str!("usage.txt");
 
@@ -20,6 +23,7 @@ const REFUSED: u8 = 1;
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 const INTERNAL: u8 = 70;
+const NOT_YET: u8 = 75;
 const CONFIG: u8 = 78;
 
 #[derive(Default)]
@@ -30,6 +34,8 @@ struct Options {
     socket: Option<PathBuf>,
     follow: bool,
     quiet: bool,
+    /// Seconds.
+    wait: Option<u64>,
     /// Of `ctl`.
     words: Vec<String>,
 }
@@ -64,6 +70,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options, lexopt::E
             Long("boards") => options.boards = Some(parser.value()?.into()),
             Long("socket") => options.socket = Some(parser.value()?.into()),
             Long("follow") | Short('f') => options.follow = true,
+            Long("wait") => options.wait = Some(parser.value()?.parse()?),
             Long("quiet") | Short('q') => options.quiet = true,
             Long("help") | Short('h') => options.command = Some("help".into()),
             Long("version") | Short('V') => options.command = Some("version".into()),
@@ -103,21 +110,39 @@ fn check(options: &Options) -> ExitCode {
 fn ask(options: &Options, command: &str) -> ExitCode {
     let configured = || options.config.as_ref().and_then(|file| status_socket(file, options.boards.as_deref(), &Disk));
     let path = options.socket.clone().or_else(configured).unwrap_or_else(|| socket::DEFAULT_PATH.into());
+    if let Some(seconds) = options.wait {
+        return wait(&path, command, seconds);
+    }
     let mut refused = false;
     let answer = socket::ask(&path, command, options.follow, |line| {
         refused |= line.starts_with(r#"{"ok":false"#);
         writeln!(std::io::stdout(), "{line}")
     });
     match answer {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-            fail(UNAVAILABLE, &format!("{}: {e}\nits owner and group may ask: try sudo", path.display()))
-        }
-        Err(e) => {
-            fail(UNAVAILABLE, &format!("{}: {e}\nis the endpoint running, with status.socket set?", path.display()))
-        }
+        Err(e) => unanswered(&path, &e),
         Ok(()) if refused => ExitCode::from(REFUSED),
         Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+/// Sends a line, and prints what follows until it is known what came of it.
+fn wait(path: &Path, command: &str, seconds: u64) -> ExitCode {
+    let print = |line: &str| writeln!(std::io::stdout(), "{line}");
+    match socket::ask_and_wait(path, command, Duration::from_secs(seconds), print) {
+        Err(e) => unanswered(path, &e),
+        Ok(Some(Verdict::Done)) => ExitCode::SUCCESS,
+        Ok(Some(Verdict::Failed)) => ExitCode::from(REFUSED),
+        Ok(Some(Verdict::Open) | None) => ExitCode::from(NOT_YET),
+    }
+}
+
+fn unanswered(path: &Path, error: &std::io::Error) -> ExitCode {
+    match error {
+        e if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        e if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            fail(UNAVAILABLE, &format!("{}: {e}\nits owner and group may ask: try sudo", path.display()))
+        }
+        e => fail(UNAVAILABLE, &format!("{}: {e}\nis the endpoint running, with status.socket set?", path.display())),
     }
 }
 

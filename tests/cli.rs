@@ -167,3 +167,32 @@ fn ctl_sends_a_command_and_a_refusal_is_1() {
     assert!(ends_with(&ctl(&["hangup"]), 1).0.contains("no_call"));
     assert_eq!(server.join().unwrap(), ["call front-desk", "hangup"]);
 }
+
+#[test]
+fn ctl_waits_for_the_outcome_of_a_command() {
+    let scratch = Scratch::new("wait");
+    let socket = scratch.0.join("status.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let answers = [
+            "{\"ok\":true,\"request\":1}\n{\"seq\":1,\"event\":\"request\",\"request\":1,\"outcome\":\"done\"}\n",
+            "{\"ok\":true,\"request\":2}\n{\"seq\":2,\"event\":\"request\",\"request\":2,\"outcome\":\"refused\"}\n",
+            "{\"ok\":true,\"request\":3}\n",
+        ];
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let asked: Vec<_> =
+                BufReader::new(stream.try_clone().unwrap()).lines().take(2).map(Result::unwrap).collect();
+            assert_eq!(asked, ["add bob", "follow"]);
+            stream.write_all(answer.as_bytes()).unwrap();
+            // The last client hears nothing more, until it has gone.
+            let _ = BufReader::new(stream).lines().next();
+        }
+    });
+    for (code, lines) in [(0, 2), (1, 2), (75, 1)] {
+        let (stdout, _) = ends_with(&endpoint(&["ctl", "--socket", utf8(&socket), "--wait", "1", "add", "bob"]), code);
+        assert_eq!(stdout.lines().count(), lines, "{stdout}");
+    }
+    server.join().unwrap();
+    assert!(ends_with(&endpoint(&["ctl", "--wait", "soon", "add", "bob"]), 64).1.contains("soon"));
+}

@@ -14,6 +14,7 @@
 //! be dropped and called again. Memory is bounded: [`MAX_CLIENTS`], [`MAX_LINE`], [`MAX_QUEUE`]. Whoever exceeds one is
 //! closed; nobody is waited for.
 
+use crate::status::outcome::{Pending, Verdict};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, BufRead, ErrorKind, Write};
@@ -21,7 +22,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 
 /// Where `qss-endpoint status` looks when nothing else is said: what systemd's `RuntimeDirectory=` gives.
@@ -222,6 +223,42 @@ impl Drop for StatusSocket {
         // A successor may have put its own socket there already.
         if std::fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.identity) {
             let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Sends a command and prints the lines that follow, until it is known what came of it; `None`: it is not, after
+/// `patience`.
+///
+/// # Errors
+/// As of [`ask`].
+pub fn ask_and_wait(
+    path: &Path,
+    command: &str,
+    patience: Duration,
+    mut print: impl FnMut(&str) -> io::Result<()>,
+) -> io::Result<Option<Verdict>> {
+    let mut stream = BlockingStream::connect(path)?;
+    let ends = Instant::now() + patience;
+    let mut pending = Pending::of(command);
+    stream.write_all(format!("{command}\nfollow\n").as_bytes())?;
+    let mut reader = io::BufReader::new(stream.try_clone()?);
+    loop {
+        let Some(left) = ends.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            return Ok(None);
+        };
+        stream.set_read_timeout(Some(left))?;
+        let mut line = String::new();
+        match reader.read_line(&mut line) {
+            Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed without an outcome")),
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        print(line.trim_end())?;
+        match pending.line(&line) {
+            Verdict::Open => {}
+            verdict @ (Verdict::Done | Verdict::Failed) => return Ok(Some(verdict)),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod conference;
 pub mod event;
 pub mod failure;
 pub mod ladder;
+pub mod outcome;
 pub mod snapshot;
 pub mod tally;
 
