@@ -11,7 +11,7 @@ use qss_endpoint::agent::{self, Agent, Input, LinkError, LinkErrorKind};
 use qss_endpoint::config::file::{self, FileText, Purpose, ReadError, Source};
 use qss_endpoint::config::{Config, Incoming, Refer, Sip};
 use qss_endpoint::dtmf::{Digits, TelephoneEvent};
-use qss_endpoint::media::codec::{CodecError, Decoder, Encoder};
+use qss_endpoint::media::codec::{Band, CodecError, Decoder, Encoder};
 use qss_endpoint::media::command::{Command, Event, StreamParams};
 use qss_endpoint::media::stream::{Settings, Stream, Wire};
 use qss_endpoint::qss::message::{self as qss_message, Frame};
@@ -714,6 +714,9 @@ impl Encoder for Mute {
         Ok(())
     }
     fn set_fec(&mut self, _: u8) -> Result<(), CodecError> {
+        Ok(())
+    }
+    fn set_band(&mut self, _: Band) -> Result<(), CodecError> {
         Ok(())
     }
     fn reset(&mut self) -> Result<(), CodecError> {

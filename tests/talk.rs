@@ -305,6 +305,50 @@ fn fec_goes_on_and_off_with_what_the_receiver_reports() {
 }
 
 #[test]
+fn what_is_adapted_to_loss_is_told_and_keeps_the_cap() {
+    for cap in [0, 24_000, 32_000, 64_000] {
+        let mut booth = Booth::new(planned(cap));
+        booth.unsteady = ms(3);
+        let mut told = Vec::new();
+        for lost in [0, 26, 26, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60] {
+            booth.report(lost);
+            booth.talk(secs(6));
+            let uplink = booth.stream.stats(booth.now).uplink.expect("a call");
+            let encoder = booth.stream.encoder();
+            assert_eq!((encoder.expected_loss, encoder.band), (uplink.expected_loss, uplink.band));
+            told.push((uplink.why.word(), uplink.ptime.as_millis(), uplink.bitrate / 1_000));
+        }
+        told.dedup();
+        let (clean, lossy) = match cap {
+            0 | 64_000 => (("clean", 20, 32), ("loss", 20, 40)),
+            32_000 => (("clean", 20, 14), ("loss", 40, 18)),
+            _ => (("clean", 40, 14), ("no_room", 40, 14)),
+        };
+        assert_eq!(told, [clean, lossy, clean, lossy], "cap {cap}");
+        assert_eq!(booth.stream.stats(booth.now).packets_withheld, 0, "cap {cap}");
+        assert!(cap == 0 || booth.busiest_second(28) <= cap as usize, "cap {cap}: {}", booth.busiest_second(28));
+    }
+}
+
+#[test]
+fn bursts_make_longer_packets_without_a_gap() {
+    let mut booth = Booth::new(params());
+    for n in (0..500u16).filter(|n| n % 20 > 1) {
+        let packet = rtp(n, u32::from(n) * 960, 9, false, &payload(i64::from(n) * 960, false));
+        booth.stream.handle_rtp(booth.now, peer(), &packet);
+        booth.talk(ms(10));
+        booth.stream.playback(booth.now, &mut [0; 960]);
+    }
+    booth.report(26);
+    booth.talk(secs(2));
+    assert!((1.9..2.1).contains(&booth.stream.stats(booth.now).loss_burst));
+    let stamps: Vec<_> = booth.packets().iter().map(|(_, p)| p.header.timestamp).collect();
+    let lengths: Vec<_> = stamps.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+    let longer = lengths.iter().position(|length| *length == 1_920).expect("packets of 40 ms");
+    assert!(lengths[..longer].iter().all(|length| *length == 960) && lengths[longer..].iter().all(|l| *l == 1_920));
+}
+
+#[test]
 fn only_the_source_that_is_heard_ends_the_call_and_only_from_its_address() {
     let mut booth = Booth::new(params());
     for n in 0..5u16 {

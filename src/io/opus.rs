@@ -1,8 +1,8 @@
 //! libopus as [`media::codec`](crate::media::codec): mono, 48 kHz, tuned for speech.
 
 use crate::config::Codec;
-use crate::media::codec::{CodecError, Decoder, Encoder};
-use opus::{Application, Bitrate, Channels, Signal};
+use crate::media::codec::{Band, CodecError, Decoder, Encoder};
+use opus::{Application, Bandwidth, Bitrate, Channels, Signal};
 
 const RATE: u32 = 48_000;
 
@@ -39,6 +39,14 @@ impl Encoder for OpusEncoder {
     fn set_fec(&mut self, expected_loss_percent: u8) -> Result<(), CodecError> {
         self.0.set_inband_fec(expected_loss_percent > 0).map_err(number)?;
         self.0.set_packet_loss_perc(expected_loss_percent.min(100).into()).map_err(number)
+    }
+
+    fn set_band(&mut self, highest: Band) -> Result<(), CodecError> {
+        let highest = match highest {
+            Band::Wide => Bandwidth::Wideband,
+            Band::Full => Bandwidth::Fullband,
+        };
+        self.0.set_max_bandwidth(highest).map_err(number)
     }
 
     fn reset(&mut self) -> Result<(), CodecError> {

@@ -6,6 +6,16 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CodecError(pub i32);
 
+/// The highest frequency that is encoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Band {
+    /// 8 kHz.
+    Wide,
+    /// 20 kHz; what the bitrate allows.
+    #[default]
+    Full,
+}
+
 pub trait Encoder {
     /// Encodes one packet of 10, 20, 40 or 60 ms (480, 960, 1920, 2880 samples) into `packet` and returns its length,
     /// which never exceeds `packet.len()`: the slice is the hard cap of the frame.
@@ -14,6 +24,7 @@ pub trait Encoder {
     fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError>;
     /// In-band FEC (LBRR), and the loss in percent the encoder shall expect; 0 switches LBRR off.
     fn set_fec(&mut self, expected_loss_percent: u8) -> Result<(), CodecError>;
+    fn set_band(&mut self, highest: Band) -> Result<(), CodecError>;
     /// Forget the past: the next packet starts a new stream.
     fn reset(&mut self) -> Result<(), CodecError>;
 }

@@ -5,6 +5,7 @@
 //! is on its way), `Start` (the answer is known), perhaps `Update` (re-INVITE), and `Stop`.
 
 use crate::dtmf::{Digit, Digits, TelephoneEvent};
+use crate::media::autopilot::Choice;
 use crate::media::tone::Tone;
 use crate::srtp::Keys;
 use crate::time::Span;
@@ -210,6 +211,8 @@ pub struct Stats {
     pub bytes_received: u64,
     /// Never arrived, by sequence number.
     pub packets_lost: u64,
+    /// Mean length of the bursts in which they were lost; 0: none.
+    pub loss_burst: f32,
     pub packets_late: u64,
     pub packets_duplicate: u64,
     /// Not RTP, wrong source, wrong payload type, undecodable, not authentic.
@@ -234,6 +237,8 @@ pub struct Stats {
     pub capture_level: i16,
     pub playback_level: i16,
     pub clocks: Clocks,
+    /// How the encoder is set, and why; `None`: there is no call.
+    pub uplink: Option<Choice>,
     /// Rating R of the E-model, 0 to 93 (ITU-T G.107): see [`quality`](crate::media::quality). 0 before any sound came.
     pub rating: u8,
 }

@@ -1,6 +1,6 @@
 //! The voice path, as values: what the media thread does with frames and packets, without waiting for either.
 //!
-//! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]), [`budget`] (the cap). Down:
+//! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]) as [`autopilot`] sets it, [`budget`] (the cap). Down:
 //! [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
 //! that wait), [`stretch`] (time without clicks), [`drift`]
 //! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`liveness`] turns what happens into events, [`tone`] speaks to those
@@ -8,6 +8,7 @@
 //! border between the control thread and the media thread, [`plan`] what fits under a cap, [`quality`] a
 //! rating.
 
+pub mod autopilot;
 pub mod budget;
 pub mod codec;
 pub mod command;
@@ -20,7 +21,6 @@ pub mod liveness;
 mod peer;
 pub mod plan;
 pub mod playout;
-pub mod protection;
 pub mod quality;
 pub mod resample;
 pub mod stream;

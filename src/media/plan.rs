@@ -26,7 +26,8 @@ const MIN_BITRATE: u32 = 6_000;
 /// Below it speech suffers more than a longer packet costs in delay.
 const SENSIBLE_BITRATE: u32 = 12_000;
 /// The packet times that we send, shortest first.
-const PTIMES: [Span; 4] = [Span::from_millis(10), Span::from_millis(20), Span::from_millis(40), Span::from_millis(60)];
+pub const PTIMES: [Span; 4] =
+    [Span::from_millis(10), Span::from_millis(20), Span::from_millis(40), Span::from_millis(60)];
 const MIXER_PTIME: Span = Span::from_millis(20);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,11 +1,11 @@
-//! What the loudspeaker plays next: a packet, its repetition inside the next one (FEC), an invention of the decoder, or
-//! silence; and how the delay is kept where [`delay`](super::delay) wants it.
+//! What the loudspeaker plays next: a packet, its repetition inside the next one (FEC), the next one twice, an invention of
+//! the decoder, or silence; and how the delay is kept where [`delay`](super::delay) wants it.
 //!
 //! ```text
 //!              due                         nothing there
 //!   Waiting ─────────▶ Playing ───────────────────────────▶ Concealing
 //!      ▲                  ▲  └─ a gap, later packets there:     │    │
-//!      │                  │     FEC or concealment, go on       │    │
+//!      │                  │     FEC, the next, or concealment    │    │
 //!      │                  └──── a packet came, and is due ──────┘    │
 //!      └───────────────────── faded out ◀────────────────────────────┘
 //! ```
@@ -58,9 +58,11 @@ const MANY: usize = 100;
 /// Excess from which cuts need not be clean (40 ms), and from which any will do (100 ms).
 const LARGE: i64 = 1_920;
 const HUGE: i64 = 4_800;
-/// Loss above which waiting one packet longer, to use its FEC, is worth the delay; below the other it no longer is.
+/// Loss above which waiting one packet longer is worth the delay, because the next packet mends the hole: for its FEC;
+/// for its sound. Below the third it no longer is.
 const FEC_AT: f32 = 0.01;
-const FEC_UNTIL: f32 = 0.003;
+const BORROW_AT: f32 = 0.03;
+const NEXT_UNTIL: f32 = 0.003;
 /// So many packets without repetition, and there is none: an encoder leaves it out where there is no voice.
 const FEC_MISSED: u32 = 250;
 /// Each packet counts for this much of the loss estimate: about five seconds.
@@ -123,7 +125,7 @@ pub struct Playout<D> {
     fade_after: usize,
     /// Delays of the last packets: what each waited, and what was decoded before it.
     delays: HistoryBuf<i64, MANY>,
-    fec_wait: FecWait,
+    next_wait: NextWait,
     loss: f32,
     resampler: Resampler,
     /// The clock of the peer's timestamps, and that of the loudspeaker with the samples it has asked for.
@@ -158,9 +160,9 @@ enum State {
 
 /// Whether packets wait one packet time longer, so that the next one is there when one is lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum FecWait {
+enum NextWait {
     No,
-    /// So many packets ago one repeated the one before it.
+    /// So many packets ago it was seen to be worth it.
     Yes {
         ago: u32,
     },
@@ -189,7 +191,7 @@ impl<D: Decoder> Playout<D> {
             invented: 0,
             fade_after: FADE_AFTER,
             delays: HistoryBuf::new(),
-            fec_wait: FecWait::No,
+            next_wait: NextWait::No,
             loss: 0.0,
             resampler: Resampler::new(),
             peer: Rate::new(),
@@ -207,7 +209,7 @@ impl<D: Decoder> Playout<D> {
         self.delay = Delay::new();
         self.card.restart();
         self.fifo.clear();
-        self.fec_wait = FecWait::No;
+        self.next_wait = NextWait::No;
         self.loss = 0.0;
         self.counters = Counters::default();
     }
@@ -236,7 +238,7 @@ impl<D: Decoder> Playout<D> {
         self.delay.on_packet(now, position.ticks() - slip);
         self.peer.shift(settled);
         self.peer.observe(now, position.ticks() - slip);
-        self.judge_fec(toc.repeats_previous);
+        self.judge_next(toc.repeats_previous);
         let content = Content::Audio { samples: toc.samples, repeats_previous: toc.repeats_previous, begins: marker };
         self.keep(Meta { seq, position, content }, payload)
     }
@@ -256,6 +258,8 @@ impl<D: Decoder> Playout<D> {
         };
         if late {
             self.counters.late += 1;
+            // It was missed, and counted as lost: the next one would not have been in time either.
+            self.loss = (self.loss - LOSS_GAIN).max(0.0);
             return Arrival::Late;
         }
         match self.jitter.insert(meta, payload) {
@@ -415,7 +419,7 @@ impl<D: Decoder> Playout<D> {
             self.state = onwards;
             return;
         }
-        if lost == 1 && self.recover(later, length as usize) {
+        if lost == 1 && (self.recover(later, length as usize) || self.borrow(later, length as usize)) {
             self.state = onwards;
             return self.deliver(length as usize);
         }
@@ -499,6 +503,23 @@ impl<D: Decoder> Playout<D> {
             self.invented = 0;
         }
         recovered
+    }
+
+    /// Decodes `meta`, which comes next, in the place of the one before it, and later once more in its own: what it
+    /// sounds like is nearer than an invention out of the past, and the decoder then has a past to go on from that is
+    /// of its kind. For a decoder goes wrong not only in the hole, but for about three packets after it.
+    fn borrow(&mut self, meta: Meta, samples: usize) -> bool {
+        let Some((Meta { content: Content::Audio { samples: same, .. }, .. }, payload)) = self.jitter.get(meta.seq)
+        else {
+            return false;
+        };
+        let borrowed =
+            same as usize == samples && self.decoder.decode(payload, &mut self.frame[..samples]) == Ok(samples);
+        if borrowed {
+            self.counters.concealed_samples += samples as u64;
+            self.invented = 0;
+        }
+        borrowed
     }
 
     /// Puts the first `n` samples of the frame into the FIFO: less what has been played, merged, and stretched if the
@@ -611,23 +632,23 @@ impl<D: Decoder> Playout<D> {
     /// The configured bounds include the packet itself: a buffer of 20 ms holds one packet of 20 ms.
     fn target_wait(&self) -> i64 {
         let packet = i64::from(self.samples);
-        let fec = match self.fec_wait {
-            FecWait::No => 0,
-            FecWait::Yes { .. } => packet + TOLERANCE,
+        let next = match self.next_wait {
+            NextWait::No => 0,
+            NextWait::Yes { .. } => packet + TOLERANCE,
         };
         let least = (self.bounds.min - packet).max(0);
-        (self.delay.target() + fec).clamp(least, self.bounds.max.max(least))
+        (self.delay.target() + next).clamp(least, self.bounds.max.max(least))
     }
 
-    /// Waiting longer pays while packets are lost and repeated.
-    fn judge_fec(&mut self, repeats_previous: bool) {
-        self.fec_wait = match self.fec_wait {
-            _ if self.loss < FEC_UNTIL => FecWait::No,
-            FecWait::No if repeats_previous && self.loss > FEC_AT => FecWait::Yes { ago: 0 },
-            FecWait::No => FecWait::No,
-            FecWait::Yes { .. } if repeats_previous => FecWait::Yes { ago: 0 },
-            FecWait::Yes { ago } if ago >= FEC_MISSED => FecWait::No,
-            FecWait::Yes { ago } => FecWait::Yes { ago: ago + 1 },
+    /// Waiting longer pays while packets are lost, and more so if they are repeated.
+    fn judge_next(&mut self, repeats_previous: bool) {
+        self.next_wait = match self.next_wait {
+            _ if self.loss < NEXT_UNTIL => NextWait::No,
+            _ if self.loss > BORROW_AT || (repeats_previous && self.loss > FEC_AT) => NextWait::Yes { ago: 0 },
+            NextWait::No => NextWait::No,
+            NextWait::Yes { .. } if repeats_previous => NextWait::Yes { ago: 0 },
+            NextWait::Yes { ago } if ago >= FEC_MISSED => NextWait::No,
+            NextWait::Yes { ago } => NextWait::Yes { ago: ago + 1 },
         };
     }
 

@@ -10,6 +10,7 @@
 
 use crate::config::{Codec, Jitter, Rtp};
 use crate::dtmf::{Digit, Digits, TelephoneEvent};
+use crate::media::autopilot::{Autopilot, Choice, Limits};
 use crate::media::budget::{Budget, Kind, Overhead};
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Clocks, Event, PacketKind, Stats, StreamParams};
@@ -20,9 +21,7 @@ use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::{Ear, Keypad, Press};
 use crate::media::liveness::Liveness;
 use crate::media::peer::Peer;
-use crate::media::plan;
 use crate::media::playout::{Arrival, Playout};
-use crate::media::protection::Protection;
 use crate::media::quality;
 use crate::media::tone::{Tone, Tones};
 use crate::random::Rng;
@@ -94,10 +93,12 @@ struct Call {
     peer: Peer,
     sender: Sender,
     receiver: Receiver,
-    protection: Protection,
     keypad: Keypad,
     ear: Ear,
     digits: Deque<Digit, MAX_HEARD>,
+    autopilot: Autopilot,
+    /// What the encoder has been told.
+    choice: Choice,
     schedule: Schedule,
     cname: [u8; rtcp::CNAME_LEN],
     /// Samples gathered for the next packet, and how many it takes.
@@ -147,34 +148,36 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Begins a call. Sequence number and timestamp begin at random, but the same for the same SSRC and call.
     pub fn start(&mut self, now: Time, params: StreamParams) {
         let mut rng = Rng::from_u64(u64::from(params.ssrc) << 32 | u64::from(params.call));
-        let protection = Protection::new(self.settings.codec.fec);
+        let autopilot = Autopilot::new(self.settings.codec.fec, limits(&params));
+        let choice = autopilot.choice();
         self.playout.reset();
         self.budget = Budget::new();
         self.capture_level = Level::default();
         self.playback_level = Level::default();
         self.microphone.restart();
         self.liveness.start(now, params.call, params.send, params.receive);
-        // An encoder that refuses a setting goes on with the one it has: the budget still holds the cap.
+        // An encoder that cannot forget goes on as it was.
         let _ = self.encoder.reset();
-        let _ = self.encoder.set_fec(protection.expected_loss());
+        self.budget.set_cap(params.cap, overhead(&params));
         self.call = Some(Call {
             peer: Peer::new(&params, &self.settings.rtp),
             sender: Sender::new(params.ssrc, params.send_payload_type, &mut rng),
             receiver: Receiver::default(),
-            protection,
             keypad: Keypad::default(),
             ear: Ear::default(),
             digits: Deque::new(),
+            autopilot,
+            choice,
             schedule: Schedule::new(now, self.settings.rtp.rtcp_interval, rng.fork()),
             cname: rtcp::cname(&mut rng),
             gathered: 0,
-            frame_samples: frame_samples(params.ptime),
+            frame_samples: frame_samples(choice.ptime),
             captured_at: None,
             sender_report: None,
             counters: Counters::default(),
             params,
         });
-        self.apply_rate(&params);
+        self.set_encoder(choice);
     }
 
     /// The same call goes on with other parameters: numbers, statistics and the buffer continue.
@@ -184,12 +187,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         };
         let held = call.params.receive && !params.receive;
         call.sender.set_payload_type(params.send_payload_type);
-        let samples = frame_samples(params.ptime);
-        if samples != call.frame_samples {
-            call.sender.on_skipped(call.gathered as u32);
-            call.gathered = 0;
-            call.frame_samples = samples;
-        }
+        call.autopilot.set_limits(limits(&params));
         call.peer.update(&params);
         call.params = params;
         self.liveness.expect_packets(now, params.receive);
@@ -197,7 +195,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         if held {
             self.playout.restart();
         }
-        self.apply_rate(&params);
+        self.budget.set_cap(params.cap, overhead(&params));
+        self.steer();
     }
 
     /// Sends RTCP BYE. After it the stream is idle until the next `start`.
@@ -253,9 +252,10 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             self.mute.apply(place);
             call.gathered += taken.len();
             rest = after;
-            if call.gathered == call.frame_samples {
-                call.gathered = 0;
-                self.send_frame(now, wire);
+            let full = call.frame_samples;
+            if call.gathered == full {
+                (call.gathered, call.frame_samples) = (0, frame_samples(call.choice.ptime));
+                self.send_frame(now, full, wire);
             }
         }
     }
@@ -347,9 +347,10 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         };
         match call.peer.open_rtcp(packet, &mut self.opened[..]) {
             Ok(packet) if call.peer.admits_rtcp(from) => {
-                if call.read_report(now, packet, &mut self.encoder, &mut self.liveness).is_err() {
+                if call.read_report(now, packet, &mut self.liveness).is_err() {
                     self.on_invalid(PacketKind::Rtcp);
                 }
+                self.steer();
             }
             Ok(_) => self.on_invalid(PacketKind::Rtcp),
             Err(rejected) => self.on_rejected(PacketKind::Rtcp, rejected),
@@ -418,6 +419,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             capture_level: self.capture_level.dbfs_10(),
             playback_level: self.playback_level.dbfs_10(),
             clocks: self.clocks(),
+            loss_burst: call.receiver.burst(),
+            uplink: Some(call.choice),
             rating: self.rating(now, call),
         }
     }
@@ -439,11 +442,21 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         quality::rating(one_way, played.concealed_samples as f32 / all as f32)
     }
 
-    /// Bitrate and cap; over IPv6 the headers are longer than the plan could know, and under SRTP the tags may be.
-    fn apply_rate(&mut self, params: &StreamParams) {
-        let room = plan::payload_room(params.cap, duration(frame_samples(params.ptime)), overhead(params));
-        let _ = self.encoder.set_bitrate(params.bitrate.min(room).max(500));
-        self.budget.set_cap(params.cap, overhead(params));
+    /// Sets the encoder anew if what is known of the line asks for it; packets of another length begin after this one.
+    fn steer(&mut self) {
+        let Some(call) = &mut self.call else { return };
+        let choice = call.autopilot.choice();
+        if choice != call.choice {
+            call.choice = choice;
+            self.set_encoder(choice);
+        }
+    }
+
+    /// An encoder that refuses a setting goes on with the one it has: the budget still holds the cap.
+    fn set_encoder(&mut self, choice: Choice) {
+        let _ = self.encoder.set_bitrate(choice.bitrate.max(500));
+        let _ = self.encoder.set_fec(choice.expected_loss);
+        let _ = self.encoder.set_band(choice.band);
     }
 
     /// Samples that the card lost are time that passed: the timestamps run on without them.
@@ -462,11 +475,10 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
     }
 
-    fn send_frame(&mut self, now: Time, wire: &mut impl Wire) {
+    fn send_frame(&mut self, now: Time, samples: usize, wire: &mut impl Wire) {
         let Some(call) = &mut self.call else {
             return;
         };
-        let samples = call.frame_samples;
         if !call.params.send {
             call.keypad.release();
             return call.sender.on_skipped(samples as u32);
@@ -476,7 +488,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         {
             return self.send_event(now, event, press, wire);
         }
-        let limit = payload_limit(now, &mut self.budget, &call.params, samples);
+        let limit =
+            payload_limit(now, &mut self.budget, &call.params, call.choice.bitrate.max(call.params.bitrate), samples);
         let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
         let encoded = if limit < LEAST_PAYLOAD {
             None
@@ -578,24 +591,15 @@ impl Call {
         Some(Event::Digit { call: self.params.call, digit })
     }
 
-    fn read_report(
-        &mut self,
-        now: Time,
-        packet: &[u8],
-        encoder: &mut impl Encoder,
-        liveness: &mut Liveness,
-    ) -> Result<(), Malformed> {
+    fn read_report(&mut self, now: Time, packet: &[u8], liveness: &mut Liveness) -> Result<(), Malformed> {
         let (ssrc, peer) = (self.sender.ssrc(), self.receiver.ssrc());
         rtcp::read(packet, |part| match part {
             Part::SenderReport { ssrc, ntp } => self.sender_report = Some((ssrc, ntp, now)),
             Part::Block(block) if block.ssrc == ssrc => {
                 self.counters.peer_fraction_lost = block.fraction_lost;
-                if let Some(trip) = rtcp::round_trip(now, &block) {
-                    self.counters.round_trip = trip;
-                }
-                if let Some(expected_loss) = self.protection.on_report(block.fraction_lost) {
-                    let _ = encoder.set_fec(expected_loss);
-                }
+                let trip = rtcp::round_trip(now, &block);
+                self.counters.round_trip = trip.unwrap_or(self.counters.round_trip);
+                self.autopilot.on_report(block.fraction_lost, trip, self.receiver.burst());
             }
             Part::Block(_) => {}
             // A source that was replaced may say goodbye; only the one that is heard ends the call.
@@ -631,17 +635,21 @@ impl Call {
 
 /// The bytes that the next frame may have. Under a cap it leaves room for half a frame each after it, so that a loud second
 /// ends in short frames and not in missing ones.
-fn payload_limit(now: Time, budget: &mut Budget, params: &StreamParams, samples: usize) -> usize {
+fn payload_limit(now: Time, budget: &mut Budget, params: &StreamParams, bitrate: u32, samples: usize) -> usize {
     let headers = overhead(params).of_rtp();
     let allowed = budget.allowed(now, Kind::Media) / 8;
     if params.cap == 0 {
         return MAX_PAYLOAD;
     }
-    let average = (params.bitrate as usize / 8 * samples / 48_000).max(LEAST_PAYLOAD);
+    let average = (bitrate as usize / 8 * samples / 48_000).max(LEAST_PAYLOAD);
     let half = headers + average as u32 / 2;
     let kept = budget.needed_later(now, duration(samples), half * 8) / 8;
     let limit = allowed.saturating_sub(kept).max(allowed.min(half)).saturating_sub(headers) as usize;
     limit.min(BURST * average).min(MAX_PAYLOAD)
+}
+
+fn limits(params: &StreamParams) -> Limits {
+    Limits { ptime: params.ptime, bitrate: params.bitrate, cap: params.cap, overhead: overhead(params) }
 }
 
 /// What surrounds the payload of one packet.

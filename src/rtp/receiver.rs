@@ -50,6 +50,8 @@ pub struct Receiver {
     /// Totals of sources that are gone.
     past_expected: u64,
     past_unique: u64,
+    /// Times that numbers were left out.
+    gaps: u64,
     duplicates: u64,
 }
 
@@ -112,7 +114,9 @@ impl Receiver {
             return Verdict::OnProbation;
         }
         self.candidate = None;
+        let highest = source.highest;
         let verdict = source.accept(now, header, times);
+        self.gaps += u64::from(source.highest.after(highest) > 1);
         if verdict == Verdict::Duplicate {
             self.duplicates += 1;
         }
@@ -141,6 +145,15 @@ impl Receiver {
     pub fn lost(&self) -> u64 {
         let (expected, unique) = self.source.as_ref().map_or((0, 0), |s| (s.expected(), s.unique));
         (self.past_expected + expected).saturating_sub(self.past_unique + unique)
+    }
+
+    /// Mean number of packets lost in a row; 0: none. Packets that were overtaken and lost ones together make it smaller
+    /// than it is.
+    pub fn burst(&self) -> f32 {
+        match self.lost() {
+            0 => 0.0,
+            lost => (lost as f32 / self.gaps.max(1) as f32).max(1.0),
+        }
     }
 
     pub fn duplicates(&self) -> u64 {
@@ -277,6 +290,7 @@ mod tests {
             arrive(&mut r, n);
         }
         assert_eq!(r.lost(), 3, "3, 7 and 8");
+        assert_eq!(r.burst(), 1.5);
         assert_eq!(r.duplicates(), 1);
         let block = r.report().unwrap();
         assert_eq!(block.cumulative_lost, 2, "10 expected, 8 received, the duplicate among them");

@@ -1,6 +1,8 @@
 //! Everything the device knows about itself, at one moment: sent after each registration, on request, and from time to
 //! time.
 
+use crate::media::autopilot::Choice;
+use crate::media::codec::Band;
 use crate::media::command::Stats;
 use crate::status::conference::Participant;
 use crate::status::failure::Cause;
@@ -63,6 +65,8 @@ pub struct Media {
     pub packets_received: u64,
     pub bytes_received: u64,
     pub packets_lost: u64,
+    /// Mean number of packets lost in a row.
+    pub loss_burst: f64,
     pub packets_late: u64,
     pub packets_duplicate: u64,
     pub packets_invalid: u64,
@@ -92,6 +96,34 @@ pub struct Media {
     pub playback_ppm: Option<f64>,
     /// E-model, 0 to 93.
     pub rating: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Uplink>,
+}
+
+/// How the encoder is set, and why (see [`autopilot`](crate::media::autopilot)).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Uplink {
+    pub why: &'static str,
+    pub ptime_ms: u64,
+    pub bitrate: u32,
+    /// In percent; 0: no FEC.
+    pub expected_loss: u8,
+    pub band: &'static str,
+}
+
+impl From<Choice> for Uplink {
+    fn from(choice: Choice) -> Uplink {
+        Uplink {
+            why: choice.why.word(),
+            ptime_ms: choice.ptime.as_millis(),
+            bitrate: choice.bitrate,
+            expected_loss: choice.expected_loss,
+            band: match choice.band {
+                Band::Wide => "wide",
+                Band::Full => "full",
+            },
+        }
+    }
 }
 
 impl From<&Stats> for Media {
@@ -105,6 +137,7 @@ impl From<&Stats> for Media {
             packets_received: s.packets_received,
             bytes_received: s.bytes_received,
             packets_lost: s.packets_lost,
+            loss_burst: (f64::from(s.loss_burst) * 10.0).round() / 10.0,
             packets_late: s.packets_late,
             packets_duplicate: s.packets_duplicate,
             packets_invalid: s.packets_invalid,
@@ -126,6 +159,7 @@ impl From<&Stats> for Media {
             capture_ppm: ppm(s.clocks.capture),
             playback_ppm: ppm(s.clocks.playback),
             rating: s.rating,
+            uplink: s.uplink.map(Uplink::from),
         }
     }
 }

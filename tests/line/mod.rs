@@ -5,7 +5,7 @@
 
 use qss_endpoint::config::{Config, Jitter};
 use qss_endpoint::dtmf::TelephoneEvent;
-use qss_endpoint::media::codec::{CodecError, Decoder, Encoder};
+use qss_endpoint::media::codec::{Band, CodecError, Decoder, Encoder};
 use qss_endpoint::media::command::Event;
 pub(crate) use qss_endpoint::media::command::StreamParams;
 use qss_endpoint::media::stream::{Settings, Stream, Wire};
@@ -172,11 +172,12 @@ pub(crate) struct Mouth {
     pub(crate) rng: Rng,
     pub(crate) bitrate: u32,
     pub(crate) expected_loss: u8,
+    pub(crate) band: Band,
 }
 
 impl Mouth {
     pub(crate) fn new() -> Mouth {
-        Mouth { rng: Rng::from_u64(5), bitrate: 32_000, expected_loss: 0 }
+        Mouth { rng: Rng::from_u64(5), bitrate: 32_000, expected_loss: 0, band: Band::Full }
     }
 }
 
@@ -196,6 +197,10 @@ impl Encoder for Mouth {
     }
     fn set_fec(&mut self, expected_loss_percent: u8) -> Result<(), CodecError> {
         self.expected_loss = expected_loss_percent;
+        Ok(())
+    }
+    fn set_band(&mut self, highest: Band) -> Result<(), CodecError> {
+        self.band = highest;
         Ok(())
     }
     fn reset(&mut self) -> Result<(), CodecError> {

@@ -1,0 +1,272 @@
+//! What the encoder is told, from what the receiver reports of the line (RFC 3550 6.4.1, RFC 3611 4.7), under the room's
+//! cap; and why.
+//!
+//! | why | when | packet time | FEC | band | bitrate |
+//! |---|---|---|---|---|---|
+//! | [`Why::Clean`] | nothing to speak of is lost | planned | off | full | planned |
+//! | [`Why::Loss`] | packets are lost | planned, or the next that leaves room | on | wide | a quarter more, if there is room |
+//! | [`Why::Bursts`] | they are, several in a row | 40 or 60 ms, if there is room | on | wide | a quarter more, if there is room |
+//! | [`Why::Congestion`] | they are, and the round trip has grown: the line is full | planned | on, if it fits | wide | half |
+//! | [`Why::NoRoom`] | they are, and the cap leaves no room for FEC in any packet time | planned | off | full | planned |
+//! | [`Why::Configured`] | `codec.fec = "off"` | planned | off | full | planned |
+//!
+//! Without an expected loss libopus produces no FEC at all, and with it each packet pays: so it is on while there is
+//! loss, and off on a clean line. What is expected is always ten percent, however much is lost: for more libopus gives
+//! the copy more of the same bits, and what the copy gains the packet loses; for less, the copy is too poor to be heard.
+//! Wide band (8 kHz) leaves all bits to the part of the signal that the copy has, too.
+//!
+//! The copy is of one packet. So where packets are lost two or three in a row, longer ones are lost one at a time, and
+//! each copy covers the hole. How long bursts are is seen on what comes *from* the peer: a report has no word for it.
+
+use crate::config::FecMode;
+use crate::media::budget::Overhead;
+use crate::media::codec::Band;
+use crate::media::plan::{self, PTIMES};
+use crate::time::Span;
+
+/// Reported loss above which FEC is worth its bits, and below which it goes off again, in percent.
+const ON_AT: f32 = 2.0;
+const OFF_AT: f32 = 0.5;
+/// Each report counts for this much of a falling estimate; a rising one is believed at once.
+const FALL: f32 = 0.3;
+/// The loss in percent that the encoder is told to expect.
+const EXPECTED: u8 = 10;
+/// Below so many bit/s packet and copy are both worse than the packet without.
+const LEAST_WITH_FEC: u32 = 18_000;
+/// A line is full when its round trip is twice the shortest and this much more, and no longer when it is half as long
+/// again and half of this more.
+const GROWN: Span = Span::from_millis(100);
+/// Mean packets of 20 ms lost in a row, from which they are longer.
+const BURSTS_OF_2: f32 = 1.7;
+const BURSTS_OF_3: f32 = 2.7;
+/// Less is never sent because a line is full.
+const LEAST_WHEN_FULL: u32 = 12_000;
+
+/// Why the encoder is set as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Why {
+    #[default]
+    Clean,
+    Loss,
+    Bursts,
+    Congestion,
+    NoRoom,
+    Configured,
+}
+
+impl Why {
+    /// The word of the status events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Why::Clean => "clean",
+            Why::Loss => "loss",
+            Why::Bursts => "bursts",
+            Why::Congestion => "congestion",
+            Why::NoRoom => "no_room",
+            Why::Configured => "configured",
+        }
+    }
+}
+
+/// How the encoder shall be set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    pub why: Why,
+    pub ptime: Span,
+    /// Payload, in bit/s.
+    pub bitrate: u32,
+    /// The loss in percent that the encoder shall expect; 0: no FEC.
+    pub expected_loss: u8,
+    pub band: Band,
+}
+
+/// What the plan and the cap allow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    pub ptime: Span,
+    /// Planned payload bitrate in bit/s.
+    pub bitrate: u32,
+    /// Bits per second on the wire; 0: none.
+    pub cap: u32,
+    pub overhead: Overhead,
+}
+
+#[derive(Clone, Debug)]
+pub struct Autopilot {
+    mode: FecMode,
+    limits: Limits,
+    line: Line,
+    /// Smoothed loss in percent.
+    loss: f32,
+    /// The shortest round trip of the call, and the last.
+    shortest: Option<Span>,
+    trip: Span,
+    /// Packets lost in a row, on the way here.
+    burst: f32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Line {
+    Clean,
+    Lossy,
+    Full,
+}
+
+impl Autopilot {
+    pub fn new(mode: FecMode, limits: Limits) -> Autopilot {
+        Autopilot { mode, limits, line: Line::Clean, loss: 0.0, shortest: None, trip: Span::ZERO, burst: 0.0 }
+    }
+
+    /// The same line under another plan.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// A report about our stream: the fraction lost in 1/256, and the round trip if the report proves one. `burst`: how
+    /// many packets are lost in a row on the way here, on average.
+    pub fn on_report(&mut self, fraction_lost: u8, round_trip: Option<Span>, burst: f32) {
+        self.burst = burst;
+        let reported = f32::from(fraction_lost) * 100.0 / 256.0;
+        self.loss = reported.max(self.loss + (reported - self.loss) * FALL);
+        if let Some(trip) = round_trip {
+            self.trip = trip;
+            self.shortest = Some(self.shortest.map_or(trip, |shortest| shortest.min(trip)));
+        }
+        let shortest = self.shortest.unwrap_or(self.trip);
+        let full = shortest.times(2) + GROWN;
+        let not_full = Span::from_micros((shortest.times(3) + GROWN).as_micros() / 2);
+        self.line = match self.line {
+            Line::Clean if self.loss < ON_AT => Line::Clean,
+            Line::Lossy | Line::Full if self.loss <= OFF_AT => Line::Clean,
+            Line::Full if self.trip > not_full => Line::Full,
+            Line::Clean | Line::Lossy | Line::Full if self.trip > full => Line::Full,
+            Line::Clean | Line::Lossy | Line::Full => Line::Lossy,
+        };
+    }
+
+    pub fn choice(&self) -> Choice {
+        let Limits { ptime, bitrate, .. } = self.limits;
+        let plain = Choice {
+            why: Why::Clean,
+            ptime,
+            bitrate: bitrate.min(self.room(ptime)),
+            expected_loss: 0,
+            band: Band::Full,
+        };
+        match (self.mode, self.line) {
+            (FecMode::Off, _) => Choice { why: Why::Configured, ..plain },
+            (FecMode::Auto, Line::Clean) => plain,
+            (FecMode::On, Line::Clean) | (FecMode::Auto | FecMode::On, Line::Lossy) => self.protected(plain),
+            (FecMode::Auto | FecMode::On, Line::Full) => self.reduced(plain),
+        }
+    }
+
+    fn protected(&self, plain: Choice) -> Choice {
+        let wanted = self.limits.bitrate.saturating_add(self.limits.bitrate / 4);
+        let longer = match self.burst {
+            burst if burst >= BURSTS_OF_3 => Span::from_millis(60),
+            burst if burst >= BURSTS_OF_2 => Span::from_millis(40),
+            _ => plain.ptime,
+        };
+        let fits =
+            |ptime: &Span| *ptime >= plain.ptime && *ptime >= longer && wanted.min(self.room(*ptime)) >= LEAST_WITH_FEC;
+        match PTIMES.into_iter().find(fits) {
+            Some(ptime) => Choice {
+                why: if longer > plain.ptime { Why::Bursts } else { Why::Loss },
+                ptime,
+                bitrate: wanted.min(self.room(ptime)),
+                expected_loss: EXPECTED,
+                band: Band::Wide,
+            },
+            None => Choice { why: Why::NoRoom, ..plain },
+        }
+    }
+
+    fn reduced(&self, plain: Choice) -> Choice {
+        let bitrate = (plain.bitrate / 2).max(LEAST_WHEN_FULL).min(plain.bitrate);
+        let expected_loss = if bitrate >= LEAST_WITH_FEC { EXPECTED } else { 0 };
+        Choice { why: Why::Congestion, bitrate, expected_loss, band: Band::Wide, ..plain }
+    }
+
+    fn room(&self, ptime: Span) -> u32 {
+        plan::payload_room(self.limits.cap, ptime, self.limits.overhead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: Limits =
+        Limits { ptime: Span::from_millis(20), bitrate: 32_000, cap: 0, overhead: Overhead::new(false, None) };
+
+    /// After reports of so many 256ths lost, all with this round trip in ms.
+    fn after(pilot: &mut Autopilot, lost: u8, trip: u64, reports: usize) -> Choice {
+        (0..reports).for_each(|_| pilot.on_report(lost, Some(Span::from_millis(trip)), 1.0));
+        pilot.choice()
+    }
+
+    #[test]
+    fn a_clean_line_costs_nothing_and_loss_is_met_at_the_first_report() {
+        let mut auto = Autopilot::new(FecMode::Auto, LINE);
+        let clean = auto.choice();
+        assert_eq!((clean.why, clean.bitrate, clean.expected_loss), (Why::Clean, 32_000, 0));
+        assert_eq!(after(&mut auto, 3, 20, 10), clean, "one percent");
+        let lossy = after(&mut auto, 26, 20, 1);
+        assert_eq!((lossy.why, lossy.bitrate, lossy.band), (Why::Loss, 40_000, Band::Wide));
+        assert_eq!(after(&mut auto, 128, 20, 1).expected_loss, EXPECTED, "more is not better");
+        let until_clean = (0..30).position(|_| after(&mut auto, 0, 20, 1) == clean);
+        assert!(until_clean.is_some_and(|n| (5..20).contains(&n)), "{until_clean:?}");
+    }
+
+    #[test]
+    fn bursts_are_met_with_packets_as_long_as_they_are() {
+        let mut auto = Autopilot::new(FecMode::Auto, LINE);
+        let mut with = |burst| {
+            auto.on_report(26, None, burst);
+            (auto.choice().why, auto.choice().ptime.as_millis())
+        };
+        assert_eq!(
+            [1.2, 2.0, 3.0, 9.0].map(&mut with),
+            [(Why::Loss, 20), (Why::Bursts, 40), (Why::Bursts, 60), (Why::Bursts, 60)]
+        );
+        let mut clean = Autopilot::new(FecMode::Auto, LINE);
+        clean.on_report(0, None, 3.0);
+        assert_eq!(clean.choice().ptime.as_millis(), 20, "what is lost the other way only is not ours to repair");
+    }
+
+    #[test]
+    fn under_a_cap_fec_takes_the_place_of_bitrate_or_of_short_packets() {
+        let lossy = |cap, bitrate| {
+            let limits = Limits { cap, bitrate, ..LINE };
+            let choice = after(&mut Autopilot::new(FecMode::Auto, limits), 26, 20, 1);
+            assert!(choice.bitrate <= plan::payload_room(cap, choice.ptime, limits.overhead), "{cap}: {choice:?}");
+            (choice.why, choice.ptime.as_millis(), choice.expected_loss)
+        };
+        assert_eq!(lossy(64_000, 32_000), (Why::Loss, 20, 10));
+        assert_eq!(lossy(32_000, 14_400), (Why::Loss, 40, 10), "headers make room");
+        assert_eq!(lossy(24_000, 14_100), (Why::NoRoom, 20, 0));
+        assert_eq!(lossy(0, 12_000), (Why::NoRoom, 20, 0), "a bitrate that was asked for is not doubled");
+    }
+
+    #[test]
+    fn a_line_that_is_full_is_given_less_until_it_is_not() {
+        let mut auto = Autopilot::new(FecMode::Auto, LINE);
+        assert_eq!(after(&mut auto, 0, 40, 3).why, Why::Clean);
+        assert_eq!(after(&mut auto, 0, 400, 3).why, Why::Clean, "a long way is no loss");
+        let full = after(&mut auto, 20, 400, 1);
+        assert_eq!((full.why, full.bitrate, full.expected_loss), (Why::Congestion, 16_000, 0));
+        assert_eq!(after(&mut auto, 20, 150, 1).why, Why::Congestion, "not yet");
+        assert_eq!(after(&mut auto, 20, 60, 1).why, Why::Loss);
+        let mut far = Autopilot::new(FecMode::Auto, LINE);
+        assert_eq!(after(&mut far, 20, 600, 2).why, Why::Loss, "far is not full");
+    }
+
+    #[test]
+    fn the_other_modes_keep_to_their_word() {
+        let mut off = Autopilot::new(FecMode::Off, LINE);
+        assert_eq!((after(&mut off, 128, 20, 3).expected_loss, off.choice().why), (0, Why::Configured));
+        let mut on = Autopilot::new(FecMode::On, LINE);
+        assert_eq!((on.choice().expected_loss, after(&mut on, 0, 20, 9).why), (EXPECTED, Why::Loss));
+    }
+}
