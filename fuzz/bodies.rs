@@ -716,6 +716,9 @@ impl Encoder for Mute {
     fn set_fec(&mut self, _: u8) -> Result<(), CodecError> {
         Ok(())
     }
+    fn set_complexity(&mut self, _: u8) -> Result<(), CodecError> {
+        Ok(())
+    }
     fn set_band(&mut self, _: Band) -> Result<(), CodecError> {
         Ok(())
     }

@@ -3,6 +3,8 @@
 
 mod line;
 
+use lab::measure::quality::{passages, wideband_mos};
+use lab::measure::signal;
 use line::{Sent, params, peer, settings};
 use qss_endpoint::config::{Config, FecMode};
 use qss_endpoint::io::opus::{OpusDecoder, OpusEncoder};
@@ -19,6 +21,7 @@ type Station = Stream<OpusEncoder, OpusDecoder>;
 fn station(now: Time, fec: FecMode, params: line::StreamParams) -> Station {
     let mut settings = settings();
     settings.codec.fec = fec;
+    settings.rtp.rtcp_interval = Span::from_millis(1_000);
     let encoder = OpusEncoder::new(&settings.codec).unwrap();
     let mut stream = Stream::new(settings, encoder, OpusDecoder::new().unwrap());
     stream.start(now, params);
@@ -152,5 +155,66 @@ fn every_cap_holds_with_the_real_encoder_and_no_frame_is_withheld() {
             assert!(stats.wire_bits_max_second <= cap, "{cap}: {stats:?}");
             assert_eq!(stats.packets_withheld, 0, "{cap}: {stats:?}");
         }
+    }
+}
+
+/// What a listener hears of `said` over a line that loses packets at random. Its reports reach the talker.
+fn heard_of(said: &[i16], fec: FecMode, loss: f64) -> Vec<i16> {
+    let mut now = Time::from_millis(1_000);
+    let mut rng = Rng::from_u64(3);
+    let mut talker = station(now, fec, params());
+    let mut listener = station(now, FecMode::Off, line::StreamParams { ssrc: 5, ..params() });
+    let (mut up, mut down, mut sent, mut heard) = (Sent::default(), Sent::default(), 0, Vec::new());
+    for samples in said.chunks_exact(480) {
+        now += Span::from_millis(10);
+        talker.capture(now, samples, &mut up);
+        for (_, packet) in &up.rtp[sent..] {
+            if rng.below(1_000) as f64 >= loss * 1_000.0 {
+                listener.handle_rtp(now, peer(), packet);
+            }
+        }
+        sent = up.rtp.len();
+        let mut period = [0; 480];
+        listener.playback(now + Span::from_millis(3), &mut period);
+        heard.extend(period);
+        for (station, wire) in [(&mut talker, &mut up), (&mut listener, &mut down)] {
+            if station.poll_timeout().is_some_and(|wakeup| wakeup.at <= now) {
+                station.handle_timeout(now, wire);
+            }
+        }
+        for (_, report) in down.rtcp.drain(..) {
+            talker.handle_rtcp(now, line::peer_rtcp(), &report);
+        }
+    }
+    heard
+}
+
+/// PESQ-WB of the second half: the first one is for the buffer and the autopilot to learn the line.
+fn score(fec: FecMode, loss: f64) -> f64 {
+    let said = match passages() {
+        Some(passages) => passages.sound.repeat(2),
+        None => signal::speech(30.0, 1),
+    };
+    let heard = heard_of(&said, fec, loss);
+    let half = said.len() / 2;
+    wideband_mos(&said[half..], &heard[half..]).expect("speech")
+}
+
+#[test]
+fn speech_over_a_lossy_line_is_better_with_what_the_autopilot_chooses_and_no_worse_on_a_clean_one() {
+    let (plain, adapted) = (score(FecMode::Off, 0.1), score(FecMode::Auto, 0.1));
+    println!("10 %: {plain:.2} without FEC, {adapted:.2} as the autopilot chooses");
+    assert!(adapted > plain + 0.5, "{plain} {adapted}");
+    let (plain, adapted) = (score(FecMode::Off, 0.0), score(FecMode::Auto, 0.0));
+    assert!((plain - adapted).abs() < 1e-6, "{plain} {adapted}");
+}
+
+/// `cargo test --test opus_line figures -- --ignored --nocapture`
+#[test]
+#[ignore = "prints, asserts nothing"]
+fn figures() {
+    for fec in [FecMode::Off, FecMode::Auto, FecMode::On] {
+        let scores: Vec<_> = [0.0, 0.02, 0.05, 0.1, 0.2, 0.3].iter().map(|loss| (loss, score(fec, *loss))).collect();
+        println!("{fec:?}: {scores:.2?}");
     }
 }

@@ -404,6 +404,11 @@ fn the_microphones_clock_is_told_and_the_next_call_begins_with_it() {
     stream.stop(now, &mut wire);
     stream.start(now, params());
     assert!((told(&stream) + 300.0).abs() < 10.0, "{}", told(&stream));
+    let clocks = stream.stats(now).clocks;
+    let mut reborn = Stream::new(settings(), Mouth::new(), Ear);
+    reborn.recall(clocks);
+    reborn.start(now, params());
+    assert_eq!(reborn.stats(now).clocks, clocks, "and after a restart");
 }
 
 // ---- digits ----
@@ -515,4 +520,38 @@ fn a_digit_is_heard_once_and_the_audio_around_it_is_not_missed() {
     let stats = booth.stream.stats(booth.now);
     assert_eq!((stats.packets_lost, stats.packets_received, stats.packets_invalid), (0, 50, 1));
     assert!(stats.jitter_us < 1_000, "{}", stats.jitter_us);
+}
+
+/// Timestamps count what the microphone gives, at its own pace; a report pairs them with our clock (RFC 3550 6.4.1), and
+/// whoever receives them resamples. Nothing is left out or put in on the way.
+#[test]
+fn a_microphone_with_another_clock_is_sent_as_it_is_and_reports_tell_its_rate() {
+    for ppm in [-1_500, -300, 300, 1_500] {
+        let mut stream = Stream::new(settings(), Mouth::new(), Ear);
+        let mut wire = Sent::default();
+        let start = Time::from_millis(5_000);
+        stream.start(start, params());
+        for period in 1..=30_000_u64 {
+            let now = start + Span::from_micros((period * 10_000) * 1_000_000 / (1_000_000 + ppm) as u64);
+            wire.now = now;
+            stream.capture(now, &[1_000; 480], &mut wire);
+            if stream.poll_timeout().is_some_and(|w| w.at <= now) {
+                stream.handle_timeout(now, &mut wire);
+            }
+        }
+        let headers: Vec<_> = wire.rtp.iter().map(|(_, bytes)| Packet::parse(bytes).unwrap().header).collect();
+        assert_eq!(headers.len(), 15_000);
+        assert!(headers.windows(2).all(|pair| pair[1].timestamp.wrapping_sub(pair[0].timestamp) == 960), "{ppm}");
+        assert_eq!(headers.iter().filter(|header| header.marker).count(), 1, "{ppm}");
+        // NTP and RTP timestamps of a sender report.
+        let pair = |bytes: &[u8]| {
+            let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+            (f64::from(word(8)) + f64::from(word(12)) / 2f64.powi(32), word(16))
+        };
+        let ((first, at_first), (last, at_last)) = (pair(&wire.rtcp[0].1), pair(&wire.rtcp.last().unwrap().1));
+        let found = (f64::from(at_last.wrapping_sub(at_first)) / 48_000.0 / (last - first) - 1.0) * 1e6;
+        assert!((found - f64::from(ppm)).abs() < 40.0, "{ppm}: {found}");
+        let told = stream.stats(wire.now).clocks.capture.unwrap_or(f32::NAN);
+        assert!((told - ppm as f32).abs() < 5.0, "{ppm}: {told}");
+    }
 }

@@ -112,7 +112,7 @@ fn a_lost_packet_costs_itself_and_nothing_else() {
             room.run(secs(60));
             assert!(room.clean() >= 1.0 - loss - 0.03, "loss {loss} x {burst}: {}", room.clean());
             // From 3 % on the next packet is waited for.
-            let next = if loss > 0.03 { 21.0 } else { 0.0 };
+            let next = if loss > 0.03 { 22.0 } else { 0.0 };
             let oldest = room.age_quantile(1.0);
             assert!(oldest <= LEAST_AGE + 12.0 + next, "loss {loss} x {burst} adds no more delay: {oldest}");
         });

@@ -4,6 +4,7 @@ mod line;
 
 use line::{Ear, Mouth, params, payload, peer, peer_rtcp, rtp, settings};
 use qss_endpoint::dtmf::Digits;
+use qss_endpoint::media::command::Clocks;
 use qss_endpoint::media::stream::{Stream, Wire};
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
@@ -106,6 +107,8 @@ fn for_ten_seconds(suite: Option<Suite>) {
 
     let mut now = Time::from_millis(10);
     let mut stream = Stream::new(settings(), Mouth::new(), Ear);
+    // Clocks that run apart: all that is heard goes through the resampler.
+    stream.recall(Clocks { network: Some(300.0), capture: None, playback: Some(-300.0) });
     let mut wire = Nowhere(0);
     let digits = Digits::parse("0123456789*#ABCD").unwrap();
     let (mut heard, spoken) = ([0i16; 480], [1_000i16; 480]);
@@ -135,6 +138,7 @@ fn for_ten_seconds(suite: Option<Suite>) {
         }
     }
     let received = stream.stats(now).packets_received;
+    let resampled = stream.playout().resampled_ppm();
     stream.update(now, params());
     stream.mute(true);
     stream.tone(Tone::Busy);
@@ -146,5 +150,6 @@ fn for_ten_seconds(suite: Option<Suite>) {
     let allocated = allocations() - before;
 
     assert!(wire.0 > 10_000 && received > 300, "packets left and came: {}, {received}", wire.0);
+    assert!((500.0..700.0).contains(&resampled), "{resampled} ppm");
     assert_eq!(allocated, 0);
 }

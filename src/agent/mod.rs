@@ -388,7 +388,7 @@ impl Agent {
                     self.own.restore(text);
                 }
             }
-            Input::Recalled(text) => self.recall(text),
+            Input::Recalled(text) => self.recall(cx, text),
             Input::Start { sip_port } => self.start(cx, sip_port),
             Input::QssOpened => {
                 self.with_session(cx, |session, now, out| session.opened(now, out));

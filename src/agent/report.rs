@@ -339,8 +339,12 @@ impl Agent {
 
     pub(super) fn flush_summary(&mut self, cx: &mut Cx<'_>) {
         let Some(summary) = self.reporter.awaited.as_mut().and_then(|a| a.summary.take()) else { return };
-        let stats = self.voice.stats.as_ref().filter(|s| s.call == summary.call.0);
-        let kind = Kind::CallEnded { duration_ms: summary.duration.as_millis(), media: stats.map(Media::from) };
+        let stats = self.voice.stats.filter(|s| s.call == summary.call.0);
+        if let Some(stats) = &stats {
+            self.remember_clocks(cx, stats.clocks);
+        }
+        let kind =
+            Kind::CallEnded { duration_ms: summary.duration.as_millis(), media: stats.as_ref().map(Media::from) };
         self.emit_about(cx, kind, Some(summary.room), Some(summary.cause));
     }
 

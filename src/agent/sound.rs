@@ -58,6 +58,10 @@ impl Agent {
             // The SIP BYE follows, or the silence does.
             MediaEvent::PeerBye { .. } => {}
             MediaEvent::Card(event) => self.on_card(cx, event),
+            MediaEvent::Economy(economy) => {
+                let kind = Kind::Economy { step: economy.step, why: economy.why.word() };
+                self.emit(cx, kind, None);
+            }
             MediaEvent::Stats(stats) => self.on_stats(cx, stats),
             MediaEvent::Alive => {}
         }
@@ -87,6 +91,7 @@ impl Agent {
             | MediaEvent::Digit { .. }
             | MediaEvent::PeerBye { .. }
             | MediaEvent::Card(_)
+            | MediaEvent::Economy(_)
             | MediaEvent::Stats(_)
             | MediaEvent::Alive => {}
         }

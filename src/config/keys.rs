@@ -61,7 +61,8 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.device.state_dir,
                 Rule::Any,
                 "Directory for what must outlive a crash: the rooms that the device made and must destroy, how many \
-                 attempts at a session came to nothing, and a time that has certainly passed. If not given: systemd's \
+                 attempts at a session came to nothing, a time that has certainly passed, and how fast the clocks of \
+                 card and mixer run. If not given: systemd's \
                  `StateDirectory`, or nothing is kept.",
             ),
             key(
@@ -69,6 +70,13 @@ pub(super) static SECTIONS: &[Section] = &[
                 |d| &mut d.config.device.stop_timeout,
                 Rule::Range(0, 60_000),
                 "How long a stop waits for its goodbyes to mixer and QSS to be answered.",
+            ),
+            key(
+                "board_interval_ms",
+                |d| &mut d.config.device.board_interval,
+                Rule::Range(0, 3_600_000),
+                "Heat and supply of the board are looked at this often: when it is too hot or lacks voltage, the encoder is \
+                 asked for less (event `economy`). 0: never.",
             ),
         ],
     },

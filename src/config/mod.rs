@@ -63,6 +63,8 @@ pub struct Device {
     pub state_dir: Option<PathBuf>,
     /// How long a stop waits for BYE, leaveRoom and unregister to be answered.
     pub stop_timeout: Span,
+    /// Heat and supply of the board are looked at this often; zero: never.
+    pub board_interval: Span,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -372,7 +374,12 @@ impl Default for Config {
     fn default() -> Config {
         let unspecified = IpAddr::from([0, 0, 0, 0]);
         Config {
-            device: Device { id: String::new(), state_dir: None, stop_timeout: Span::from_millis(1_500) },
+            device: Device {
+                id: String::new(),
+                state_dir: None,
+                stop_timeout: Span::from_millis(1_500),
+                board_interval: Span::from_secs(10),
+            },
             qss: Qss::default(),
             rooms: Vec::new(),
             invites: Invites {

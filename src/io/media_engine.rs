@@ -27,11 +27,13 @@
 use crate::config::Audio;
 use crate::io::alsa::machine::Machine;
 use crate::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Stopped, Trouble};
+use crate::io::media_timing::{TimedWire, Timing};
 use crate::io::opus::{OpusDecoder, OpusEncoder};
 use crate::io::queue::{Receiver, Sender};
 use crate::io::rtp_sockets::{Datagram, RtpSockets};
 use crate::io::{alsa, clock, sys};
 use crate::media::command::{CardError, CardEvent, Command, Event, Words};
+use crate::media::histogram::Stage;
 use crate::media::stream::Stream;
 use crate::time::{Span, Time};
 use std::sync::Arc;
@@ -54,6 +56,7 @@ pub(super) struct Engine {
     state: State,
     call: Call,
     xruns: Xruns,
+    timing: Timing,
     alive_at: Time,
 }
 
@@ -169,6 +172,7 @@ impl Engine {
             state: State::Idle,
             call: Call::None,
             xruns: Xruns::default(),
+            timing: Timing::new(),
             alive_at: Time::ZERO,
         }
     }
@@ -184,7 +188,11 @@ impl Engine {
                 self.events.flush();
                 return;
             }
+            self.timing.begin_pass();
             self.pass(now, card_fds.as_ref());
+            if card_fds.is_some() && self.in_call() {
+                self.stream.on_pass(now, self.timing.end_pass(now));
+            }
             self.tend_stream(now);
             self.close_unused();
             self.events.flush();
@@ -231,6 +239,7 @@ impl Engine {
                     self.open(now);
                     self.sockets.discard(&mut self.datagram);
                     self.xruns = Xruns::default();
+                    self.timing.clear(&self.sockets);
                     self.alive_at = now + ALIVE_INTERVAL;
                     self.stream.start(now, params);
                     self.start(now);
@@ -246,9 +255,12 @@ impl Engine {
                 Command::Digits { digits, tone, gap } => self.stream.press(&digits, tone, gap),
                 Command::ToneStop => self.stream.stop_tone(),
                 Command::Stop => self.end_call(now),
+                Command::Recall(clocks) => self.stream.recall(clocks),
+                Command::Board(board) => self.stream.on_board(now, board),
                 Command::Stats => {
                     let mut stats = self.stream.stats(now);
                     stats.xruns = self.xruns.count;
+                    self.timing.tell(&mut stats);
                     self.tell(Event::Stats(stats));
                 }
                 Command::Shutdown => {
@@ -298,6 +310,7 @@ impl Engine {
                     if self.xruns.add(now) > MAX_XRUNS_PER_SECOND {
                         return self.lost(now, card, life, CardError::Other(libc::EPIPE));
                     }
+                    self.timing.on_stopped(now, moved.capture);
                     if let Err(error) = card.start() {
                         return self.lost(now, card, life, error);
                     }
@@ -321,8 +334,12 @@ impl Engine {
     fn exchange(&mut self, now: Time, card: &mut Card, moved: &mut Moved) -> Result<(), Trouble> {
         let recorded = card.read(&mut self.samples)?;
         if recorded > 0 {
+            let period = card.granted().period as usize;
+            let read = self.timing.on_captured(now, moved.capture, recorded, period);
             moved.capture = now;
-            self.stream.capture(now, &self.samples[..recorded], &mut &self.sockets);
+            let mut wire = TimedWire::new(&self.sockets);
+            self.stream.capture(now, &self.samples[..recorded], &mut wire);
+            self.timing.on_sent(read, wire.sending);
         } else {
             moved.false_alarm = true;
         }
@@ -330,8 +347,11 @@ impl Engine {
         let room = card.room()?;
         if room > 0 {
             moved.playback = now;
+            let asked = clock::now();
             self.stream.playback(now, &mut self.samples[..room]);
+            let decoded = self.timing.stages.record_until(Stage::Decode, asked, clock::now());
             card.write(&self.samples[..room])?;
+            self.timing.stages.record_until(Stage::Write, decoded, clock::now());
             self.stream.card_moves(now, true);
         }
         Ok(())
@@ -357,11 +377,15 @@ impl Engine {
     }
 
     fn drain(&mut self, now: Time) {
-        let stream = &mut self.stream;
+        let (stream, timing) = (&mut self.stream, &mut self.timing);
         self.sockets.drain(now, &mut self.datagram, |kind, arrived, from, bytes| match kind {
-            Datagram::Rtp => stream.handle_rtp(arrived, from, bytes),
+            Datagram::Rtp => {
+                timing.stages.record_until(Stage::Receive, arrived, now);
+                stream.handle_rtp(arrived, from, bytes);
+            }
             Datagram::Rtcp => stream.handle_rtcp(arrived, from, bytes),
         });
+        timing.on_drained(&self.sockets);
     }
 
     fn tend_stream(&mut self, now: Time) {

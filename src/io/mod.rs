@@ -1,11 +1,13 @@
 //! The only place that waits: sockets, clocks, sound card, signals.
 
 pub mod alsa;
+pub mod board;
 pub mod buttons;
 pub mod clock;
 pub mod disk;
 mod media_engine;
 pub mod media_thread;
+mod media_timing;
 mod name_server;
 mod network;
 pub mod opus;

@@ -14,12 +14,12 @@ impl OpusEncoder {
     pub fn new(codec: &Codec) -> Result<OpusEncoder, CodecError> {
         let mut encoder = opus::Encoder::new(RATE, Channels::Mono, Application::Voip).map_err(number)?;
         encoder.set_signal(Signal::Voice).map_err(number)?;
-        encoder.set_complexity(codec.complexity.min(10).into()).map_err(number)?;
         encoder.set_vbr(true).map_err(number)?;
         encoder.set_vbr_constraint(true).map_err(number)?;
         encoder.set_dtx(codec.dtx).map_err(number)?;
         let mut encoder = OpusEncoder(encoder);
         encoder.set_bitrate(codec.bitrate)?;
+        encoder.set_complexity(codec.complexity)?;
         encoder.set_fec(0)?;
         Ok(encoder)
     }
@@ -39,6 +39,10 @@ impl Encoder for OpusEncoder {
     fn set_fec(&mut self, expected_loss_percent: u8) -> Result<(), CodecError> {
         self.0.set_inband_fec(expected_loss_percent > 0).map_err(number)?;
         self.0.set_packet_loss_perc(expected_loss_percent.min(100).into()).map_err(number)
+    }
+
+    fn set_complexity(&mut self, complexity: u8) -> Result<(), CodecError> {
+        self.0.set_complexity(complexity.min(10).into()).map_err(number)
     }
 
     fn set_band(&mut self, highest: Band) -> Result<(), CodecError> {

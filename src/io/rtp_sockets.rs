@@ -12,6 +12,7 @@ use crate::io::sys;
 use crate::media::stream::Wire;
 use crate::time::Time;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -27,6 +28,8 @@ pub(super) struct RtpSockets {
     rtcp: UdpSocket,
     ports: (u16, u16),
     speaks: Speaks,
+    /// Datagrams that the kernel had no room for, on each socket.
+    dropped: [Cell<u32>; 2],
 }
 
 /// What addresses the sockets take.
@@ -61,8 +64,10 @@ impl RtpSockets {
     /// Hands out what has arrived, with the instant of arrival, at most [`MAX_BATCH`] datagrams of each kind.
     pub(super) fn drain(&self, now: Time, buffer: &mut [u8], mut take: impl FnMut(Datagram, Time, SocketAddr, &[u8])) {
         for (kind, socket) in [(Datagram::Rtp, &self.rtp), (Datagram::Rtcp, &self.rtcp)] {
+            let dropped = &self.dropped[kind as usize];
             for _ in 0..MAX_BATCH {
                 let Some(got) = sys::receive(socket, buffer) else { break };
+                dropped.set(got.dropped.unwrap_or(dropped.get()));
                 let arrived = Time::from_micros(now.as_micros().saturating_sub(got.age.as_micros()));
                 let from = SocketAddr::new(got.from.ip().to_canonical(), got.from.port());
                 take(kind, arrived, from, &buffer[..got.length]);
@@ -72,14 +77,19 @@ impl RtpSockets {
 
     /// Forgets what has arrived while there was no call.
     pub(super) fn discard(&self, buffer: &mut [u8]) {
-        for socket in [&self.rtp, &self.rtcp] {
+        for (socket, dropped) in [&self.rtp, &self.rtcp].into_iter().zip(&self.dropped) {
             // Bounded: somebody may be sending faster than we read.
             for _ in 0..10_000 {
-                if sys::receive(socket, buffer).is_none() {
-                    break;
-                }
+                let Some(got) = sys::receive(socket, buffer) else { break };
+                dropped.set(got.dropped.unwrap_or(dropped.get()));
             }
         }
+    }
+
+    /// Datagrams that the kernel had no room for, since the sockets were bound, as far as it has said so: it does beside
+    /// the next one that it has room for.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.iter().map(|dropped| u64::from(dropped.get())).sum()
     }
 }
 
@@ -116,7 +126,7 @@ fn bind_any_pair(config: &Rtp) -> io::Result<RtpSockets> {
 fn bind_pair(config: &Rtp, port: u16) -> io::Result<RtpSockets> {
     let (rtp, speaks) = bind_one(config, port)?;
     let (rtcp, _) = bind_one(config, port + 1)?;
-    Ok(RtpSockets { rtp, rtcp, ports: (port, port + 1), speaks })
+    Ok(RtpSockets { rtp, rtcp, ports: (port, port + 1), speaks, dropped: Default::default() })
 }
 
 fn bind_one(config: &Rtp, port: u16) -> io::Result<(UdpSocket, Speaks)> {

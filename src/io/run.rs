@@ -22,15 +22,18 @@ use crate::io::status_socket::StatusSocket;
 use crate::io::token::Errand;
 use crate::io::watchdog::Watchdog;
 use crate::io::websocket::{Link, LinkEvent, Security};
-use crate::io::{clock, disk, sys};
+use crate::io::{board, clock, disk, sys};
 use crate::media::command::Command;
+use crate::media::governor::Board;
 use crate::random::Rng;
 use crate::sip::endpoint::RouteError;
 use crate::sip::transport::{Flow, Route, Target, Transport};
 use crate::srtp::Entropy;
+use crate::time::Span;
 use std::fmt;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,6 +83,8 @@ struct Control {
     buttons: mpsc::Receiver<ButtonEvent>,
     status: Option<StatusSocket>,
     watchdog: Watchdog,
+    /// As the media thread knows it.
+    board: Board,
     exit: bool,
 }
 
@@ -123,6 +128,7 @@ impl Control {
             config,
             status,
             watchdog: Watchdog::from_env(),
+            board: Board::Fine,
             exit: false,
         })
     }
@@ -134,6 +140,9 @@ impl Control {
         let watchdog_period = self.watchdog.interval();
         let mut watchdog_tick = tokio::time::interval(watchdog_period.unwrap_or(Duration::from_secs(3600)));
         watchdog_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let board_interval = self.config.device.board_interval;
+        let mut board_tick = tokio::time::interval(Duration::from_micros(board_interval.as_micros().max(1_000)));
+        board_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
         if let Some(directory) = self.config.device.state_dir.clone() {
             if let Some(kept) = disk::kept(&directory, Keepsake::Rooms) {
@@ -191,6 +200,7 @@ impl Control {
                 _ = terminate.recv() => self.stop(),
                 _ = interrupt.recv() => self.stop(),
                 _ = watchdog_tick.tick() => self.feed_watchdog(),
+                _ = board_tick.tick(), if board_interval > Span::ZERO => self.look_at_board(),
                 () = tokio::time::sleep(sleep) => self.wake(),
             }
         }
@@ -359,6 +369,13 @@ impl Control {
             let routes = lookup.routes(&target).await;
             let _ = answers.send(Routed { target, routes }).await;
         });
+    }
+
+    fn look_at_board(&mut self) {
+        let board = board::look(Path::new("/sys"));
+        if board != self.board && self.media.send(Command::Board(board)).is_ok() {
+            self.board = board;
+        }
     }
 
     /// That this runs proves the control thread; the watchdog asks for the media thread's progress itself.

@@ -135,16 +135,18 @@ pub(super) fn lock_memory() -> Result<(), i32> {
     }
 }
 
-/// Asks the kernel to stamp each datagram with its arrival, see [`receive`].
+/// Asks the kernel to stamp each datagram with its arrival, and to say how many it had no room for: see [`receive`].
 pub(super) fn stamp_arrivals(socket: &UdpSocket) -> io::Result<()> {
     let on: c_int = 1;
     let length = size_of::<c_int>() as libc::socklen_t;
     let value = std::ptr::from_ref(&on).cast::<c_void>();
-    // SAFETY: the value is an int that outlives the call.
-    match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, value, length) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    for option in [libc::SO_TIMESTAMPNS, libc::SO_RXQ_OVFL] {
+        // SAFETY: the value is an int that outlives the call.
+        if unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, length) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
+    Ok(())
 }
 
 /// A datagram that has arrived.
@@ -155,11 +157,13 @@ pub(super) struct Received {
     pub(super) from: SocketAddr,
     /// How long it has waited in the kernel; zero if the kernel did not stamp it.
     pub(super) age: Span,
+    /// Datagrams that this socket has had no room for, all in all, as the kernel says it beside this one.
+    pub(super) dropped: Option<u32>,
 }
 
 /// The next datagram of a non-blocking socket; `None` if there is none (or nothing but an error to be skipped).
 pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<Received> {
-    /// Room for one control message with a timespec, aligned as control messages are.
+    /// Room for control messages with a timespec and a number, aligned as control messages are.
     #[repr(align(8))]
     struct Control([u8; 64]);
 
@@ -186,20 +190,35 @@ pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<Received>
         })
         .ok()?;
         let truncated = message.msg_flags & libc::MSG_TRUNC != 0;
-        let header = libc::CMSG_FIRSTHDR(&message);
-        let stamped = !header.is_null()
-            && (*header).cmsg_level == libc::SOL_SOCKET
-            && (*header).cmsg_type == libc::SO_TIMESTAMPNS
-            && (*header).cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::timespec>() as u32) as usize;
-        let age = if stamped {
-            let mut stamp = MaybeUninit::<libc::timespec>::uninit();
-            let bytes = size_of::<libc::timespec>();
-            std::ptr::copy_nonoverlapping(libc::CMSG_DATA(header), stamp.as_mut_ptr().cast(), bytes);
-            age_of(stamp.assume_init())
-        } else {
-            Span::ZERO
-        };
-        Some(Received { length: if truncated { 0 } else { length }, from: from.as_socket()?, age })
+        let (mut age, mut dropped) = (Span::ZERO, None);
+        let mut header = libc::CMSG_FIRSTHDR(&message);
+        while !header.is_null() {
+            match ((*header).cmsg_level, (*header).cmsg_type) {
+                (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS) => age = content::<libc::timespec>(header).map_or(age, age_of),
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => dropped = content::<u32>(header),
+                _ => {}
+            }
+            header = libc::CMSG_NXTHDR(&message, header);
+        }
+        Some(Received { length: if truncated { 0 } else { length }, from: from.as_socket()?, age, dropped })
+    }
+}
+
+/// What a control message carries, if it is as long as that.
+///
+/// # Safety
+/// `header` is one that `CMSG_FIRSTHDR` or `CMSG_NXTHDR` has given for bytes that the kernel wrote, and every pattern of
+/// bits is a `T`.
+#[allow(clippy::unnecessary_cast)] // the length is narrower on 32-bit machines
+unsafe fn content<T>(header: *const libc::cmsghdr) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as the caller promises; the length is checked before so many bytes are copied, from any alignment.
+    unsafe {
+        if ((*header).cmsg_len as usize) < libc::CMSG_LEN(size_of::<T>() as u32) as usize {
+            return None;
+        }
+        std::ptr::copy_nonoverlapping(libc::CMSG_DATA(header), value.as_mut_ptr().cast(), size_of::<T>());
+        Some(value.assume_init())
     }
 }
 
@@ -249,6 +268,19 @@ mod tests {
         assert!(aged);
         a.send_to(b"too long", b.local_addr().unwrap()).unwrap();
         assert_eq!(receive(&b, &mut buffer).unwrap().length, 0);
+    }
+
+    #[test]
+    fn the_kernel_says_what_it_had_no_room_for() {
+        let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        stamp_arrivals(&b).unwrap();
+        let mut buffer = [0; 2_000];
+        (0..2_000).for_each(|_| drop(a.send_to(&[0; 1_000], b.local_addr().unwrap())));
+        let got = std::iter::from_fn(|| receive(&b, &mut buffer)).count();
+        assert!(got < 2_000, "{got}");
+        // It says so beside the next one that it has room for.
+        a.send_to(b"next", b.local_addr().unwrap()).unwrap();
+        assert_eq!(receive(&b, &mut buffer).unwrap().dropped, Some(2_000 - got as u32));
     }
 
     #[test]

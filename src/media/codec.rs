@@ -24,6 +24,8 @@ pub trait Encoder {
     fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError>;
     /// In-band FEC (LBRR), and the loss in percent the encoder shall expect; 0 switches LBRR off.
     fn set_fec(&mut self, expected_loss_percent: u8) -> Result<(), CodecError>;
+    /// 0 to 10: how much computing a packet may cost.
+    fn set_complexity(&mut self, complexity: u8) -> Result<(), CodecError>;
     fn set_band(&mut self, highest: Band) -> Result<(), CodecError>;
     /// Forget the past: the next packet starts a new stream.
     fn reset(&mut self) -> Result<(), CodecError>;

@@ -6,6 +6,8 @@
 
 use crate::dtmf::{Digit, Digits, TelephoneEvent};
 use crate::media::autopilot::Choice;
+use crate::media::governor::{Board, Economy};
+use crate::media::histogram::{Stage, Summary};
 use crate::media::tone::Tone;
 use crate::srtp::Keys;
 use crate::time::Span;
@@ -39,7 +41,7 @@ pub struct StreamParams {
     pub srtp: Option<Keys>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Command {
     /// A call is on its way: open the card, start nothing.
     Open,
@@ -62,6 +64,10 @@ pub enum Command {
     },
     /// End the stream (RTCP BYE) and close the card, once no tone needs it.
     Stop,
+    /// How fast clocks ran in an earlier life of the process: the next call begins with it.
+    Recall(Clocks),
+    /// What the board says of its heat and its supply, when that changes.
+    Board(Board),
     /// Ask for an [`Event::Stats`].
     Stats,
     Shutdown,
@@ -118,6 +124,8 @@ pub enum Event {
         call: u32,
     },
     Card(CardEvent),
+    /// The machine does not keep up, or does again: the encoder is asked for less, or for more.
+    Economy(Economy),
     Stats(Stats),
     /// The thread makes progress; sent about once a second. The watchdog is fed from it.
     Alive,
@@ -224,6 +232,8 @@ pub struct Stats {
     pub frames_concealed: u64,
     pub frames_fec: u64,
     pub xruns: u32,
+    /// Datagrams for which the kernel had no room.
+    pub kernel_drops: u64,
     /// Largest number of wire bits sent in any one second.
     pub wire_bits_max_second: u32,
     pub wire_bits_last_second: u32,
@@ -239,6 +249,10 @@ pub struct Stats {
     pub clocks: Clocks,
     /// How the encoder is set, and why; `None`: there is no call.
     pub uplink: Option<Choice>,
+    /// What the encoder is spared.
+    pub economy: Economy,
+    /// How long each stage takes, in the order of [`Stage::ALL`].
+    pub stages: [Summary; Stage::ALL.len()],
     /// Rating R of the E-model, 0 to 93 (ITU-T G.107): see [`quality`](crate::media::quality). 0 before any sound came.
     pub rating: u8,
 }

@@ -55,6 +55,11 @@ impl Rate {
         *self = Rate { before: self.ppm(), ..Rate::new() };
     }
 
+    /// So fast it was in an earlier life of the process.
+    pub fn recall(&mut self, ppm: f64) {
+        self.before = self.before.or(Some(ppm));
+    }
+
     /// At `now` of our clock the other one has come to `shown`, both in samples.
     pub fn observe(&mut self, now: i64, shown: i64) {
         let (second, late) = (now.div_euclid(SECOND), now.saturating_sub(shown).saturating_add(self.shifted));

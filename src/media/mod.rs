@@ -5,7 +5,8 @@
 //! that wait), [`stretch`] (time without clicks), [`drift`]
 //! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen. [`command`] is the
-//! border between the control thread and the media thread, [`plan`] what fits under a cap, [`quality`] a
+//! border between the control thread and the media thread, [`histogram`] how long each stage takes, [`governor`] what is given
+//! up when the machine does not keep up, [`plan`] what fits under a cap, [`quality`] a
 //! rating.
 
 pub mod autopilot;
@@ -15,6 +16,8 @@ pub mod command;
 pub mod delay;
 pub mod drift;
 pub mod gain;
+pub mod governor;
+pub mod histogram;
 pub mod jitter;
 pub mod keypad;
 pub mod liveness;

@@ -287,9 +287,20 @@ impl<D: Decoder> Playout<D> {
         }
     }
 
+    /// What [`Playout::clocks`] was in an earlier life of the process.
+    pub fn recall_clocks(&mut self, peer: Option<f64>, card: Option<f64>) {
+        peer.into_iter().for_each(|ppm| self.peer.recall(ppm));
+        card.into_iter().for_each(|ppm| self.card.recall(ppm));
+    }
+
     /// How much faster than ours the clocks are, in ppm, as far as known: the peer's and the loudspeaker's.
     pub fn clocks(&self) -> (Option<f64>, Option<f64>) {
         (self.peer.ppm(), self.card.ppm())
+    }
+
+    /// How much faster than it came what came is played, in ppm; 0: as it came.
+    pub fn resampled_ppm(&self) -> f64 {
+        self.resampler.ppm()
     }
 
     /// Lets the resampler follow the clocks, and bring the wait to where it shall be.

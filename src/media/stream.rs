@@ -17,6 +17,7 @@ use crate::media::command::{Clocks, Event, PacketKind, Stats, StreamParams};
 use crate::media::delay;
 use crate::media::drift::Rate;
 use crate::media::gain::{Level, Mute};
+use crate::media::governor::{Board, Economy, Governor, Pass};
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::{Ear, Keypad, Press};
 use crate::media::liveness::Liveness;
@@ -80,6 +81,7 @@ pub struct Stream<E, D> {
     captured: i64,
     budget: Budget,
     liveness: Liveness,
+    governor: Governor,
     frame: Box<[i16; MAX_FRAME]>,
     packet: Box<[u8; HEADER_LEN + MAX_PAYLOAD + srtp::MAX_OVERHEAD]>,
     /// Where a protected datagram is opened.
@@ -137,6 +139,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             captured: 0,
             budget: Budget::new(),
             liveness: Liveness::new(settings.rtp.silence_timeout),
+            governor: Governor::new(),
             frame: Box::new([0; MAX_FRAME]),
             packet: Box::new([0; HEADER_LEN + MAX_PAYLOAD + srtp::MAX_OVERHEAD]),
             opened: Box::new([0; MAX_DATAGRAM]),
@@ -155,6 +158,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.capture_level = Level::default();
         self.playback_level = Level::default();
         self.microphone.restart();
+        self.governor.start(now);
         self.liveness.start(now, params.call, params.send, params.receive);
         // An encoder that cannot forget goes on as it was.
         let _ = self.encoder.reset();
@@ -385,7 +389,35 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     pub fn poll_event(&mut self) -> Option<Event> {
         let heard = self.call.as_mut().and_then(Call::poll_digit);
-        heard.or_else(|| self.liveness.poll_event())
+        let news = || self.governor.take_news().map(Event::Economy);
+        heard.or_else(news).or_else(|| self.liveness.poll_event())
+    }
+
+    /// How fast clocks ran in an earlier life of the process.
+    pub fn recall(&mut self, clocks: Clocks) {
+        self.playout.recall_clocks(clocks.network.map(f64::from), clocks.playback.map(f64::from));
+        clocks.capture.into_iter().for_each(|ppm| self.microphone.recall(ppm.into()));
+    }
+
+    /// How the media thread keeps up; what the encoder is spared follows from it.
+    pub fn on_pass(&mut self, now: Time, pass: Pass) {
+        let before = self.governor.economy();
+        self.governor.on_pass(now, pass);
+        self.spare(before);
+    }
+
+    pub fn on_board(&mut self, now: Time, board: Board) {
+        let before = self.governor.economy();
+        self.governor.on_board(now, board);
+        self.spare(before);
+    }
+
+    fn spare(&mut self, before: Economy) {
+        if self.governor.economy() != before
+            && let Some(choice) = self.call.as_ref().map(|call| call.choice)
+        {
+            self.set_encoder(choice);
+        }
     }
 
     pub fn stats(&self, now: Time) -> Stats {
@@ -409,6 +441,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             frames_concealed: played.concealed_samples / 960,
             frames_fec: played.fec,
             xruns: 0,
+            kernel_drops: 0,
+            stages: Default::default(),
             wire_bits_max_second: self.budget.busiest_second(),
             wire_bits_last_second: self.budget.last_second(now),
             jitter_us: call.receiver.jitter().as_micros() as u32,
@@ -421,6 +455,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             clocks: self.clocks(),
             loss_burst: call.receiver.burst(),
             uplink: Some(call.choice),
+            economy: self.governor.economy(),
             rating: self.rating(now, call),
         }
     }
@@ -456,7 +491,9 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     fn set_encoder(&mut self, choice: Choice) {
         let _ = self.encoder.set_bitrate(choice.bitrate.max(500));
         let _ = self.encoder.set_fec(choice.expected_loss);
-        let _ = self.encoder.set_band(choice.band);
+        let economy = self.governor.economy();
+        let _ = self.encoder.set_band(economy.band(choice.band));
+        let _ = self.encoder.set_complexity(economy.complexity(self.settings.codec.complexity));
     }
 
     /// Samples that the card lost are time that passed: the timestamps run on without them.
@@ -486,7 +523,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         if let Some(event) = call.params.telephone_event
             && let Some(press) = call.keypad.next(call.sender.timestamp(), samples as u32)
         {
-            return self.send_event(now, event, press, wire);
+            return self.send_event(now, event, press, samples as u32, wire);
         }
         let limit =
             payload_limit(now, &mut self.budget, &call.params, call.choice.bitrate.max(call.params.bitrate), samples);
@@ -511,9 +548,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     }
 
     /// A packet of an event, shorter than any of audio: under a cap there is room for it wherever audio had some.
-    fn send_event(&mut self, now: Time, event: TelephoneEvent, press: Press, wire: &mut impl Wire) {
+    fn send_event(&mut self, now: Time, event: TelephoneEvent, press: Press, samples: u32, wire: &mut impl Wire) {
         let Some(call) = &mut self.call else { return };
-        let samples = call.frame_samples as u32;
         let bits = (overhead(&call.params).of_rtp() + event::PAYLOAD_LEN as u32) * 8;
         let (timestamp, payload) = press.in_clock(event.clock_rate);
         let header = call.sender.header();

@@ -186,6 +186,7 @@ fn is_snapshot(event: &Event) -> bool {
         | Kind::RoomLeft { .. }
         | Kind::CallEnded { .. }
         | Kind::Card { .. }
+        | Kind::Economy { .. }
         | Kind::Mute { .. }
         | Kind::Hold { .. }
         | Kind::Room(_)

@@ -107,6 +107,11 @@ pub enum Kind {
     Card {
         card: Card,
     },
+    /// The machine does not keep up, or does again.
+    Economy {
+        step: u8,
+        why: &'static str,
+    },
     Mute {
         muted: bool,
         by: MutedBy,

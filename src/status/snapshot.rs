@@ -4,6 +4,7 @@
 use crate::media::autopilot::Choice;
 use crate::media::codec::Band;
 use crate::media::command::Stats;
+use crate::media::histogram::{Stage, Summary};
 use crate::status::conference::Participant;
 use crate::status::failure::Cause;
 use crate::status::ladder::{Ladder, Rung};
@@ -76,6 +77,8 @@ pub struct Media {
     pub frames_concealed: u64,
     pub frames_fec: u64,
     pub xruns: u32,
+    /// Datagrams for which the kernel had no room.
+    pub kernel_drops: u64,
     /// Bits on the wire, headers counted, in the worst and in the last second.
     pub wire_bits_max_second: u32,
     pub wire_bits_last_second: u32,
@@ -96,8 +99,32 @@ pub struct Media {
     pub playback_ppm: Option<f64>,
     /// E-model, 0 to 93.
     pub rating: u8,
+    /// How much the encoder is spared, 0 to 3.
+    pub economy: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uplink: Option<Uplink>,
+    /// How long each stage takes, if it has been passed at all.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages: BTreeMap<&'static str, StageTimes>,
+}
+
+/// How long a stage takes (see [`histogram`](crate::media::histogram)).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct StageTimes {
+    pub count: u64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub worst_ms: f64,
+    /// What happened when it took longest.
+    pub why: &'static str,
+}
+
+impl From<Summary> for StageTimes {
+    fn from(summary: Summary) -> StageTimes {
+        let Summary { count, p50_us, p99_us, worst_us, why } = summary;
+        let ms = |us: u32| f64::from(us) / 1e3;
+        StageTimes { count, p50_ms: ms(p50_us), p99_ms: ms(p99_us), worst_ms: ms(worst_us), why: why.word() }
+    }
 }
 
 /// How the encoder is set, and why (see [`autopilot`](crate::media::autopilot)).
@@ -146,6 +173,7 @@ impl From<&Stats> for Media {
             frames_concealed: s.frames_concealed,
             frames_fec: s.frames_fec,
             xruns: s.xruns,
+            kernel_drops: s.kernel_drops,
             wire_bits_max_second: s.wire_bits_max_second,
             wire_bits_last_second: s.wire_bits_last_second,
             jitter_ms: ms(s.jitter_us),
@@ -159,7 +187,12 @@ impl From<&Stats> for Media {
             capture_ppm: ppm(s.clocks.capture),
             playback_ppm: ppm(s.clocks.playback),
             rating: s.rating,
+            economy: s.economy.step,
             uplink: s.uplink.map(Uplink::from),
+            stages: (Stage::ALL.iter().zip(s.stages))
+                .filter(|(_, summary)| summary.count > 0)
+                .map(|(stage, summary)| (stage.word(), summary.into()))
+                .collect(),
         }
     }
 }

@@ -173,11 +173,12 @@ pub(crate) struct Mouth {
     pub(crate) bitrate: u32,
     pub(crate) expected_loss: u8,
     pub(crate) band: Band,
+    pub(crate) complexity: u8,
 }
 
 impl Mouth {
     pub(crate) fn new() -> Mouth {
-        Mouth { rng: Rng::from_u64(5), bitrate: 32_000, expected_loss: 0, band: Band::Full }
+        Mouth { rng: Rng::from_u64(5), bitrate: 32_000, expected_loss: 0, band: Band::Full, complexity: 10 }
     }
 }
 
@@ -197,6 +198,10 @@ impl Encoder for Mouth {
     }
     fn set_fec(&mut self, expected_loss_percent: u8) -> Result<(), CodecError> {
         self.expected_loss = expected_loss_percent;
+        Ok(())
+    }
+    fn set_complexity(&mut self, complexity: u8) -> Result<(), CodecError> {
+        self.complexity = complexity;
         Ok(())
     }
     fn set_band(&mut self, highest: Band) -> Result<(), CodecError> {

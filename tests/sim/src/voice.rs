@@ -1,7 +1,7 @@
 //! The media thread of the simulated world: obeys commands and says what a real one would.
 
 use super::Delivery;
-use qss_endpoint::media::command::{CardEvent, Command, Event, Stats, StreamParams};
+use qss_endpoint::media::command::{CardEvent, Clocks, Command, Event, Stats, StreamParams};
 use qss_endpoint::time::{Span, Time};
 
 const SILENCE: Span = Span::from_secs(2);
@@ -66,7 +66,9 @@ impl Voice {
                 self.muted = muted;
                 Vec::new()
             }
-            Command::Tone(_) | Command::ToneStop | Command::Digits { .. } => Vec::new(),
+            Command::Tone(_) | Command::ToneStop | Command::Digits { .. } | Command::Board(_) | Command::Recall(_) => {
+                Vec::new()
+            }
             Command::Stop => {
                 assert!(self.card_open, "seed {seed}: Stop of nothing");
                 self.card_open = false;
@@ -75,7 +77,9 @@ impl Voice {
             }
             Command::Stats => match self.last {
                 Some(params) if !self.deaf => {
-                    let stats = Stats { call: params.call, packets_sent: 50, packets_received: 49, ..Stats::default() };
+                    let clocks = Clocks { network: Some(42.0), ..Clocks::default() };
+                    let stats =
+                        Stats { call: params.call, packets_sent: 50, packets_received: 49, clocks, ..Stats::default() };
                     vec![(2, Delivery::Media(Event::Stats(stats)))]
                 }
                 _ => Vec::new(),

@@ -376,6 +376,17 @@ fn a_mixer_that_hangs_up_is_dialled_again() {
     assert_eq!(ended["media"]["packets_sent"], 50);
     assert!(ended["duration_ms"].as_u64().expect("a time") >= 60_000);
     assert_eq!(w.qss.requests("joinRoom").len(), 1, "no need to ask the QSS");
+    let recalled = |w: &World| {
+        w.voice.commands.iter().find_map(
+            |(_, command)| {
+                if let Command::Recall(clocks) = command { clocks.network } else { None }
+            },
+        )
+    };
+    assert_eq!(recalled(&w), None);
+    w.restart_device();
+    w.run(1_000);
+    assert_eq!(recalled(&w), Some(42.0), "clocks are what they were");
 }
 
 #[test]
