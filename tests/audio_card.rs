@@ -43,6 +43,10 @@ fn noise(samples: usize) -> Vec<i16> {
 
 /// Copies the microphone to the loudspeaker until `frames` were read; the card must be running.
 fn copy_through(card: &mut Card, frames: usize) -> Result<(), Trouble> {
+    listen_and_copy(card, frames, &mut Vec::new())
+}
+
+fn listen_and_copy(card: &mut Card, frames: usize, heard: &mut Vec<i16>) -> Result<(), Trouble> {
     let mut samples = vec![0; MAX_FRAMES];
     // The two directions are looked at some microseconds apart, so playback may want a frame that is not there yet.
     let mut between = VecDeque::from(vec![0; HEADROOM]);
@@ -57,6 +61,7 @@ fn copy_through(card: &mut Card, frames: usize) -> Result<(), Trouble> {
         let got = card.read(&mut samples)?;
         read += got;
         between.extend(&samples[..got]);
+        heard.extend(&samples[..got]);
         let room = card.room()?;
         for sample in &mut samples[..room] {
             *sample = between.pop_front().expect("playback is as fast as capture");
@@ -86,13 +91,19 @@ fn unspoilt(name: &str, settings: &str, mut run: impl FnMut(&rig::VirtualCard)) 
             return;
         }
     }
-    panic!("the machine was late five times");
+    panic!("{name}: the machine was late five times");
 }
 
 #[test]
 fn sound_goes_through_unchanged_at_a_constant_delay_of_a_period_and_the_margin() {
     let mic = noise(400_000);
-    for (name, settings) in [("exact", ""), ("wide", "format S32_LE\n"), ("coarse", "granularity 48\n")] {
+    for (name, settings) in [
+        ("exact", ""),
+        ("wide", "format S32_LE\n"),
+        ("packed", "format S24_3LE\n"),
+        ("loose", "format S24_LE\n"),
+        ("coarse", "granularity 48\n"),
+    ] {
         unspoilt(name, &format!("{SLOW}{settings}"), |virtual_card| {
             virtual_card.set_mic(&mic);
             let mut card = open(&audio(virtual_card)).unwrap();
@@ -110,6 +121,50 @@ fn sound_goes_through_unchanged_at_a_constant_delay_of_a_period_and_the_margin()
             assert!(delays.len() > 30, "{delays:?}");
             let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
             assert!(most == least && *most <= wanted && *least > wanted - 60, "{name}: {delays:?}");
+        });
+    }
+}
+
+/// A tone of the microphone, 20 periods of it, in the words of the card's own rate.
+fn tone(hertz: f64, rate: f64, samples: usize) -> Vec<i16> {
+    (0..samples).map(|n| (8_000.0 * (n as f64 * hertz * std::f64::consts::TAU / rate).sin()) as i16).collect()
+}
+
+/// The tone's level against everything else, in dB.
+fn purity(samples: &[i16], hertz: f64, rate: f64) -> f64 {
+    let step = hertz * std::f64::consts::TAU / rate;
+    let sum =
+        |of: &dyn Fn(usize, f64) -> f64| samples.iter().enumerate().map(|(n, s)| of(n, f64::from(*s))).sum::<f64>();
+    let (ss, cc) = (sum(&|n, _| (n as f64 * step).sin().powi(2)), sum(&|n, _| (n as f64 * step).cos().powi(2)));
+    let sc = sum(&|n, _| (n as f64 * step).sin() * (n as f64 * step).cos());
+    let (sy, cy) = (sum(&|n, y| y * (n as f64 * step).sin()), sum(&|n, y| y * (n as f64 * step).cos()));
+    let (a, b) = ((sy * cc - cy * sc) / (ss * cc - sc * sc), (cy * ss - sy * sc) / (ss * cc - sc * sc));
+    let rest = sum(&|n, y| (y - a * (n as f64 * step).sin() - b * (n as f64 * step).cos()).powi(2));
+    10.0 * ((a * a + b * b) * samples.len() as f64 / 2.0 / rest.max(1e-9)).log10()
+}
+
+#[test]
+fn a_card_of_another_rate_is_converted_cleanly() {
+    const HERTZ: f64 = 3_000.0;
+    for rate in [16_000u32, 44_100, 96_000] {
+        unspoilt(&format!("rate{rate}x"), &format!("{SLOW}rate {rate}\n"), |virtual_card| {
+            virtual_card.set_mic(&tone(HERTZ, f64::from(rate), 30 * rate as usize / 2));
+            let mut card = open(&audio(virtual_card)).unwrap();
+            assert_eq!((card.granted().rate, card.granted().period), (rate, rate / 100));
+            card.start().unwrap();
+            let mut heard = Vec::new();
+            let result = listen_and_copy(&mut card, 25 * PERIOD, &mut heard);
+            drop(card);
+            if virtual_card.spoilt() {
+                return;
+            }
+            result.unwrap();
+            let speaker = virtual_card.speaker();
+            let first = speaker.iter().position(|sample| sample.unsigned_abs() > 4_000).unwrap() + rate as usize / 50;
+            let there = purity(&heard[8 * PERIOD..16 * PERIOD], HERTZ, 48_000.0);
+            let and_back = purity(&speaker[first..first + rate as usize / 10], HERTZ, f64::from(rate));
+            println!("{rate} Hz: {there:.0} dB, and back {and_back:.0} dB");
+            assert!(there > 70.0 && and_back > 70.0, "{rate} Hz: {there:.0} dB, and back {and_back:.0} dB");
         });
     }
 }
@@ -191,8 +246,8 @@ fn why_a_card_cannot_be_opened_is_told_apart() {
     let other = rig::card("errors2", "");
     other.set_busy(true);
     assert_eq!(error(&audio(&other)), Some(CardError::Busy), "busy by control file");
-    let slow = rig::card("errors3", "rate 16000\n");
-    assert_eq!(error(&audio(&slow)), Some(CardError::Unsuitable), "hw: does not convert");
+    let odd = rig::card("errors3", "rate 47999\n");
+    assert_eq!(error(&audio(&odd)), Some(CardError::Unsuitable), "no simple ratio");
     let converted = Audio { capture: "plughw:CARD=errors3".into(), playback: "plughw:CARD=errors3".into(), ..config };
     assert_eq!(error(&converted), None, "plughw: does");
     assert_eq!(error(&Audio { capture: "nosuch".into(), ..audio(&rig::card("errors4", "")) }), Some(CardError::Absent));
@@ -271,6 +326,43 @@ fn the_virtual_mixer_is_seen_through_alsa_and_changes_the_samples() {
     let loudest = |samples: &[i16]| samples.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
     let ratio = f32::from(loudest(&played(1))) / f32::from(loudest(&mic));
     assert!((ratio - 0.501).abs() < 0.01, "{ratio}");
+}
+
+#[test]
+fn controls_are_set_before_the_card_runs_and_what_they_do_not_take_is_told() {
+    let card = rig::card("controls", SLOW);
+    let with = |controls: &[(&str, &str)], amplifier: &str| Audio {
+        controls: controls.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        amplifier_control: amplifier.into(),
+        ..audio(&card)
+    };
+    let values = || card.controls();
+    let good = open(&with(&[("Mic", "12 dB"), ("Speaker", "-6.2 dB"), ("Mic Capture", "on")], "Speaker")).unwrap();
+    assert!(good.complaints().is_empty(), "{:?}", good.complaints());
+    assert_eq!(values(), [12, 1, -6, 0], "the amplifier is off until the card runs");
+    let mut good = good;
+    good.start().unwrap();
+    assert_eq!(values()[3], 1);
+    drop(good);
+    assert_eq!(values()[3], 0, "and off again");
+    let bad = open(&with(
+        &[("Mic", "40 dB"), ("Mik", "0 dB"), ("Speaker Capture", "0 dB"), ("Mic Playback", "on"), ("Speaker", "loud")],
+        "Beep",
+    ));
+    let complaints = bad.unwrap().complaints().join("; ");
+    for part in [
+        "Mic: asked for 40 dB, it has 30; it can do -30 to 30 dB",
+        "Mik: there is no such control; there are Speaker, Mic",
+        "Speaker Capture: it has no volume",
+        "Mic Playback: it has no switch",
+        "Speaker: it has no items",
+        "there is no such control",
+    ] {
+        assert!(complaints.contains(part), "{part}: {complaints}");
+    }
+    assert_eq!(values()[0], 30);
+    let nowhere = Audio { mixer: "hw:CARD=a,b".into(), ..with(&[("Mic", "0 dB")], "") };
+    assert!(!open(&nowhere).unwrap().complaints().is_empty());
 }
 
 /// The frame number of a card with [`SLOW`], now.

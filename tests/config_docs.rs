@@ -68,7 +68,7 @@ fn boards_differ_where_they_say_they_do() {
     let audio = |board: &str| Memory::with(&format!("board = '{board}'\n{}", minimal())).load().unwrap().config.audio;
     assert_eq!(audio("lab").reopen_interval.as_millis(), 200);
     assert_eq!(audio("imx-wm8904").capture_channels, 2);
-    assert!(audio("raspberry-pi-usb").capture.starts_with("plughw:CARD="));
+    assert!(audio("raspberry-pi-usb").capture.starts_with("hw:CARD="));
 }
 
 #[test]

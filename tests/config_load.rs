@@ -57,7 +57,8 @@ fn a_misspelt_key_is_shown_with_its_place_and_the_nearest_spelling() {
     let text = "[audio]\ncapture = 'mic'\n  perod_ms = 5\n";
     assert_eq!(
         lines(text),
-        [":3:3: [audio] perod_ms: unknown key; did you mean period_ms? allowed: capture, playback, rate, period_ms, \
+        [":3:3: [audio] perod_ms: unknown key; did you mean period_ms? allowed: capture, playback, mixer, \
+          controls, amplifier_control, rate, period_ms, \
           periods, capture_channels, capture_channel, playback_channels, realtime_priority, lock_memory, \
           reopen_interval_ms, mute_at_start, tones, ladder_tones, tone_level_db"]
     );

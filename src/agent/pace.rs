@@ -86,6 +86,7 @@ impl Pace {
             | Failure::CardForbidden
             | Failure::CardUnsuitable
             | Failure::CardStalled
+            | Failure::CardControls
             | Failure::CardError(_)
             | Failure::RoomNotDestroyed
             | Failure::NobodyAnswered

@@ -149,6 +149,7 @@ impl Agent {
                 self.voice.trouble = None;
                 (Card::Returned { away_ms: away.as_millis() }, None)
             }
+            CardEvent::Controls { words } => (Card::Controls, Some(Cause::new(Failure::CardControls, words.as_str()))),
             CardEvent::Xrun { count } => {
                 self.reporter.counters.xruns += u64::from(count);
                 return;

@@ -406,7 +406,9 @@ impl<'a> Check<'a> {
 
     /// A card's number is decided anew at each boot: the name must hold longer, and one that does is offered.
     fn cards(&mut self, config: &Config) {
-        let names = [("audio.capture", &config.audio.capture), ("audio.playback", &config.audio.playback)];
+        let audio = &config.audio;
+        let names =
+            [("audio.capture", &audio.capture), ("audio.playback", &audio.playback), ("audio.mixer", &audio.mixer)];
         for (key, name) in names {
             let Ok(Some(PcmName { card: CardKey::Index(index), .. })) = PcmName::parse(name) else { continue };
             let cards = self.source.sound_cards();

@@ -505,10 +505,33 @@ pub(super) static SECTIONS: &[Section] = &[
                 "ALSA PCM of the loudspeaker, named likewise; it may be another card.",
             ),
             key(
+                "mixer",
+                |d| &mut d.config.audio.mixer,
+                Rule::Text("an ALSA control name, no card number", shape::mixer),
+                "Mixer of `controls`, such as `hw:CARD=<id>`, named as `capture` is. Empty: that of the playback card.",
+            ),
+            key(
+                "controls",
+                |d| &mut d.config.audio.controls,
+                Rule::Pairs("decibels, on, off or an item", shape::control, shape::control_value),
+                "Controls of the mixer and what they are set to when the card is opened, before anything is played, such as \
+                 `{ Mic = \"12 dB\", \"Mic Boost\" = \"on\", \"Capture Input\" = \"ADC\" }`. Names are those of `amixer \
+                 scontrols`; of a control with two sides capture is meant, unless ` Playback` stands behind its name. They are \
+                 read back, and what was not taken is told.",
+            ),
+            key(
+                "amplifier_control",
+                |d| &mut d.config.audio.amplifier_control,
+                Rule::Text("the name of a switch", shape::control_or_none),
+                "Switch of the mixer that turns the loudspeaker's amplifier on: on while the card runs, off otherwise. Empty: \
+                 none.",
+            ),
+            key(
                 "rate",
                 |d| &mut d.config.audio.rate,
-                Rule::OneOf(&[48_000]),
-                "Samples per second: those of Opus. For a card of another rate take its `plughw:` name, and ALSA converts.",
+                Rule::OneOf(&[8_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000]),
+                "Samples per second to ask of the card. 48000 is what Opus has; a card that cannot do it gives what is nearest, \
+                 and the endpoint converts. A lower rate spares nothing but a slow bus.",
             ),
             key(
                 "period_ms",

@@ -13,6 +13,7 @@ mod callers;
 mod calls;
 pub mod card_name;
 mod check;
+pub mod control_value;
 pub mod describe;
 pub mod error;
 pub mod file;
@@ -307,6 +308,12 @@ pub struct Audio {
     /// ALSA PCM names, the card as in [`card_name`]; never a bare card index (`hw:1`), which changes from boot to boot.
     pub capture: String,
     pub playback: String,
+    /// ALSA control name of the mixer; empty: that of the playback card.
+    pub mixer: String,
+    /// Controls of the mixer and their values, set when the card is opened (see [`control_value`]).
+    pub controls: Vec<(String, String)>,
+    /// A switch that is on only while the card runs; empty: none.
+    pub amplifier_control: String,
     pub rate: u32,
     pub period: Span,
     pub periods: u32,
@@ -461,6 +468,9 @@ impl Default for Config {
             audio: Audio {
                 capture: "default".into(),
                 playback: "default".into(),
+                mixer: String::new(),
+                controls: Vec::new(),
+                amplifier_control: String::new(),
                 rate: 48_000,
                 period: Span::from_millis(10),
                 periods: 3,

@@ -1,6 +1,7 @@
 //! The shapes texts must have: each check answers what is wrong, in words that complete "... is not allowed: ...".
 
 use super::card_name::PcmName;
+use super::control_value::ControlValue;
 use crate::sip::message::Name;
 use crate::srtp::Suite;
 
@@ -160,6 +161,29 @@ pub(super) fn pcm(text: &str) -> Result<(), &'static str> {
         return Err("must hold no NUL");
     }
     PcmName::parse(text).map(|_| ())
+}
+
+/// A mixer's name; empty: that of the playback card.
+pub(super) fn mixer(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() { Ok(()) } else { pcm(text) }
+}
+
+/// A control of a mixer.
+pub(super) fn control(text: &str) -> Result<(), &'static str> {
+    match text {
+        "" => Err("must be the name of a control, as `amixer scontrols` shows it"),
+        _ if text.contains('\0') || text.len() > 43 => Err("must hold no NUL, and at most 43 bytes"),
+        _ => Ok(()),
+    }
+}
+
+/// Empty: none.
+pub(super) fn control_or_none(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() { Ok(()) } else { control(text) }
+}
+
+pub(super) fn control_value(text: &str) -> Result<(), &'static str> {
+    ControlValue::parse(text).map(|_| ())
 }
 
 /// The id goes to the QSS, into logs and file names.

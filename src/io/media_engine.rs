@@ -17,14 +17,14 @@
 //!
 //! While a card is away during a call (`Silent`), the monotonic clock paces the stream: silence is sent with
 //! continuous timestamps, arriving sound is decoded and dropped, and the card is looked for each
-//! [`Audio::reopen_interval`]. A card whose clock stands still counts as away. One that comes back is on [`Trial`]: it
-//! has returned when both directions have moved for a while, and one that lives short is tried ever more rarely, so
-//! that a broken card makes no flood of news.
+//! [`Audio::reopen_interval`]. A card whose clock stands still counts as away. What becomes of cards that come and go
+//! all the time is told in [`life`](crate::io::alsa::life).
 //!
 //! Nothing here allocates, locks or logs per period; when the event queue is full the newest event is dropped and
 //! counted.
 
 use crate::config::Audio;
+use crate::io::alsa::life::{Away, LONGEST_PAUSE, Life, Moved, STALL, Trial};
 use crate::io::alsa::machine::Machine;
 use crate::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Stopped, Trouble};
 use crate::io::media_timing::{TimedWire, Timing};
@@ -46,6 +46,8 @@ pub(super) struct Engine {
     remembered: Remembered,
     /// The trouble with the card that was told last, and when.
     told: Option<(CardError, Time)>,
+    /// What was told of the mixer.
+    complaints: Words,
     commands: Receiver<Command>,
     events: Sender<Event>,
     sockets: RtpSockets,
@@ -82,42 +84,6 @@ enum Call {
     Streaming,
 }
 
-#[derive(Clone, Copy)]
-struct Away {
-    since: Time,
-    retry_at: Time,
-    /// Between two tries.
-    pause: Span,
-}
-
-/// How long an open card has been running, and what it has to show yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Life {
-    /// It was started last then.
-    since: Time,
-    trial: Trial,
-    /// The pause before it was opened; zero at its first opening.
-    pause: Span,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Trial {
-    Passed,
-    /// Lost at that time, in this call, and that it returned is not told yet.
-    Pending {
-        lost: Time,
-    },
-}
-
-/// When each direction of the card last moved.
-#[derive(Clone, Copy)]
-struct Moved {
-    capture: Time,
-    playback: Time,
-    /// The card woke us for nothing: do not listen to its descriptors for a moment.
-    false_alarm: bool,
-}
-
 /// Restarts of the card in this call, told at most once a second.
 #[derive(Default)]
 struct Xruns {
@@ -134,13 +100,6 @@ enum Next {
 
 /// Nothing in RTP is larger; a longer datagram is not ours.
 const MAX_DATAGRAM: usize = 2048;
-/// A card that has not moved for so long is stuck; long enough for the pauses of a virtual machine.
-const STALL: Span = Span::from_millis(300);
-/// A card has returned when both directions have moved for so long.
-const PROOF: Span = Span::from_secs(1);
-/// A card that ran for less before it was lost is tried again later than the time before, at most so late.
-const SHORT_LIFE: Span = Span::from_secs(10);
-const LONGEST_PAUSE: Span = Span::from_secs(5);
 /// A gap in what was recorded up to which silence is sent in its place.
 const LONGEST_MADE_UP: Span = Span::from_millis(100);
 /// A card that has to be restarted so often is not usable.
@@ -162,6 +121,7 @@ impl Engine {
             machine,
             remembered: Remembered::default(),
             told: None,
+            complaints: Words::NONE,
             commands,
             events,
             sockets,
@@ -417,16 +377,16 @@ impl Engine {
         self.remembered.refresh(&self.machine);
         self.state = match Card::open(&self.audio, &self.machine) {
             Ok(card) => {
+                self.tell_complaints(&card);
                 let granted = card.granted();
                 let (rate, period, buffer) = (granted.rate, granted.period, granted.buffer);
                 self.tell(Event::Card(CardEvent::Opened { rate, period, buffer }));
-                State::Prepared { card, life: Life { since: now, trial: Trial::Passed, pause: Span::ZERO } }
+                State::Prepared { card, life: Life::first(now) }
             }
             Err(why) => {
                 self.stream.card_moves(now, false);
                 self.tell_trouble(now, why);
-                let pause = self.audio.reopen_interval;
-                State::Unprepared { away: Away { since: now, retry_at: now + pause, pause } }
+                State::Unprepared { away: Away::first(now, self.audio.reopen_interval) }
             }
         };
     }
@@ -458,7 +418,8 @@ impl Engine {
             // It was never told that it had returned.
             Trial::Pending { .. } => {}
         }
-        State::Silent { away: life.over(now, self.audio.reopen_interval), tick_at: now }
+        let away = life.over(now, error, self.audio.reopen_interval);
+        State::Silent { away, tick_at: now }
     }
 
     /// Looks for the card if it is time to: `Prepared` if it is back, else `still_away`.
@@ -469,8 +430,8 @@ impl Engine {
         self.remembered.refresh(&self.machine);
         match Card::open(&self.audio, &self.machine) {
             Ok(card) => {
-                let trial = Trial::Pending { lost: away.since };
-                State::Prepared { card, life: Life { since: now, trial, pause: away.pause } }
+                self.tell_complaints(&card);
+                State::Prepared { card, life: away.life(now) }
             }
             Err(why) => {
                 self.tell_trouble(now, why);
@@ -495,6 +456,14 @@ impl Engine {
         if self.told.is_none_or(|(told, at)| told != error && now.since(at) >= LONGEST_PAUSE) {
             self.told = Some((error, now));
             self.tell(Event::Card(CardEvent::Lost { error, words: Words::new(&words) }));
+        }
+    }
+
+    /// Once for each set of them.
+    fn tell_complaints(&mut self, card: &Card) {
+        let words = Words::new(&card.complaints().join("; "));
+        if words != std::mem::replace(&mut self.complaints, words) && words != Words::NONE {
+            self.tell(Event::Card(CardEvent::Controls { words }));
         }
     }
 
@@ -558,41 +527,6 @@ impl CardFds {
     }
 }
 
-impl Moved {
-    const fn at(now: Time) -> Moved {
-        Moved { capture: now, playback: now, false_alarm: false }
-    }
-}
-
-impl Life {
-    fn restarted(&mut self, now: Time) {
-        match self.trial {
-            Trial::Passed => {}
-            Trial::Pending { .. } => self.since = now,
-        }
-    }
-
-    /// How long the card was away, once it has shown that it is back.
-    fn proven(&mut self, now: Time, moved: Moved) -> Option<Span> {
-        let Trial::Pending { lost } = self.trial else { return None };
-        let both = moved.capture > self.since && moved.playback > self.since;
-        (both && now.since(self.since) >= PROOF).then(|| {
-            self.trial = Trial::Passed;
-            self.since.since(lost)
-        })
-    }
-
-    /// Its end at `now`. Lives that were short make the pause before the next grow.
-    fn over(self, now: Time, first_pause: Span) -> Away {
-        let (since, first) = match self.trial {
-            Trial::Passed => (now, now.since(self.since) >= SHORT_LIFE),
-            Trial::Pending { lost } => (lost, false),
-        };
-        let pause = if first { first_pause } else { self.pause.times(2).min(LONGEST_PAUSE).max(first_pause) };
-        Away { since, retry_at: now + pause, pause }
-    }
-}
-
 impl Xruns {
     /// Counts one more and returns how many there were in this second.
     fn add(&mut self, now: Time) -> u32 {
@@ -615,39 +549,6 @@ impl Xruns {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_card_that_opens_but_does_not_run_is_never_told_as_returned_and_tried_ever_more_rarely() {
-        let (first, mut now) = (Span::from_millis(500), Time::from_millis(10_000));
-        let lost = now;
-        let mut pauses = Vec::new();
-        let mut away = Away { since: lost, retry_at: now + first, pause: first };
-        for _ in 0..5 {
-            now = away.retry_at;
-            let mut life = Life { since: now, trial: Trial::Pending { lost }, pause: away.pause };
-            now += STALL;
-            assert_eq!(life.proven(now, Moved::at(now)), None);
-            away = life.over(now, first);
-            assert_eq!(away.since, lost, "one absence");
-            pauses.push(away.retry_at.since(now).as_millis());
-        }
-        assert_eq!(pauses, [1_000, 2_000, 4_000, 5_000, 5_000]);
-    }
-
-    #[test]
-    fn a_card_that_runs_has_returned_and_after_a_long_life_the_pause_is_short_again() {
-        let (first, lost, since) = (Span::from_millis(500), Time::from_millis(10_000), Time::from_millis(12_000));
-        let mut life = Life { since, trial: Trial::Pending { lost }, pause: Span::from_secs(4) };
-        let later = since + PROOF;
-        assert_eq!(life.proven(later, Moved { playback: since, ..Moved::at(later) }), None, "one direction stands");
-        life.restarted(later);
-        assert_eq!(life.proven(later, Moved::at(later)), None, "an xrun begins the trial anew");
-        let later = later + PROOF;
-        assert_eq!(life.proven(later, Moved::at(later)), Some(Span::from_secs(3)));
-        assert_eq!(life.proven(later, Moved::at(later)), None, "told once");
-        let pause = |after: Span| life.over(life.since + after, first).pause.as_millis();
-        assert_eq!((pause(Span::from_secs(2)), pause(SHORT_LIFE)), (5_000, 500));
-    }
 
     #[test]
     fn xruns_are_told_at_once_and_then_once_a_second() {

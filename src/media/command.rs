@@ -156,6 +156,10 @@ pub enum CardEvent {
     Returned {
         away: Span,
     },
+    /// The card is open, but its mixer is not as configured.
+    Controls {
+        words: Words,
+    },
     Closed,
 }
 

@@ -13,6 +13,7 @@ pub mod autopilot;
 pub mod budget;
 pub mod codec;
 pub mod command;
+pub mod convert;
 pub mod delay;
 pub mod drift;
 pub mod gain;

@@ -260,6 +260,8 @@ pub enum Card {
         buffer: u32,
     },
     Lost,
+    /// Its mixer does not do what is configured.
+    Controls,
     Returned {
         away_ms: u64,
     },

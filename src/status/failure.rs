@@ -389,6 +389,10 @@ failures! {
             "the sound card's clock stands still",
             "no period within many times its length",
             "replug or power-cycle the sound card";
+        CardControls => "card_controls",
+            "the sound card's mixer is not as configured",
+            "what was set is read back; the controls stand in `detail`",
+            "compare audio.controls and audio.amplifier_control with `amixer scontents`";
         CardError(status) => "card_error",
             "the sound card fails",
             "the system's error number, in `status`",

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The rest of the program knows mono 48 kHz only. A card with more channels gives the configured one and plays the
-//! same on all; a card that wants 32 bit gets them; a card of another rate needs a `plughw:` name, where ALSA
-//! converts. What the card granted is read back, never assumed: a forced period of 1024 works as well as 480.
+//! same on all; 24 and 32 bits are taken and given, and other rates converted here, better than ALSA's `plug` does it.
+//! What the card granted is read back, never assumed: a forced period of 1024 works as well as 480.
 //!
 //! Capture sets the pace: at its interrupt the whole periods recorded so far are read, and as many are written, so that
 //! the playback queue is a period and a margin long again. Late frames of a period are left for the next interrupt:
@@ -16,20 +16,27 @@
 //! one device, the queue grows or shrinks; then a period is written less or more (see [`Slip`]), and the stream's
 //! jitter buffer takes up the difference.
 
+mod format;
 mod half;
+pub(super) mod life;
 pub mod listing;
 pub mod machine;
+mod mixer;
 mod slip;
 mod words;
 
 use crate::config::Audio;
-use crate::config::card_name::{CardIdentity, PcmName};
+use crate::config::card_name::{CardIdentity, CardKey, PcmName};
 use crate::media::command::CardError;
+use crate::time::Span;
 use alsa::Direction;
 use alsa::poll::{Descriptors, Flags};
-use half::{Half, RATE, Wish};
+pub use half::Granted;
+use half::{Half, Wish};
 use machine::Machine;
+use mixer::Amplifier;
 use slip::Slip;
+use std::cmp::Ordering;
 
 /// Why the card did not do what it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,14 +54,6 @@ pub enum Stopped {
     /// EPIPE of playback: silence was heard.
     Underrun,
     Suspended,
-}
-
-/// What the card granted, in frames.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Granted {
-    pub rate: u32,
-    pub period: u32,
-    pub buffer: u32,
 }
 
 /// Descriptors a card may have; real ones have one.
@@ -77,9 +76,17 @@ pub struct Card {
     linked: bool,
     /// Frames kept beyond a period in the playback queue, so that a late wake-up is not heard.
     margin: usize,
-    /// Periods read and not yet answered by as many written.
-    owed: usize,
+    owed: Owed,
     slip: Slip,
+    amplifier: Option<Amplifier>,
+    complaints: Vec<String>,
+}
+
+/// What was read and is not yet answered by as much written.
+#[derive(Clone, Copy, Default)]
+struct Owed {
+    periods: usize,
+    frames: usize,
 }
 
 impl Card {
@@ -88,12 +95,12 @@ impl Card {
     /// libasound's own messages are kept from standard error, and told with the error.
     pub fn open(config: &Audio, machine: &Machine) -> Result<Card, OpenError> {
         words::listen();
-        let period = frames(config.period.as_micros());
         let wish = |channels: u16, channel: u16| Wish {
+            rate: config.rate,
             channels: channels.into(),
             channel: channel.into(),
-            period,
-            buffer: period * config.periods.max(2) as usize,
+            period: config.period.clamp(SHORTEST_PERIOD, LONGEST_PERIOD),
+            periods: config.periods.max(2),
         };
         let cards = machine.cards();
         let open = |name: &str, direction, wish: &Wish| {
@@ -109,21 +116,30 @@ impl Card {
         let capture_wish = wish(config.capture_channels, config.capture_channel);
         let playback = open(&config.playback, Direction::Playback, &wish(config.playback_channels, 0))?;
         let capture = open(&config.capture, Direction::Capture, &capture_wish)?;
-        if playback.buffer < 2 * capture.period {
+        if playback.buffer() < 2 * capture.period() {
             let words = format!(
                 "a buffer of {} frames for playback holds no two periods of {} for capture",
-                playback.buffer, capture.period
+                playback.buffer(),
+                capture.period()
             );
             return Err(OpenError { error: CardError::Unsuitable, words });
         }
         // Kernel cards of one clock start together then; plug-ins answer ENOSYS.
         let linked = playback.pcm.link(&capture.pcm).is_ok();
-        let margin = (playback.buffer - capture.period) / 4;
-        Ok(Card { capture, playback, linked, margin, owed: 0, slip: Slip::default() })
+        let margin = (playback.buffer() - capture.period()) / 4;
+        let (amplifier, complaints) = set_mixer(config, &cards);
+        let (owed, slip) = (Owed::default(), Slip::default());
+        Ok(Card { capture, playback, linked, margin, owed, slip, amplifier, complaints })
     }
 
+    /// What of the mixer is not as configured, in words.
+    pub fn complaints(&self) -> &[String] {
+        &self.complaints
+    }
+
+    /// Rate and period of capture, buffer of playback.
     pub fn granted(&self) -> Granted {
-        Granted { rate: RATE, period: self.capture.period as u32, buffer: self.playback.buffer as u32 }
+        Granted { buffer: self.playback.granted.buffer, ..self.capture.granted }
     }
 
     /// Starts both directions from an empty ring, with silence queued for playback.
@@ -132,13 +148,16 @@ impl Card {
             let _ = half.pcm.drop();
             half.pcm.prepare().map_err(card_error)?;
         }
-        self.owed = 0;
+        self.owed = Owed::default();
         self.slip = Slip::default();
         let silence = self.level();
         match self.playback.write_silence(silence) {
             Ok(()) => {}
             Err(Trouble::Gone(error)) => return Err(error),
             Err(Trouble::Stopped(_)) => return Err(CardError::Other(libc::EPIPE)),
+        }
+        if let Some(amplifier) = &self.amplifier {
+            amplifier.switch(true);
         }
         self.playback.pcm.start().map_err(card_error)?;
         if !self.linked {
@@ -149,8 +168,8 @@ impl Card {
 
     /// After an underrun: a greater margin for as long as the card stays open.
     pub fn widen_margin(&mut self) {
-        let most = self.playback.buffer - self.capture.period;
-        self.margin = (self.margin + self.capture.period / 4).min(most);
+        let most = self.playback.buffer() - self.capture.period();
+        self.margin = (self.margin + self.capture.period() / 4).min(most);
     }
 
     /// Fills in what to `poll` for and returns how many entries.
@@ -169,22 +188,28 @@ impl Card {
 
     /// Reads the whole periods that were recorded, as far as they fit into `samples`; 0 if none is complete.
     pub fn read(&mut self, samples: &mut [i16]) -> Result<usize, Trouble> {
-        let period = self.capture.period;
-        let periods = self.capture.avail(Stopped::Overrun)?.min(samples.len()).min(MAX_FRAMES) / period;
-        let got = if periods == 0 { 0 } else { self.capture.read(&mut samples[..periods * period])? };
-        self.owed += got / period;
+        let most = samples.len().min(MAX_FRAMES);
+        let there = self.capture.periods()?;
+        let (periods, got) = self.capture.read(there, &mut samples[..most])?;
+        self.owed.periods += periods;
+        self.owed.frames += got;
         Ok(got)
     }
 
     /// Frames to write now: as many as were read, a period more or less if the clocks have drifted apart by one.
     pub fn room(&mut self) -> Result<usize, Trouble> {
-        let free = self.playback.avail(Stopped::Underrun)?.min(self.playback.buffer);
-        let period = self.capture.period;
-        let after = (self.playback.buffer - free + self.owed * period) as isize;
+        let free = self.playback.avail(Stopped::Underrun)?;
+        let period = self.capture.period();
+        let after = (self.playback.buffer().saturating_sub(free) + self.owed.frames) as isize;
         let wanted = self.level().saturating_sub(self.capture.avail(Stopped::Overrun)?) as isize;
-        let periods = self.slip.periods(self.owed, after - wanted, self.margin, period);
-        self.owed = 0;
-        Ok((periods * period).min(free).min(MAX_FRAMES))
+        let periods = self.slip.periods(self.owed.periods, after - wanted, self.margin, period);
+        let owed = std::mem::take(&mut self.owed);
+        let frames = match periods.cmp(&owed.periods) {
+            Ordering::Less => owed.frames.saturating_sub(period),
+            Ordering::Equal => owed.frames,
+            Ordering::Greater => owed.frames + period,
+        };
+        Ok(frames.min(free).min(MAX_FRAMES))
     }
 
     /// Writes mono samples, as many as [`Card::room`] said.
@@ -193,7 +218,41 @@ impl Card {
     }
 
     fn level(&self) -> usize {
-        (self.capture.period + self.margin).min(self.playback.buffer)
+        (self.capture.period() + self.margin).min(self.playback.buffer())
+    }
+}
+
+/// A period of a millisecond is the least a USB card can do; of one that is half of what can be read at once ...
+const SHORTEST_PERIOD: Span = Span::from_millis(1);
+/// ... there is always a second.
+const LONGEST_PERIOD: Span = Span::from_millis(50);
+
+/// Sets the controls, and finds the amplifier's switch.
+fn set_mixer(config: &Audio, cards: &[CardIdentity]) -> (Option<Amplifier>, Vec<String>) {
+    if config.controls.is_empty() && config.amplifier_control.is_empty() {
+        return (None, Vec::new());
+    }
+    let name = mixer_name(config, cards);
+    let mut complaints = mixer::set(&name, &config.controls);
+    let amplifier = match config.amplifier_control.as_str() {
+        "" => None,
+        control => Amplifier::find(&name, control).map_err(|why| complaints.push(why)).ok(),
+    };
+    (amplifier, complaints)
+}
+
+/// The one configured, or that of the playback card.
+fn mixer_name(config: &Audio, cards: &[CardIdentity]) -> String {
+    if !config.mixer.is_empty() {
+        return present_name(&config.mixer, cards).unwrap_or_else(|| config.mixer.clone());
+    }
+    match PcmName::parse(&config.playback).ok().flatten() {
+        Some(pcm) => match (pcm.card, pcm.find(cards)) {
+            (_, Some(card)) => format!("hw:{}", card.id),
+            (CardKey::Id(id), None) => format!("hw:{id}"),
+            (CardKey::Index(_) | CardKey::Usb { .. } | CardKey::Bus(_), None) => "default".to_owned(),
+        },
+        None => "default".to_owned(),
     }
 }
 
@@ -264,10 +323,6 @@ fn explain(error: CardError, name: &str, direction: Direction, machine: &Machine
         said if said.is_empty() => name.to_owned(),
         said => format!("{name}: {said}"),
     })
-}
-
-fn frames(microseconds: u64) -> usize {
-    usize::try_from(microseconds * u64::from(RATE) / 1_000_000).unwrap_or(usize::MAX).clamp(48, MAX_FRAMES / 2)
 }
 
 fn trouble(error: alsa::Error, xrun: Stopped) -> Trouble {

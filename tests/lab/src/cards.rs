@@ -121,6 +121,16 @@ impl Card {
         if busy { fs::write(self.file("busy"), "") } else { fs::remove_file(self.file("busy")) }
     }
 
+    /// Its clock stands still, for as long as it is so.
+    pub fn stall(&self, stalled: bool) -> io::Result<()> {
+        if stalled { fs::write(self.file("stalled"), "") } else { fs::remove_file(self.file("stalled")) }
+    }
+
+    /// The instant of [`mono_us`] at which a frame passes.
+    pub fn us_at(&self, frame: usize) -> u64 {
+        self.epoch_us + frame as u64 * 1000 / 48
+    }
+
     /// The lines of the card's log with this event (`xrun`, `start`, `stop`, `unplug` ...).
     pub fn logged(&self, event: &str) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.file("log")).unwrap_or_default();

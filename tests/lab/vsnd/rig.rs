@@ -81,6 +81,12 @@ impl VirtualCard {
         self.logged("xrun").iter().any(|xrun| xrun["injected"] != true)
     }
 
+    /// Microphone's volume in dB and switch, loudspeaker's volume and switch (see `src/ctl.rs`).
+    pub(crate) fn controls(&self) -> Vec<i32> {
+        let bytes = fs::read(self.file("ctl")).unwrap_or_default();
+        bytes.chunks_exact(4).map(|four| i32::from_ne_bytes([four[0], four[1], four[2], four[3]])).collect()
+    }
+
     pub(crate) fn unplug(&self) {
         self.mark("unplugged", true);
     }

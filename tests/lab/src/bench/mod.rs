@@ -13,6 +13,7 @@
 //! [`report`] writes them down. `docs/bench.md` says what each number means.
 
 pub mod canary;
+pub mod card;
 pub mod figures;
 pub mod inside;
 pub mod minutes;

@@ -14,12 +14,12 @@ use crate::ffi::{
 };
 use crate::settings::{Format, Settings};
 use alsa_sys::{
-    SND_PCM_ACCESS_MMAP_INTERLEAVED, SND_PCM_ACCESS_RW_INTERLEAVED, SND_PCM_FORMAT_S16_LE, SND_PCM_FORMAT_S32_LE,
-    SND_PCM_STATE_DISCONNECTED, SND_PCM_STATE_DRAINING, SND_PCM_STATE_PREPARED, SND_PCM_STATE_RUNNING,
-    SND_PCM_STATE_SETUP, SND_PCM_STATE_SUSPENDED, SND_PCM_STATE_XRUN, SND_PCM_STREAM_PLAYBACK, snd_config_t,
-    snd_pcm_avail_update, snd_pcm_close, snd_pcm_hw_params_t, snd_pcm_sframes_t, snd_pcm_state_t, snd_pcm_stream_t,
-    snd_pcm_sw_params_get_avail_min, snd_pcm_sw_params_get_boundary, snd_pcm_sw_params_get_stop_threshold,
-    snd_pcm_sw_params_t, snd_pcm_t, snd_pcm_uframes_t,
+    SND_PCM_ACCESS_MMAP_INTERLEAVED, SND_PCM_ACCESS_RW_INTERLEAVED, SND_PCM_FORMAT_S16_LE, SND_PCM_FORMAT_S24_3LE,
+    SND_PCM_FORMAT_S24_LE, SND_PCM_FORMAT_S32_LE, SND_PCM_STATE_DISCONNECTED, SND_PCM_STATE_DRAINING,
+    SND_PCM_STATE_PREPARED, SND_PCM_STATE_RUNNING, SND_PCM_STATE_SETUP, SND_PCM_STATE_SUSPENDED, SND_PCM_STATE_XRUN,
+    SND_PCM_STREAM_PLAYBACK, snd_config_t, snd_pcm_avail_update, snd_pcm_close, snd_pcm_hw_params_t, snd_pcm_sframes_t,
+    snd_pcm_state_t, snd_pcm_stream_t, snd_pcm_sw_params_get_avail_min, snd_pcm_sw_params_get_boundary,
+    snd_pcm_sw_params_get_stop_threshold, snd_pcm_sw_params_t, snd_pcm_t, snd_pcm_uframes_t,
 };
 use libc::{c_char, c_int, c_uint, c_ushort, pollfd};
 use std::cell::{Cell, RefCell};
@@ -137,6 +137,8 @@ unsafe fn constrain(io: *mut IoPlug, settings: &Settings, direction: Direction) 
     let format = match settings.format {
         Format::S16 => SND_PCM_FORMAT_S16_LE,
         Format::S32 => SND_PCM_FORMAT_S32_LE,
+        Format::S24Packed => SND_PCM_FORMAT_S24_3LE,
+        Format::S24 => SND_PCM_FORMAT_S24_LE,
     } as c_uint;
     let access = [SND_PCM_ACCESS_MMAP_INTERLEAVED as c_uint, SND_PCM_ACCESS_RW_INTERLEAVED as c_uint];
     let frame = channels * settings.format.bytes();

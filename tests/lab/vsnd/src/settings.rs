@@ -11,13 +11,27 @@ use std::{env, fs};
 pub(crate) enum Format {
     S16,
     S32,
+    /// Three bytes.
+    S24Packed,
+    /// The lower three of four bytes.
+    S24,
 }
 
 impl Format {
+    /// Where in a sample the two bytes of its S16 begin.
+    pub(crate) const fn upper(self) -> usize {
+        match self {
+            Format::S16 => 0,
+            Format::S24Packed | Format::S24 => 1,
+            Format::S32 => 2,
+        }
+    }
+
     pub(crate) const fn bytes(self) -> u32 {
         match self {
             Format::S16 => 2,
-            Format::S32 => 4,
+            Format::S24Packed => 3,
+            Format::S32 | Format::S24 => 4,
         }
     }
 }
@@ -118,6 +132,8 @@ impl Settings {
                 self.format = match value {
                     "S16_LE" => Format::S16,
                     "S32_LE" => Format::S32,
+                    "S24_3LE" => Format::S24Packed,
+                    "S24_LE" => Format::S24,
                     _ => return None,
                 }
             }
@@ -150,6 +166,6 @@ mod tests {
         assert!(settings.set("channels", "2").is_some() && settings.playback_channels == 2);
         assert!(settings.set("chanels", "2").is_none());
         assert!(settings.set("ppm", "fast").is_none());
-        assert!(settings.set("format", "S24_LE").is_none());
+        assert!(settings.set("format", "S20_LE").is_none());
     }
 }

@@ -56,10 +56,10 @@ impl Tape {
         }
         for (sample, out) in self.s16.chunks_exact(2).zip(ring.chunks_exact_mut(self.format.bytes() as usize)) {
             let sample = amplify(i16::from_le_bytes([sample[0], sample[1]]), gain);
-            match self.format {
-                Format::S16 => out.copy_from_slice(&sample.to_le_bytes()),
-                Format::S32 => out.copy_from_slice(&(i32::from(sample) << 16).to_le_bytes()),
-            }
+            // The sign fills the byte that S24_LE does not use.
+            out.fill(if sample < 0 && self.format == Format::S24 { 0xff } else { 0 });
+            out[..self.format.upper()].fill(0);
+            out[self.format.upper()..][..2].copy_from_slice(&sample.to_le_bytes());
         }
     }
 
@@ -67,8 +67,7 @@ impl Tape {
     pub(crate) fn play(&mut self, at: i64, gain: f32, ring: &[u8]) {
         self.s16.clear();
         for sample in ring.chunks_exact(self.format.bytes() as usize) {
-            // The two upper bytes of a little-endian sample are its S16.
-            let upper = &sample[sample.len() - 2..];
+            let upper = &sample[self.format.upper()..][..2];
             self.s16.extend(amplify(i16::from_le_bytes([upper[0], upper[1]]), gain).to_le_bytes());
         }
         let frames = self.s16.len() / (self.channels * 2);
