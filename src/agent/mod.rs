@@ -92,6 +92,7 @@ use visit::Visit;
 
 /// What the world tells the agent.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is made, handed over and gone: nothing keeps one")]
 pub enum Input<'a> {
     /// What an earlier life of the process has kept ([`Output::Keep`]); before [`Input::Start`].
     Kept(&'a str),

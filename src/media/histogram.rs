@@ -179,7 +179,7 @@ impl Histogram {
 fn bucket(took: Span) -> usize {
     let us = took.as_micros().clamp(1, (1 << DOUBLINGS) - 1);
     let doubling = us.ilog2();
-    let eighth = (us - (1 << doubling)) * u64::from(PER_DOUBLING) >> doubling;
+    let eighth = ((us - (1 << doubling)) * u64::from(PER_DOUBLING)) >> doubling;
     ((doubling * PER_DOUBLING) as usize + eighth as usize).min(BUCKETS - 1)
 }
 
