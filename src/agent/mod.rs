@@ -115,6 +115,8 @@ pub enum Input<'a> {
     QssToken(token::Answer),
     /// The network has come up, or an address was added.
     LinkUp,
+    /// An address or a route is there no longer, or another one.
+    NetworkChanged,
     /// The clock is synchronised, and a certificate was found valid by it.
     ClockProven,
     /// A datagram, a WebSocket message or bytes of a stream.
@@ -124,6 +126,11 @@ pub enum Input<'a> {
     },
     /// The connection asked for stands; `local` is our end.
     SipConnected {
+        flow: Flow,
+        local: SocketAddr,
+    },
+    /// A SIP peer has connected to us.
+    SipAccepted {
         flow: Flow,
         local: SocketAddr,
     },
@@ -410,10 +417,14 @@ impl Agent {
                 self.with_session(cx, |session, now, out| session.link_up(now, out));
                 self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out));
             }
+            Input::NetworkChanged => self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out)),
             Input::ClockProven => self.clock_proven(cx),
             Input::Sip { flow, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_received(now, flow, bytes, out)),
             Input::SipConnected { flow, local } => {
                 self.with_sip(cx, |sip, now, out| sip.handle_connected(now, flow, local, out));
+            }
+            Input::SipAccepted { flow, local } => {
+                self.with_sip(cx, |sip, now, out| sip.handle_accepted(now, flow, local, out));
             }
             Input::SipDisconnected { flow, why } => {
                 self.with_sip(cx, |sip, now, out| sip.handle_disconnected(now, flow, why, out));

@@ -209,7 +209,14 @@ pub(super) static SECTIONS: &[Section] = &[
                 "transport",
                 |d| &mut d.config.sip.transport,
                 Rule::Any,
-                "What carries requests to a URI without `;transport=`.",
+                "What carries requests to a URI without `;transport=`. A `sips:` URI goes by `tls` or `wss` whatever stands here.",
+            ),
+            key(
+                "tcp_listen",
+                |d| &mut d.config.sip.tcp_listen,
+                Rule::Any,
+                "Let a peer connect by TCP to the port of `bind`, for what does not fit a datagram (RFC 3261 18.2.1); \
+                 eight at a time.",
             ),
             key(
                 "nameservers",

@@ -170,6 +170,8 @@ pub struct Sip {
     pub ring: Span,
     /// What carries requests when a URI does not say.
     pub transport: Transport,
+    /// Peers may connect by TCP to the port of the SIP socket.
+    pub tcp_listen: bool,
     /// Name servers, `ip` or `ip:port`; none: those of the system.
     pub nameservers: Vec<String>,
     /// Longest time for a name server to answer; then the next is asked.
@@ -417,6 +419,7 @@ impl Default for Config {
                 peers: Vec::new(),
                 ring: Span::ZERO,
                 transport: Transport::Udp,
+                tcp_listen: true,
                 nameservers: Vec::new(),
                 dns_timeout: Span::from_millis(1_500),
                 ca_file: None,

@@ -38,10 +38,10 @@ pub(super) fn token_url(text: &str) -> Result<(), &'static str> {
     host_port(authority)
 }
 
-/// `sip:[user@]host[:port][;parameters]` (RFC 3261 19.1.1).
+/// `sip:[user@]host[:port][;parameters]`, or the same with `sips` (RFC 3261 19.1.1).
 pub(super) fn sip_uri(text: &str) -> Result<(), &'static str> {
-    let Some(rest) = text.strip_prefix("sip:") else {
-        return Err("must begin with sip: (for TLS add ;transport=tls)");
+    let Some(rest) = text.strip_prefix("sip:").or_else(|| text.strip_prefix("sips:")) else {
+        return Err("must begin with sip: or sips:");
     };
     let rest = rest.split([';', '?']).next().unwrap_or_default();
     if !text.chars().all(|c| c.is_ascii_graphic() && !"<>\"".contains(c)) {
@@ -143,7 +143,7 @@ pub(super) fn host_port(text: &str) -> Result<(), &'static str> {
 
 /// `host`, `host:port`, or a `sip:` URI.
 pub(super) fn proxy(text: &str) -> Result<(), &'static str> {
-    if text.starts_with("sip:") { sip_uri(text) } else { host_port(text) }
+    if text.starts_with("sip:") || text.starts_with("sips:") { sip_uri(text) } else { host_port(text) }
 }
 
 /// The path of a URL (RFC 3986 3.3).
@@ -290,7 +290,7 @@ mod tests {
         for good in ["sip:room@mixer", "sip:mixer:5080", "sip:a@[::1]:5060;transport=udp", "sip:1000@10.0.0.1"] {
             assert_eq!(sip_uri(good), Ok(()), "{good}");
         }
-        for bad in ["sips:a@b", "a@b", "sip:", "sip:@b", "sip:a@", "<sip:a@b>", "sip:a b@c"] {
+        for bad in ["tel:a@b", "a@b", "sip:", "sip:@b", "sip:a@", "<sip:a@b>", "sip:a b@c"] {
             assert!(sip_uri(bad).is_err(), "{bad}");
         }
     }

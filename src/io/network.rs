@@ -1,7 +1,8 @@
-//! Says when the network comes up: the kernel's news of links and addresses (rtnetlink(7)).
+//! Says when the network comes up or changes: the kernel's news of links, addresses and routes (rtnetlink(7)).
 //!
-//! Only what was not there before is news. A router repeats its advertisements, and the kernel its messages, for as long
-//! as all is well; what to do about real news is decided in `qss/session.rs`.
+//! Only what was not there before is [`News::Up`]. A router repeats its advertisements, and the kernel its messages, for as long
+//! as all is well; what to do about real news is decided in `qss/session.rs`. What goes, and routes, may mean that
+//! packets leave from another address: `sip/moving.rs` asks which.
 
 use crate::io::sys;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +18,25 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+/// Of `struct rtmsg`: the table that is not local.
+const RT_TABLE_MAIN: u8 = 254;
 const IFF_LOOPBACK: u32 = 1 << 3;
 const IFF_RUNNING: u32 = 1 << 6;
 const IFA_ADDRESS: u16 = 1;
 const IFA_F_TENTATIVE: u8 = 0x40;
 /// Link-local, host and nowhere reach no QSS.
 const RT_SCOPE_LINK: u8 = 253;
+
+/// What the kernel says, in its order of weight.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum News {
+    /// Something is gone, or goes another way.
+    Changed,
+    /// Something has come up.
+    Up,
+}
 
 /// The socket, and what is known of the network.
 pub(super) struct Network {
@@ -40,20 +54,20 @@ impl Network {
         Ok(Network { ready: sys::readable(socket)?, socket: file, known: Known::default() })
     }
 
-    /// Returns when something has come up. Cancel safe.
-    pub(super) async fn next(&mut self) {
+    /// Cancel safe.
+    pub(super) async fn next(&mut self) -> News {
         let mut buffer = [0; 8 * 1024];
         loop {
             let Ok(mut guard) = self.ready.readable().await else { return std::future::pending().await };
             match self.socket.read(&mut buffer) {
                 Ok(length) => {
-                    if self.known.news(&buffer[..length]) {
-                        return;
+                    if let Some(news) = self.known.news(&buffer[..length]) {
+                        return news;
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
                 // Some messages were lost (ENOBUFS): among them may be the one that matters.
-                Err(_) => return,
+                Err(_) => return News::Up,
             }
         }
     }
@@ -75,23 +89,25 @@ enum Runs {
 }
 
 impl Known {
-    /// Takes in one datagram of messages. True if an interface or an address has come up in it.
-    fn news(&mut self, mut datagram: &[u8]) -> bool {
-        let mut news = false;
+    /// Takes in one datagram of messages. The weightiest counts.
+    fn news(&mut self, mut datagram: &[u8]) -> Option<News> {
+        let mut news = None;
         while let Some((kind, body, rest)) = message(datagram) {
-            news |= match kind {
-                RTM_NEWLINK => self.link(body),
-                RTM_NEWADDR => self.address(body),
+            news = news.max(match kind {
+                RTM_NEWLINK => self.link(body).then_some(News::Up),
+                RTM_NEWADDR => self.address(body).then_some(News::Up),
                 RTM_DELLINK => {
                     self.links.retain(|link, _| number(body, 4) != Some(*link));
-                    false
+                    None
                 }
                 RTM_DELADDR => {
                     self.addresses.retain(|known| address(body).as_ref() != Some(known));
-                    false
+                    address(body).map(|_| News::Changed)
                 }
-                _ => false,
-            };
+                // `struct rtmsg`: family, two prefixes, type of service, table ...
+                RTM_NEWROUTE | RTM_DELROUTE => (body.get(4) == Some(&RT_TABLE_MAIN)).then_some(News::Changed),
+                _ => None,
+            });
             datagram = rest;
         }
         news
@@ -171,28 +187,42 @@ mod tests {
         datagram(kind, &body)
     }
 
+    const UP: Option<News> = Some(News::Up);
+    const CHANGED: Option<News> = Some(News::Changed);
+
     #[test]
     fn a_cable_that_is_plugged_in_is_news_once() {
         let mut known = Known::default();
         let (up, down) = (link(RTM_NEWLINK, 2, IFF_RUNNING | 1), link(RTM_NEWLINK, 2, 1));
-        let rows = [(&up, true), (&up, false), (&down, false), (&down, false), (&up, true)];
+        let rows = [(&up, UP), (&up, None), (&down, None), (&down, None), (&up, UP)];
         assert_eq!(rows.map(|(bytes, _)| known.news(bytes)), rows.map(|(_, news)| news));
-        assert!(!known.news(&link(RTM_NEWLINK, 1, IFF_RUNNING | IFF_LOOPBACK)));
+        assert_eq!(known.news(&link(RTM_NEWLINK, 1, IFF_RUNNING | IFF_LOOPBACK)), None);
         known.news(&link(RTM_DELLINK, 2, 0));
-        assert!(known.news(&up), "an adapter that was pulled and is back");
-        assert!(known.news(&[down.clone(), up].concat()), "both in one datagram");
+        assert_eq!(known.news(&up), UP, "an adapter that was pulled and is back");
+        assert_eq!(known.news(&[down.clone(), up].concat()), UP, "both in one datagram");
     }
 
     #[test]
     fn an_address_is_news_once_and_again_after_it_was_lost() {
         let mut known = Known::default();
-        assert!(!known.news(&inet(RTM_NEWADDR, IFA_F_TENTATIVE, 0, 7)));
-        assert!(!known.news(&inet(RTM_NEWADDR, 0, RT_SCOPE_LINK, 7)));
-        assert!(known.news(&inet(RTM_NEWADDR, 0, 0, 7)));
-        assert!(!known.news(&inet(RTM_NEWADDR, 0, 0, 7)), "a lease renewed");
-        assert!(known.news(&inet(RTM_NEWADDR, 0, 0, 8)));
-        assert!(!known.news(&inet(RTM_DELADDR, 0, 0, 7)));
-        assert!(known.news(&inet(RTM_NEWADDR, 0, 0, 7)));
+        assert_eq!(known.news(&inet(RTM_NEWADDR, IFA_F_TENTATIVE, 0, 7)), None);
+        assert_eq!(known.news(&inet(RTM_NEWADDR, 0, RT_SCOPE_LINK, 7)), None);
+        assert_eq!(known.news(&inet(RTM_NEWADDR, 0, 0, 7)), UP);
+        assert_eq!(known.news(&inet(RTM_NEWADDR, 0, 0, 7)), None, "a lease renewed");
+        assert_eq!(known.news(&inet(RTM_NEWADDR, 0, 0, 8)), UP);
+        assert_eq!(known.news(&inet(RTM_DELADDR, 0, 0, 7)), CHANGED);
+        assert_eq!(known.news(&inet(RTM_NEWADDR, 0, 0, 7)), UP);
+        let both = [inet(RTM_DELADDR, 0, 0, 7), inet(RTM_NEWADDR, 0, 0, 7)].concat();
+        assert_eq!(known.news(&both), UP, "what has come up weighs more");
+    }
+
+    #[test]
+    fn another_route_is_a_change() {
+        let route = |kind, table| datagram(kind, &[2, 0, 0, 0, table, 3, 0, 1, 0, 0, 0, 0]);
+        let mut known = Known::default();
+        assert_eq!(known.news(&route(RTM_NEWROUTE, RT_TABLE_MAIN)), CHANGED);
+        assert_eq!(known.news(&route(RTM_DELROUTE, RT_TABLE_MAIN)), CHANGED);
+        assert_eq!(known.news(&route(RTM_NEWROUTE, 255)), None, "an address says that itself");
     }
 
     #[test]

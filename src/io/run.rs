@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::io::buttons::{self, ButtonEvent};
 use crate::io::disk::Keepsake;
 use crate::io::media_thread::{Grant, MediaHandle, MediaThread, Privileges};
-use crate::io::network::Network;
+use crate::io::network::{Network, News};
 use crate::io::sip_routes::Lookup;
 use crate::io::sip_socket::{DATAGRAM, SipSocket};
 use crate::io::sip_transport::{SipConnections, SipEvent};
@@ -102,6 +102,13 @@ impl Control {
         let mut rng = Rng::from_seed(seed);
         let lookup = Lookup::new(&config.sip, sip.bound(), rng.fork());
         let connections = SipConnections::new(&config.sip);
+        if config.sip.tcp_listen
+            && let Err(error) = connections.listen(sip.bound())
+        {
+            // Calls work without: what does not fit a datagram then has to come in one all the same.
+            let port = sip.bound().port;
+            let _ = writeln!(std::io::stderr(), "warning: SIP port {port} is not open for TCP: {error}");
+        }
         let status = match &config.status.socket {
             Some(path) => {
                 Some(StatusSocket::bind(path).map_err(|error| RunError::StatusSocket { path: path.clone(), error })?)
@@ -169,6 +176,7 @@ impl Control {
                 }
                 event = self.connections.next() => match event {
                     SipEvent::Connected { flow, local } => self.feed(Input::SipConnected { flow, local }),
+                    SipEvent::Accepted { flow, local } => self.feed(Input::SipAccepted { flow, local }),
                     SipEvent::Received { flow, bytes } => self.feed(Input::Sip { flow, bytes: &bytes }),
                     SipEvent::Closed { flow, why } => self.feed(Input::SipDisconnected { flow, why: &why }),
                 },
@@ -192,7 +200,10 @@ impl Control {
                     LinkEvent::Closed(error) => self.feed(Input::QssClosed(error)),
                 },
                 answer = self.errand.next() => self.feed(Input::QssToken(answer)),
-                () = network_up(&mut self.network) => self.feed(Input::LinkUp),
+                news = network_news(&mut self.network) => match news {
+                    News::Up => self.feed(Input::LinkUp),
+                    News::Changed => self.feed(Input::NetworkChanged),
+                },
                 Some(Routed { target, routes }) = self.routes.1.recv() => {
                     self.feed(Input::Routed { target: &target, routes });
                 }
@@ -401,7 +412,7 @@ fn warn_of_refusals(privileges: Privileges) {
     }
 }
 
-async fn network_up(network: &mut Option<Network>) {
+async fn network_news(network: &mut Option<Network>) -> News {
     match network {
         Some(network) => network.next().await,
         None => std::future::pending().await,

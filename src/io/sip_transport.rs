@@ -6,19 +6,23 @@
 //!   send ---> its queue ---> writes                             '--Closed
 //! ```
 //!
+//! Peers may connect by TCP too, a few at a time (RFC 3261 18.2.1): they have what does not fit a datagram.
+//!
 //! A peer that takes nothing more fills its queue, and that ends the connection: SIP has its own repetitions.
 
 use crate::config;
+use crate::io::sip_socket::Bound;
 use crate::io::tls::{self, Trust};
 use crate::qss::clock::BUILT;
 use crate::sip::transport::{Flow, Transport};
 use futures_util::{SinkExt, StreamExt};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
@@ -36,6 +40,9 @@ const CHUNK: usize = 16 * 1024;
 const LONGEST: usize = 128 * 1024;
 /// Unacknowledged data older than this ends the connection, whatever the kernel's retransmission says.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections that peers have made; more are refused.
+const MAX_ACCEPTED: usize = 8;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long what was sent before a close has to leave.
 const CLOSE_GRACE: Duration = Duration::from_millis(300);
 
@@ -44,6 +51,8 @@ const CLOSE_GRACE: Duration = Duration::from_millis(300);
 pub enum SipEvent {
     /// `local` is our end.
     Connected { flow: Flow, local: SocketAddr },
+    /// A peer has connected.
+    Accepted { flow: Flow, local: SocketAddr },
     /// Bytes of a stream, or a WebSocket message.
     Received { flow: Flow, bytes: Vec<u8> },
     /// It is over, or never came about; why, for people.
@@ -56,6 +65,7 @@ pub struct SipConnections {
     /// Number of the connection made last: events of one that is gone are not taken for its successor's.
     last: u64,
     events: (mpsc::Sender<Numbered>, mpsc::Receiver<Numbered>),
+    arrivals: (mpsc::Sender<TcpStream>, mpsc::Receiver<TcpStream>),
 }
 
 /// What the connection of that number says.
@@ -63,13 +73,33 @@ type Numbered = (u64, SipEvent);
 
 struct Connection {
     number: u64,
+    made_by: MadeBy,
     orders: mpsc::Sender<Vec<u8>>,
     task: JoinHandle<()>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum MadeBy {
+    Us,
+    Peer,
+}
+
 impl SipConnections {
     pub fn new(config: &config::Sip) -> SipConnections {
-        SipConnections { config: config.clone(), open: BTreeMap::new(), last: 0, events: mpsc::channel(RECEIVE_QUEUE) }
+        let (events, arrivals) = (mpsc::channel(RECEIVE_QUEUE), mpsc::channel(1));
+        SipConnections { config: config.clone(), open: BTreeMap::new(), last: 0, events, arrivals }
+    }
+
+    /// Lets peers connect to where the datagrams come.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn listen(&self, bound: Bound) -> io::Result<()> {
+        for ip in bound.v4.map(IpAddr::V4).into_iter().chain(bound.v6.map(IpAddr::V6)) {
+            let listener = listener(SocketAddr::new(ip, bound.port))?;
+            tokio::spawn(accept(listener, self.arrivals.0.clone()));
+        }
+        Ok(())
     }
 
     /// Connects; a connection of that flow that still stands is dropped first. `host` is the name the certificate must
@@ -80,7 +110,30 @@ impl SipConnections {
         let (orders, order_queue) = mpsc::channel(SEND_QUEUE);
         let voice = Voice { number: self.last, flow, events: self.events.0.clone() };
         let task = tokio::spawn(run(self.config.clone(), flow, host, order_queue, voice));
-        self.open.insert(flow, Connection { number: self.last, orders, task });
+        self.open.insert(flow, Connection { number: self.last, made_by: MadeBy::Us, orders, task });
+    }
+
+    /// Takes a connection in, unless there are too many or it is gone already.
+    fn adopt(&mut self, stream: TcpStream) -> Option<SipEvent> {
+        let (remote, local) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
+        if self.open.values().filter(|connection| connection.made_by == MadeBy::Peer).count() >= MAX_ACCEPTED {
+            return None;
+        }
+        prepare(&stream);
+        let flow = Flow { transport: Transport::Tcp, remote };
+        self.abort(flow);
+        self.last += 1;
+        let (orders, mut order_queue) = mpsc::channel(SEND_QUEUE);
+        let voice = Voice { number: self.last, flow, events: self.events.0.clone() };
+        let task = tokio::spawn(async move {
+            let why = match carry_stream(stream, &mut order_queue, &voice).await {
+                Ok(()) => "closed".to_owned(),
+                Err(e) => e.to_string(),
+            };
+            voice.say(SipEvent::Closed { flow, why }).await;
+        });
+        self.open.insert(flow, Connection { number: self.last, made_by: MadeBy::Peer, orders, task });
+        Some(SipEvent::Accepted { flow, local })
     }
 
     /// Sends without waiting.
@@ -116,7 +169,14 @@ impl SipConnections {
     /// The next thing any connection has to say. Cancel safe.
     pub async fn next(&mut self) -> SipEvent {
         loop {
-            let Some((number, event)) = self.events.1.recv().await else { return std::future::pending().await };
+            let (number, event) = tokio::select! {
+                Some(numbered) = self.events.1.recv() => numbered,
+                Some(stream) = self.arrivals.1.recv() => match self.adopt(stream) {
+                    Some(event) => return event,
+                    None => continue,
+                },
+                else => return std::future::pending().await,
+            };
             let flow = event.flow();
             if self.open.get(&flow).is_some_and(|connection| connection.number == number) {
                 if matches!(event, SipEvent::Closed { .. }) {
@@ -135,7 +195,10 @@ pub struct SendError;
 impl SipEvent {
     fn flow(&self) -> Flow {
         match self {
-            SipEvent::Connected { flow, .. } | SipEvent::Received { flow, .. } | SipEvent::Closed { flow, .. } => *flow,
+            SipEvent::Connected { flow, .. }
+            | SipEvent::Accepted { flow, .. }
+            | SipEvent::Received { flow, .. }
+            | SipEvent::Closed { flow, .. } => *flow,
         }
     }
 }
@@ -212,11 +275,42 @@ async fn connect(config: &config::Sip, remote: SocketAddr) -> io::Result<TcpStre
         socket.bind((bind, 0).into())?;
     }
     let tcp = socket.connect(remote).await?;
+    prepare(&tcp);
+    Ok(tcp)
+}
+
+fn prepare(tcp: &TcpStream) {
     let _ = tcp.set_nodelay(true);
-    let options = socket2::SockRef::from(&tcp);
+    let options = socket2::SockRef::from(tcp);
     let _ = options.set_tcp_user_timeout(Some(USER_TIMEOUT));
     let _ = options.set_keepalive(true);
-    Ok(tcp)
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier life may still be closing at this port.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(MAX_ACCEPTED as i32)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(listener: TcpListener, arrivals: mpsc::Sender<TcpStream>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if arrivals.send(stream).await.is_err() {
+                    return;
+                }
+            }
+            // Out of descriptors, or a peer that has left already: neither shall take the whole core.
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
 }
 
 async fn carry_stream<S>(stream: S, orders: &mut mpsc::Receiver<Vec<u8>>, voice: &Voice) -> io::Result<()>

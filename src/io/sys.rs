@@ -58,7 +58,8 @@ pub(super) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 /// A non-blocking socket that tells of links and addresses that come and go (rtnetlink(7)).
 pub(super) fn route_news() -> io::Result<OwnedFd> {
-    let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+    let addresses = libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+    let groups = libc::RTMGRP_LINK | addresses | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE;
     // SAFETY: on success the descriptor is ours alone; all-zero is a valid sockaddr_nl, and `bind` is given its length.
     unsafe {
         let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;

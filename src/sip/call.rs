@@ -205,7 +205,7 @@ impl Call {
                 | Purpose::Prack
                 | Purpose::Cancel
                 | Purpose::DropFork
-                | Purpose::Probe
+                | Purpose::Probe(_)
                 | Purpose::Register
                 | Purpose::Unregister => {}
             },
@@ -217,7 +217,7 @@ impl Call {
                 | Purpose::Prack
                 | Purpose::Cancel
                 | Purpose::DropFork
-                | Purpose::Probe
+                | Purpose::Probe(_)
                 | Purpose::Register
                 | Purpose::Unregister => {}
             },
@@ -234,7 +234,7 @@ impl Call {
                 | Purpose::Prack
                 | Purpose::Cancel
                 | Purpose::DropFork
-                | Purpose::Probe
+                | Purpose::Probe(_)
                 | Purpose::Register
                 | Purpose::Unregister => {}
             },

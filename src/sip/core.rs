@@ -3,7 +3,7 @@
 use super::endpoint::{CallId, Outbox, Output, Refreshes};
 use super::media_keys::MediaKeys;
 use super::message::name_addr::{NameAddr, quote};
-use super::message::uri::{Uri, bracketed_ip, escape_user, parse_host_port};
+use super::message::uri::{Scheme, Uri, bracketed_ip, escape_user, parse_host_port};
 use super::message::via::{MAGIC_COOKIE, Via};
 use super::message::{Identity, Method, Name, Refusal, Request, Response};
 use super::transaction::{Timing, Transactions, User, change_transport};
@@ -109,15 +109,22 @@ impl Core {
     /// [`hop`](Core::hop), by `transport` when the URI names none.
     fn hop_by(&self, uri: &Uri, transport: Transport) -> Hop {
         let named = |uri: &Uri| uri.params.value("transport").and_then(Transport::of);
+        // Each hop of a request to a `sips:` URI is protected (RFC 3261 26.2.2), the first one too.
+        let secure = |transport: Transport, scheme: Scheme| match scheme {
+            Scheme::Sip => transport,
+            Scheme::Sips => transport.secured(),
+        };
         if let Some(proxy) = self.config.outbound_proxy.as_deref() {
-            let uri = Uri::parse(proxy).ok();
-            let transport = uri.as_ref().and_then(named).unwrap_or(self.config.transport);
-            let place = uri.map(|uri| (uri.host, uri.port)).or_else(|| host_port(proxy));
+            let proxy_uri = Uri::parse(proxy).ok();
+            let transport = proxy_uri.as_ref().and_then(named).unwrap_or(self.config.transport);
+            let transport = secure(transport, proxy_uri.as_ref().map_or(Scheme::Sip, |uri| uri.scheme));
+            let transport = secure(transport, uri.scheme);
+            let place = proxy_uri.map(|uri| (uri.host, uri.port)).or_else(|| host_port(proxy));
             if let Some((host, port)) = place {
                 return Hop::Proxy(Target { host, port, transport });
             }
         }
-        let transport = named(uri).unwrap_or(transport);
+        let transport = secure(named(uri).unwrap_or(transport), uri.scheme);
         let target = |host, port| Target { host, port, transport };
         let entry = |wanted: Option<u16>| {
             self.config.host_map.iter().find_map(|(from, to)| {
@@ -176,16 +183,30 @@ impl Core {
     }
 
     /// Under which address the peer of `route` can send us requests.
-    pub(super) fn contact(&self, route: Route) -> String {
-        let transport = match route.flow.transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-            Transport::Tls => ";transport=tls",
-            Transport::Ws | Transport::Wss => ";transport=ws",
+    pub(super) fn contact(&self, route: Route, scheme: Scheme) -> String {
+        let transport = match (route.flow.transport, scheme) {
+            (Transport::Udp, _) | (Transport::Tls, Scheme::Sips) => "",
+            (Transport::Tcp, _) => ";transport=tcp",
+            (Transport::Tls, Scheme::Sip) => ";transport=tls",
+            (Transport::Ws | Transport::Wss, _) => ";transport=ws",
         };
+        let scheme = scheme.as_str();
         let public = self.flows.public(route.flow).filter(|_| self.config.rewrite_contact);
         let place = public.map_or_else(|| self.sent_by(route), |seen| seen.to_string());
-        format!("<sip:{}@{place}{transport}>", escape_user(&self.config.user))
+        format!("<{scheme}:{}@{place}{transport}>", escape_user(&self.config.user))
+    }
+
+    /// [`contact`](Core::contact) in a request of ours (RFC 3261 8.1.1.8).
+    pub(super) fn contact_in(&self, route: Route, request: &Request) -> String {
+        let next = request.headers.elements(&Name::Route).next().map_or(Scheme::Sip, scheme_of);
+        self.contact(route, next.max(scheme_of(&request.uri)))
+    }
+
+    /// [`contact`](Core::contact) in a response that makes or refreshes a dialog (RFC 3261 12.1.1, RFC 5630 5.1).
+    pub(super) fn contact_for(&self, route: Route, request: &Request) -> String {
+        let first = |name| request.headers.elements(&name).next();
+        let asked = first(Name::RecordRoute).or_else(|| first(Name::Contact)).unwrap_or_default();
+        self.contact(route, scheme_of(&request.uri).max(scheme_of(asked)))
     }
 
     /// Who we are to the peer of `route`, as host and port of Via.
@@ -204,7 +225,7 @@ impl Core {
         let (transport, sent_by) = (route.flow.transport.token(), self.sent_by(route));
         request.headers.push_front(Name::Via, format!("SIP/2.0/{transport} {sent_by};branch={branch};rport"));
         if matches!(request.method, Method::Invite | Method::Update) {
-            request.headers.push(Name::Contact, self.contact(route));
+            request.headers.push(Name::Contact, self.contact_in(route, request));
             request.headers.push(Name::Allow, self.allow());
             request.headers.push(Name::Supported, SUPPORTED);
         }
@@ -326,6 +347,12 @@ pub(super) fn reply_to(via: &Via, flow: Flow) -> Flow {
         Transport::Udp => Flow::udp(via.reply_to(flow.remote)),
         Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => flow,
     }
+}
+
+/// Of a URI, or of an address with one.
+fn scheme_of(text: &str) -> Scheme {
+    let uri = NameAddr::parse(text).map_or_else(|_| text.to_owned(), |address| address.uri);
+    Uri::parse(&uri).map_or(Scheme::Sip, |uri| uri.scheme)
 }
 
 /// Entries were checked when the configuration was read; one that is wrong all the same maps nothing.

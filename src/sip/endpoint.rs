@@ -181,7 +181,7 @@ pub type Outbox = VecDeque<Output>;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallError {
-    /// Not a `sip:` URI we can dial.
+    /// Not a `sip:` or `sips:` URI we can dial.
     BadUri(String),
 }
 
@@ -225,7 +225,7 @@ impl Endpoint {
         self.core.port = port;
     }
 
-    /// Dials `target`, a `sip:` URI as the room gives it; host map and outbound proxy are applied here.
+    /// Dials `target`, a `sip:` or `sips:` URI as the room gives it; host map and outbound proxy are applied here.
     ///
     /// # Errors
     /// [`CallError::BadUri`]: nothing was started.
@@ -314,6 +314,15 @@ impl Endpoint {
         });
     }
 
+    /// A peer has connected to us; `local` is our end.
+    pub fn handle_accepted(&mut self, now: Time, flow: Flow, local: SocketAddr, out: &mut Outbox) {
+        self.step(now, out, |endpoint, out| {
+            if !endpoint.core.flows.on_accepted(now, flow, local) {
+                out.push_back(Output::Disconnect { flow });
+            }
+        });
+    }
+
     /// A connection is lost, or could not be made: what waits for an answer by it has failed (RFC 3261 18.4).
     pub fn handle_disconnected(&mut self, now: Time, flow: Flow, why: &str, out: &mut Outbox) {
         self.step(now, out, |endpoint, out| {
@@ -376,7 +385,7 @@ impl Endpoint {
         self.step(now, out, |endpoint, out| {
             // A connection from an address that is not ours any more leads nowhere, though nobody says so.
             for Route { flow, local } in routes.iter().flatten() {
-                if endpoint.core.flows.local(*flow).is_some_and(|ours| ours.ip() != *local) {
+                if endpoint.core.flows.is_stranded(*flow, *local) {
                     endpoint.lose(now, *flow, "the device has another address", out);
                 }
             }
@@ -487,6 +496,17 @@ impl Endpoint {
         self.on_lost(now, flow, out);
     }
 
+    /// Nobody answers an OPTIONS by this flow. A connection is given up, and calls move to another. Of datagrams nothing
+    /// is left to be made anew: each call asks its own peer, and ends if that is silent too.
+    fn on_silence(&mut self, now: Time, flow: Flow, out: &mut Outbox) {
+        if flow.transport.is_reliable() {
+            return self.lose(now, flow, "nobody answers OPTIONS", out);
+        }
+        let Endpoint { calls, core, registration, .. } = self;
+        calls.values_mut().for_each(|call| call.on_silence(core, now, flow, out));
+        registration.on_flow_lost(core, now, flow, out);
+    }
+
     fn on_lost(&mut self, now: Time, flow: Flow, out: &mut Outbox) {
         for notice in self.core.transactions.handle_failure(now, flow, out) {
             self.deliver(now, notice, out);
@@ -507,10 +527,11 @@ impl Endpoint {
     fn deliver(&mut self, now: Time, notice: Notice, out: &mut Outbox) {
         let id = match &notice {
             Notice::Answered { user, .. } | Notice::TimedOut { user } | Notice::Failed { user } => {
-                if user.purpose == Purpose::Register {
-                    return self.registration.on_notice(&mut self.core, now, notice, out);
+                match (user.purpose, &notice) {
+                    (Purpose::Register, _) => return self.registration.on_notice(&mut self.core, now, notice, out),
+                    (Purpose::Probe(flow), Notice::TimedOut { .. }) => return self.on_silence(now, flow, out),
+                    _ => user.call,
                 }
-                user.call
             }
             Notice::Unacknowledged { call } => *call,
         };
@@ -543,7 +564,7 @@ impl Endpoint {
             | Purpose::DropFork
             | Purpose::Notify
             | Purpose::Prack
-            | Purpose::Probe
+            | Purpose::Probe(_)
             | Purpose::Refresh
             | Purpose::Register
             | Purpose::Unregister => {}

@@ -140,7 +140,7 @@ impl Call {
             return;
         }
         let mut response = invitation.response(core, now, 180);
-        response.headers.push(Name::Contact, core.contact(*route));
+        response.headers.push(Name::Contact, core.contact_for(*route, &invitation.request));
         response.headers.push(Name::Allow, core.allow());
         if prack::is_required(&invitation.request.headers) {
             let rseq = prack::first_rseq(&mut core.rng);
@@ -170,7 +170,7 @@ impl Call {
             },
         };
         let mut response = invitation.response(core, now, 200);
-        response.headers.push(Name::Contact, core.contact(route));
+        response.headers.push(Name::Contact, core.contact_for(route, &invitation.request));
         response.headers.push(Name::Allow, core.allow());
         let headers = &invitation.request.headers;
         let mut timer = SessionTimer::of_request(headers);
@@ -311,7 +311,7 @@ impl Call {
                 }
                 invitation.dialog.refresh_target(&incoming.request.headers);
                 let mut response = core.response(incoming, 200);
-                response.headers.push(Name::Contact, core.contact(*route));
+                response.headers.push(Name::Contact, core.contact_for(*route, incoming.request));
                 response.headers.push(Name::Allow, core.allow());
                 core.respond(incoming, &response, None, out);
             }

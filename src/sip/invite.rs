@@ -8,7 +8,7 @@ use super::dialog::Dialog;
 use super::endpoint::{CallError, CallId, EndCause, Event, Outbox, Output, RouteError};
 use super::incoming::accepts_sdp;
 use super::info::Keypad;
-use super::message::uri::{Scheme, Uri};
+use super::message::uri::Uri;
 use super::message::{Headers, Method, Name, Request, Response};
 use super::modify::Exchange;
 use super::moving::Reach;
@@ -27,7 +27,7 @@ impl Call {
     /// Dials `target`; the way to its host is asked for.
     ///
     /// # Errors
-    /// `target` is no `sip:` URI.
+    /// `target` is no `sip:` or `sips:` URI.
     pub(super) fn place(
         core: &mut Core,
         now: Time,
@@ -37,7 +37,7 @@ impl Call {
         local: Local,
         out: &mut Outbox,
     ) -> Result<Call, CallError> {
-        let uri = Uri::parse(target).ok().filter(|uri| uri.scheme == Scheme::Sip && uri.headers.is_none());
+        let uri = Uri::parse(target).ok().filter(|uri| uri.headers.is_none());
         let uri = uri.ok_or_else(|| CallError::BadUri(target.into()))?;
         let hop = core.hop(&uri);
         out.push_back(Output::Resolve(hop.target().clone()));

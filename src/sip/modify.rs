@@ -313,7 +313,7 @@ impl Session {
         self.dialog.refresh_target(&incoming.request.headers);
         self.leg.follow(core, first, &self.dialog, out);
         let mut response = core.response(incoming, 200);
-        response.headers.push(Name::Contact, core.contact(self.leg.route));
+        response.headers.push(Name::Contact, core.contact_for(self.leg.route, incoming.request));
         response.headers.push(Name::Allow, core.allow());
         let timed = self.timer.on_request(incoming.now, &incoming.request.headers, &mut response);
         core.refreshes.peers += u32::from(timed);

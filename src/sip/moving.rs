@@ -118,6 +118,15 @@ impl Call {
         }
     }
 
+    /// The peer is asked whether it knows the call: if it does not answer either, the call is over (RFC 3261 12.2.1.2).
+    pub(super) fn on_silence(&mut self, core: &mut Core, now: Time, flow: Flow, out: &mut Outbox) {
+        let State::Confirmed(session) = &self.state else { return };
+        if session.leg.route.flow == flow {
+            let local = session.leg.media.local();
+            self.modify(core, now, local, out);
+        }
+    }
+
     /// The pause after a lost connection is over.
     pub(super) fn connect_again(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
         let State::Confirmed(session) = &mut self.state else { return };

@@ -25,7 +25,7 @@ pub(super) fn probe(core: &mut Core, now: Time, route: Route, out: &mut Outbox) 
     headers.push(Name::CallId, core.rng.hex(16));
     headers.push(Name::CSeq, "1 OPTIONS");
     headers.push(Name::Accept, ACCEPT);
-    core.send(now, request, route, User { call: NO_CALL, purpose: Purpose::Probe }, out);
+    core.send(now, request, route, User { call: NO_CALL, purpose: Purpose::Probe(route.flow) }, out);
 }
 
 /// No call has this number.

@@ -126,7 +126,7 @@ impl Call {
                 };
                 early.dialog.refresh_target(&incoming.request.headers);
                 let mut response = core.response(incoming, 200);
-                response.headers.push(Name::Contact, core.contact(attempt.leg.route));
+                response.headers.push(Name::Contact, core.contact_for(attempt.leg.route, incoming.request));
                 response.headers.push(Name::Allow, core.allow());
                 if let Some(body) = body {
                     response.headers.push(Name::ContentType, ACCEPT);

@@ -19,6 +19,8 @@ use std::collections::VecDeque;
 /// Where an INVITE was and may still be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Targets {
+    /// A call to a `sips:` URI stays protected (RFC 5630 4).
+    least: Scheme,
     tried: Vec<String>,
     left: VecDeque<String>,
 }
@@ -28,12 +30,14 @@ const MAX_TARGETS: usize = 6;
 
 impl Targets {
     pub(super) fn new(first: &str) -> Targets {
-        Targets { tried: vec![first.into()], left: VecDeque::new() }
+        let least = Uri::parse(first).map_or(Scheme::Sip, |uri| uri.scheme);
+        Targets { least, tried: vec![first.into()], left: VecDeque::new() }
     }
 
     /// Takes the Contacts of a 3xx that we can dial and have not dialled: before older ones, by falling `q`.
     pub(super) fn learn(&mut self, headers: &Headers) {
-        let mut contacts: Vec<(u16, String)> = headers.elements(&Name::Contact).filter_map(contact).collect();
+        let mut contacts: Vec<(u16, String)> =
+            headers.elements(&Name::Contact).filter_map(|value| contact(value, self.least)).collect();
         contacts.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
         for (_, uri) in contacts.into_iter().rev() {
             if !self.tried.contains(&uri) {
@@ -84,12 +88,12 @@ impl Call {
 }
 
 /// A Contact as a target, and its `q` in thousandths (RFC 3261 20.10: 1 when there is none). One that wants an unknown
-/// transport, headers of its own or another scheme is none of ours.
-fn contact(value: &str) -> Option<(u16, String)> {
+/// transport, headers of its own or a scheme below `least` is none of ours.
+fn contact(value: &str, least: Scheme) -> Option<(u16, String)> {
     let contact = NameAddr::parse(value).ok()?;
     let uri = Uri::parse(&contact.uri).ok()?;
     let known = uri.params.value("transport").is_none_or(|transport| Transport::of(transport).is_some());
     let q = contact.params.value("q").and_then(|q| q.parse::<f32>().ok()).filter(|q| (0.0..=1.0).contains(q));
-    let ours = uri.scheme == Scheme::Sip && uri.headers.is_none() && known;
+    let ours = uri.scheme >= least && uri.headers.is_none() && known;
     ours.then(|| ((q.unwrap_or(1.0) * 1_000.0) as u16, contact.uri))
 }

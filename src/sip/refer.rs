@@ -11,7 +11,7 @@ use super::call::{Call, Session, State};
 use super::core::{Core, Incoming};
 use super::endpoint::{Event, Outbox, Output};
 use super::message::name_addr::NameAddr;
-use super::message::uri::{Scheme, Uri, unescape};
+use super::message::uri::{Uri, unescape};
 use super::message::{Headers, Method, Name, Response};
 use super::transaction::{Purpose, User};
 use crate::config::Refer;
@@ -56,7 +56,7 @@ impl Call {
         }
         session.referral = Some(Referral { id: incoming.identity.cseq.number });
         let mut response = core.response(incoming, 202);
-        response.headers.push(Name::Contact, core.contact(session.leg.route));
+        response.headers.push(Name::Contact, core.contact_for(session.leg.route, incoming.request));
         core.respond(incoming, &response, None, out);
         session.notify(core, incoming.now, &Response::new(100), User { call: self.id, purpose: Purpose::Notify }, out);
         let Wish { target, headers } = wish;
@@ -85,7 +85,7 @@ impl Session {
             _ => "terminated;reason=noresource".into(),
         };
         notify.headers.push(Name::SubscriptionState, state);
-        notify.headers.push(Name::Contact, core.contact(self.leg.route));
+        notify.headers.push(Name::Contact, core.contact_in(self.leg.route, &notify));
         notify.headers.push(Name::ContentType, "message/sipfrag;version=2.0");
         notify.body = format!("SIP/2.0 {} {}\r\n", outcome.status, outcome.reason).into_bytes();
         self.leg.credentials.authorize(&mut notify);
@@ -93,9 +93,9 @@ impl Session {
     }
 }
 
-/// A `sip:` URI to INVITE, with no header but Replaces. None: something else is wanted.
+/// A `sip:` or `sips:` URI to INVITE, with no header but Replaces. None: something else is wanted.
 fn wish_of(uri: &str) -> Option<Wish> {
-    let mut parsed = Uri::parse(uri).ok().filter(|uri| uri.scheme == Scheme::Sip)?;
+    let mut parsed = Uri::parse(uri).ok()?;
     let is_invite = parsed.params.value("method").is_none_or(|method| method == Method::Invite.as_str());
     let mut headers = Headers::default();
     for pair in parsed.headers.take().iter().flat_map(|all| all.split('&')) {
@@ -117,10 +117,9 @@ mod tests {
         let wish = wish_of("sip:bob@b.example;transport=tcp?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2").unwrap();
         assert_eq!(wish.target, "sip:bob@b.example;transport=tcp");
         assert_eq!(wish.headers.first(&Name::Replaces), Some("a@b;to-tag=1;from-tag=2"));
-        assert!(wish_of("sip:bob@b.example;method=INVITE").is_some());
+        assert!(wish_of("sip:bob@b.example;method=INVITE").is_some() && wish_of("sips:bob@b.example").is_some());
         for bad in [
             "tel:+49",
-            "sips:bob@b.example",
             "sip:bob@b.example;method=BYE",
             "sip:bob@b.example?Subject=x",
             "sip:bob@b.example?Replaces",

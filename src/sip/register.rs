@@ -19,7 +19,7 @@ use super::core::{Core, Hop};
 use super::endpoint::{EndCause, Endpoint, Event, Outbox, Output, RouteError};
 use super::message::name_addr::NameAddr;
 use super::message::params::Params;
-use super::message::uri::{Uri, bracketed, escape_user};
+use super::message::uri::{Scheme, Uri, bracketed, escape_user};
 use super::message::{Headers, Method, Name, Request};
 use super::options::NO_CALL;
 use super::transaction::{Answer, Notice, Purpose, User};
@@ -322,7 +322,7 @@ impl Registration {
 
     fn ask(&mut self, core: &mut Core, now: Time, attempt: Attempt, mut way: Route, refusals: u8, out: &mut Outbox) {
         way.local = core.flows.local(way.flow).map_or(way.local, |local| local.ip());
-        let contact = core.contact(way);
+        let contact = core.contact(way, self.scheme(attempt.server));
         let mut request = self.request(core, attempt.server, self.expires);
         let named = format!("{contact};+sip.instance=\"<urn:uuid:{}>\";reg-id=1", core.instance);
         request.headers.push(Name::Contact, named);
@@ -378,6 +378,11 @@ impl Registration {
             }
             (None, None) => String::new(),
         }
+    }
+
+    fn scheme(&self, server: usize) -> Scheme {
+        let uri = self.servers.get(server).and_then(|uri| Uri::parse(uri).ok());
+        uri.map_or(Scheme::Sip, |uri| uri.scheme)
     }
 
     pub(super) fn on_notice(&mut self, core: &mut Core, now: Time, notice: Notice, out: &mut Outbox) {
@@ -480,7 +485,7 @@ impl Registration {
         }
         // The server sees us elsewhere (RFC 3581): calls would be sent to where nobody is. Said once, since there are
         // networks where it is another place each time.
-        if core.contact(way) != binding.contact && !corrected {
+        if core.contact(way, self.scheme(binding.server)) != binding.contact && !corrected {
             binding.steadiness = Steadiness::Corrected;
             return self.renew(core, now, binding, out);
         }

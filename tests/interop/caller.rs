@@ -42,6 +42,8 @@ impl Caller {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let socket = runtime.block_on(SipSocket::bind(sip.bind)).expect("a socket");
         let port = socket.bound().port;
+        let connections = SipConnections::new(&sip);
+        runtime.block_on(async { connections.listen(socket.bound()) }).expect("a free port");
         let lookup = Lookup::new(&sip, socket.bound(), Rng::from_u64(port.into()));
         let mut endpoint = Endpoint::new(&sip, Rng::from_u64(port.into()));
         endpoint.set_local_port(port);
@@ -49,7 +51,7 @@ impl Caller {
             runtime,
             socket,
             lookup,
-            connections: SipConnections::new(&sip),
+            connections,
             endpoint,
             out: Outbox::new(),
             since: Instant::now(),
@@ -58,6 +60,10 @@ impl Caller {
             sent: Vec::new(),
             received: Vec::new(),
         }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.socket.bound().port
     }
 
     fn now(&self) -> Time {
@@ -146,6 +152,9 @@ impl Caller {
             match heard {
                 Some(SipEvent::Connected { flow, local }) => {
                     self.endpoint.handle_connected(now, flow, local, &mut self.out);
+                }
+                Some(SipEvent::Accepted { flow, local }) => {
+                    self.endpoint.handle_accepted(now, flow, local, &mut self.out);
                 }
                 Some(SipEvent::Received { flow, bytes }) => {
                     self.received.push((flow, String::from_utf8_lossy(&bytes).into_owned()));

@@ -41,6 +41,8 @@ const ROWS: &[Row] = &[
     ("keepalive", |world| then(transports::keepalive, world, voice::keepalive)),
     ("nat", |world| then(transports::nat, world, voice::nat)),
     ("srv", |world| then(transports::srv, world, |_| "the second server, the first is gone".into())),
+    ("tcp-in", |world| then(transports::tcp_in, world, |_| "called by TCP".into())),
+    ("frozen", |world| then(transports::frozen, world, |_| "the same call by another connection".into())),
     ("register", |world| then(transports::register, world, |_| "called by the way it keeps open".into())),
     ("moves", |world| then(transports::moves, world, |_| "the same call".into())),
     ("digest", calls::digest),

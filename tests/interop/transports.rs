@@ -22,6 +22,11 @@ pub(crate) fn tcp(mixer: &Asterisk) {
 
 pub(crate) fn tls(mixer: &Asterisk) {
     joins_holds_and_is_kicked(mixer, Transport::Tls, mixer.tls);
+    let mut caller = Caller::new("plain", |sip| sip.ca_file = Some(mixer.ca()));
+    let call = caller.join(mixer, &format!("sips:{ROOM}@{}", mixer.tls));
+    caller.hang_up(mixer, call);
+    let by_tls = caller.sent.iter().all(|(flow, _)| flow.transport == Transport::Tls);
+    assert!(by_tls && caller.sent[0].1.contains("Contact: <sips:plain@127.0.0.1:"), "{}", caller.sent[0].1);
     // Its certificate is not signed by any CA of the system, and not for this name.
     refused_by_us(|_| {}, &uri(Transport::Tls, mixer.tls));
     let ca = |sip: &mut Sip| sip.ca_file = Some(mixer.ca());
@@ -102,6 +107,35 @@ pub(crate) fn nat(mixer: &Asterisk) {
     caller.until("BYE through the NAT", |caller| caller.ended().is_some());
     assert!(matches!(caller.ended(), Some(EndCause::Remote { .. })), "{:?}", caller.events);
     mixer.wait_for(ROOM, 0, Duration::from_secs(5)).expect("an empty room");
+}
+
+/// The mixer calls by TCP: no datagram is sent, in either direction.
+pub(crate) fn tcp_in(mixer: &Asterisk) {
+    let mut caller = Caller::new("plain", |sip| sip.incoming = Incoming::Accept);
+    let uri = format!("sip:plain@127.0.0.1:{};transport=tcp", caller.port());
+    mixer.call_out(&uri, ROOM, "plain").expect("a call");
+    let call = caller.take_call();
+    mixer.wait_for(ROOM, 1, Duration::from_secs(5)).expect("us in the room");
+    caller.hang_up(mixer, call);
+    let all = caller.sent.iter().chain(&caller.received);
+    assert!(all.clone().count() >= 4 && all.clone().all(|(flow, _)| flow.transport == Transport::Tcp));
+}
+
+/// The mixer's process stands still for a while: OPTIONS are not answered, so the connection is given up and the call
+/// moves to another one, where it goes on when the mixer does.
+pub(crate) fn frozen(mixer: &Asterisk) {
+    let mut caller = Caller::new("plain", |sip| {
+        (sip.keepalive, sip.keepalive_interval) = (Keepalive::Options, Span::from_millis(1_000));
+        sip.t1 = Span::from_millis(50);
+    });
+    let call = caller.join(mixer, &uri(Transport::Tcp, mixer.sip));
+    caller.until("OPTIONS answered", |caller| caller.answers("", "OPTIONS") >= 1);
+    mixer.freeze().expect("a mixer to freeze");
+    caller.until("re-INVITE by another connection", |caller| caller.sent("INVITE ") >= 2);
+    mixer.thaw().expect("a mixer to thaw");
+    caller.until("answer to it", |caller| caller.answers("200", "INVITE") >= 2);
+    assert_eq!((caller.ended(), caller.sent("BYE ")), (None, 0));
+    caller.hang_up(mixer, call);
 }
 
 /// Registered with a password, called by the mixer over that way, and forgotten by it. The first server is gone.

@@ -18,9 +18,11 @@ pub struct Uri {
     pub headers: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The greater one promises more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Scheme {
     Sip,
+    /// By TLS at each hop (RFC 3261 26.2.2, RFC 5630).
     Sips,
 }
 

@@ -16,6 +16,8 @@ mod refer;
 mod register;
 mod requests;
 mod routing;
+mod silence;
+mod sips;
 mod timers;
 mod torture;
 mod transport;

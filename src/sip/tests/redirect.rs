@@ -35,7 +35,7 @@ fn contacts_are_tried_by_q_and_the_next_one_when_one_fails() {
     let mut world = World::new();
     world.dial();
     let invite = world.expect(Method::Invite);
-    let contacts = "Contact: <sip:c@c.example>;q=0.1, <sips:x@y.example>, <sip:t@x.example;transport=sctp>,\
+    let contacts = "Contact: <sip:c@c.example>;q=0.1, <https://y.example>, <sip:t@x.example;transport=sctp>,\
         <sip:h@x.example?Route=%3Csip:evil%3E>, <mailto:a@b>\r\nContact: <sip:b@b.example>;q=0.7, <sip:a@a.example>\r\n";
     world.reply(&invite, 300, contacts, "");
     world.expect(Method::Ack);

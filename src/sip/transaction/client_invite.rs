@@ -142,7 +142,7 @@ impl ClientInvite {
                     | Purpose::Bye
                     | Purpose::Cancel
                     | Purpose::DropFork
-                    | Purpose::Probe
+                    | Purpose::Probe(_)
                     | Purpose::Register
                     | Purpose::Unregister => None,
                 };

@@ -79,7 +79,7 @@ pub(super) enum Purpose {
     /// BYE in a dialog nobody wants: a further fork of an INVITE, or one whose call is gone.
     DropFork,
     /// OPTIONS to keep a flow alive; of no call.
-    Probe,
+    Probe(Flow),
     /// Of no call either.
     Register,
     /// REGISTER that takes back a binding nobody needs: its outcome says nothing.

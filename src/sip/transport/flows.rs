@@ -8,7 +8,7 @@
 //!      '---------------------'---------------------'
 //! ```
 //!
-//! A flow of datagrams has nothing to connect, but the holes it keeps open in firewalls want the same pings. A peer need
+//! Connections that come in begin as Up. A flow of datagrams has nothing to connect, but the holes it keeps open in firewalls want the same pings. A peer need
 //! not answer pings; once it has answered one, it has to answer all.
 
 use super::stream::{Broken, Framer, PING, PONG, Piece};
@@ -17,7 +17,7 @@ use crate::config;
 use crate::sip::endpoint::{Outbox, Output};
 use crate::time::{Span, Time, Wakeup, soonest};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug)]
 pub(in crate::sip) struct Flows {
@@ -34,7 +34,15 @@ pub(in crate::sip) struct Flows {
 enum State {
     Datagrams { ping_at: Option<Time> },
     Connecting { waiting: VecDeque<Vec<u8>>, give_up_at: Time },
-    Up { local: SocketAddr, framer: Framer, service: Service, pong: Pong },
+    Up { local: SocketAddr, origin: Origin, framer: Framer, service: Service, pong: Pong },
+}
+
+/// Who made a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Origin {
+    Ours,
+    /// It came in; our end of it is the peer's choice.
+    Peers,
 }
 
 /// What a connection is good for.
@@ -169,10 +177,27 @@ impl Flows {
     pub(in crate::sip) fn on_connected(&mut self, now: Time, flow: Flow, local: SocketAddr, out: &mut Outbox) -> bool {
         let Some(State::Connecting { waiting, .. }) = self.records.get_mut(&flow) else { return false };
         let waiting = std::mem::take(waiting);
-        let (framer, pong) = (Framer::default(), Pong::Unseen);
-        self.records.insert(flow, State::Up { local, framer, service: Service::Idle { close_at: now + IDLE }, pong });
+        self.records.insert(flow, State::up(now, local, Origin::Ours));
         out.extend(waiting.into_iter().map(|bytes| Output::Send { flow, bytes }));
         true
+    }
+
+    /// A peer has connected. `false`: there are too many.
+    pub(in crate::sip) fn on_accepted(&mut self, now: Time, flow: Flow, local: SocketAddr) -> bool {
+        let fits = self.records.len() < MAX_FLOWS || self.records.contains_key(&flow);
+        if fits {
+            self.records.insert(flow, State::up(now, local, Origin::Peers));
+        }
+        fits
+    }
+
+    /// A connection of ours that begins at another address than the device would use now.
+    pub(in crate::sip) fn is_stranded(&self, flow: Flow, here: IpAddr) -> bool {
+        match self.records.get(&flow) {
+            Some(State::Up { local, origin: Origin::Ours, .. }) => local.ip() != here,
+            Some(State::Up { origin: Origin::Peers, .. } | State::Connecting { .. } | State::Datagrams { .. })
+            | None => false,
+        }
     }
 
     /// The connection is lost, or could not be made. `false`: it was not known.
@@ -318,6 +343,11 @@ impl Flows {
 }
 
 impl State {
+    fn up(now: Time, local: SocketAddr, origin: Origin) -> State {
+        let service = Service::Idle { close_at: now + IDLE };
+        State::Up { local, origin, framer: Framer::default(), service, pong: Pong::Unseen }
+    }
+
     fn poll_timeout(&self) -> Option<Wakeup> {
         match self {
             State::Datagrams { ping_at } => ping_at.map(|at| Wakeup::new(at, "sip: keep-alive")),

@@ -81,6 +81,14 @@ impl Transport {
         }
     }
 
+    /// What a `sips:` URI makes of it (RFC 3261 26.2.2): TLS, under a WebSocket too.
+    pub fn secured(self) -> Transport {
+        match self {
+            Transport::Udp | Transport::Tcp | Transport::Tls => Transport::Tls,
+            Transport::Ws | Transport::Wss => Transport::Wss,
+        }
+    }
+
     /// RFC 3261 19.1.2, RFC 6455 3.
     pub fn default_port(self) -> u16 {
         match self {

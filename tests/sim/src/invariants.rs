@@ -196,10 +196,12 @@ impl Watch {
             | Input::QssPong
             | Input::QssClosed(_)
             | Input::SipConnected { .. }
+            | Input::SipAccepted { .. }
             | Input::SipDisconnected { .. }
             | Input::Recalled(_)
             | Input::QssToken(_)
             | Input::LinkUp
+            | Input::NetworkChanged
             | Input::ClockProven
             | Input::Routed { .. }
             | Input::Media(_)
