@@ -9,7 +9,7 @@ use crate::qss::{QssServer, RoomSpec};
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything that is not measured, the same for all kinds.
@@ -83,6 +83,11 @@ impl Stage {
         let rooms = rooms.collect();
         let qss = QssServer::start(crate::qss::Config { rooms, ..crate::qss::Config::default() })?;
         Ok(Stage { asterisk: Asterisk::start("bench")?, qss, endpoint })
+    }
+
+    /// Our program.
+    pub fn endpoint(&self) -> &Path {
+        &self.endpoint
     }
 }
 

@@ -4,6 +4,7 @@
 //! its rows are missing and the exit is not zero.
 #![allow(clippy::disallowed_types)]
 
+mod card;
 mod day;
 mod inside;
 mod lines;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "lab-bench [--endpoint PROGRAM] [--report FILE.json] [--quick | --full] [--only PART]...
   --quick   as little of each part as there is, for trying things out
   --full    as much of each part as forty minutes hold, and table and plot into docs/
-  --only    this part and no other: visits, inside, recovery, lines, minutes, day";
+  --only    this part and no other: visits, inside, recovery, lines, minutes, card, day";
 
 /// Below this, percent of all processors, the machine is quiet; waited for at most so long.
 const QUIET: f64 = 10.0;
@@ -64,7 +65,7 @@ const PARTS: [&[Part]; 4] = [
     &[("visits", visits::measure)],
     &[("inside", inside::measure)],
     &[("recovery", recovery::measure)],
-    &[("lines", lines::measure), ("minutes", minutes::measure), ("day", day::measure)],
+    &[("lines", lines::measure), ("minutes", minutes::measure), ("card", card::measure), ("day", day::measure)],
 ];
 /// Too long for ten minutes.
 const FULL_ONLY: [&str; 1] = ["day"];
