@@ -72,13 +72,11 @@ fn is_called(known: &str, uri: &str) -> bool {
 
 impl Agent {
     pub(super) fn on_incoming(&mut self, cx: &mut Cx<'_>, call: CallId, caller: Caller, source: SocketAddr) {
-        let engagement = match (self.phase, self.voice.ports, &self.visit, &self.ringing) {
+        let engagement = match (self.phase, self.voice.ports, &self.ringing) {
             (Phase::Asleep | Phase::Stopping { .. } | Phase::Gone, ..) | (_, None, ..) => Engagement::Unable,
-            (Phase::Running, Some(_), _, Some(_)) => Engagement::Engaged,
-            (Phase::Running, Some(_), visit, None) if visit.as_ref().and_then(Visit::has_call).is_some() => {
-                Engagement::Engaged
-            }
-            (Phase::Running, Some(_), _, None) => Engagement::Free,
+            (Phase::Running, Some(_), Some(_)) => Engagement::Engaged,
+            (Phase::Running, Some(_), None) if self.is_taken() => Engagement::Engaged,
+            (Phase::Running, Some(_), None) => Engagement::Free,
         };
         self.reporter.counters.invites += 1;
         let (status, outcome, failure) = match judge(&self.config.sip, &caller, source.ip(), engagement) {
@@ -109,9 +107,9 @@ impl Agent {
             return;
         };
         self.stop_ringing(cx);
-        let ports = match (self.voice.ports, self.visit.as_ref().and_then(Visit::has_call)) {
-            (Some(ports), None) => ports,
-            (None, _) | (_, Some(_)) => {
+        let ports = match (self.voice.ports, self.is_taken()) {
+            (Some(ports), false) => ports,
+            (None, _) | (_, true) => {
                 self.with_sip(cx, |sip, now, out| sip.refuse(now, call, BUSY, out));
                 let cause = Cause::from(Failure::InviteBusy(BUSY.into()));
                 return self.called(cx, InviteOutcome::Busy, call, &caller.uri, Some(cause));
@@ -148,6 +146,11 @@ impl Agent {
             self.stop_ringing(cx);
             self.with_sip(cx, |sip, now, out| sip.refuse(now, call, UNAVAILABLE, out));
         }
+    }
+
+    /// In a call, or on the way to one that somebody wanted.
+    fn is_taken(&self) -> bool {
+        self.is_engaged() || self.visit.as_ref().and_then(Visit::has_call).is_some()
     }
 
     fn stop_ringing(&mut self, cx: &mut Cx<'_>) {

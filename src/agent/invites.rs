@@ -8,10 +8,13 @@
 //! | in a call more important     | busy_code                          | decline_code |
 //! | in the very room             | answer, stay                       | decline_code |
 //! | stopping                     | busy_code                          | busy_code    |
+//!
+//! A call that somebody wanted counts from its acceptance to its end: also while joinRoom is on its way and while it is
+//! dialled again.
 
 use super::hunt::Plan;
 use super::outgoing::Order;
-use super::visit::{Leg, Origin};
+use super::visit::Origin;
 use super::{Agent, Cx, Phase};
 use crate::config::{self, Caller, CallerAction, RequestRoom};
 use crate::qss::message::{self, Body, Invite, InviteRequest};
@@ -253,21 +256,16 @@ impl Agent {
         }
         let Some(visit) = &self.visit else { return Engagement::Free };
         let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
-        match visit.leg {
-            // A call of our own begins with the making of its room.
-            Leg::Due | Leg::Pausing { .. } if visit.origin == Origin::Made => Engagement::InCall { priority: 0 },
-            Leg::Due | Leg::Pausing { .. } => Engagement::Free,
-            Leg::Dialling { .. } | Leg::Up(_)
-                if same(&visit.room.id, &invite.room.id) || same(&visit.room.sip_uri, &invite.room.sip_uri) =>
-            {
-                Engagement::InThisRoom
+        let here = same(&visit.room.id, &invite.room.id) || same(&visit.room.sip_uri, &invite.room.sip_uri);
+        match (&visit.origin, visit.has_call()) {
+            // On its way there, or to be dialled again: nothing is lost.
+            (Origin::Configured(_), None) => Engagement::Free,
+            (_, _) if here => Engagement::InThisRoom,
+            // What somebody wanted keeps its place also while it waits for joinRoom or for a redial.
+            (Origin::Invited { priority, .. }, _) => Engagement::InCall { priority: *priority },
+            (Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred, _) => {
+                Engagement::InCall { priority: 0 }
             }
-            Leg::Dialling { .. } | Leg::Up(_) => match visit.origin {
-                Origin::Invited { priority, .. } => Engagement::InCall { priority },
-                Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => {
-                    Engagement::InCall { priority: 0 }
-                }
-            },
         }
     }
 

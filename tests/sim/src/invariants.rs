@@ -56,9 +56,8 @@ pub struct Watch {
     inviters: BTreeMap<String, String>,
     /// What this step has to do.
     step: Step,
-    /// The room that the device speaks of, and whether there is sound in it.
+    /// The room that the device speaks of.
     room: String,
-    sounds: bool,
     /// By configuration others may move the device.
     pub movable: bool,
     /// The URI of a room that is not to be entered by itself.
@@ -121,7 +120,6 @@ impl Watch {
             inviters: BTreeMap::new(),
             step: Step::Nothing,
             room: String::new(),
-            sounds: false,
             movable: true,
             barred: None,
             microphone: Microphone::Open,
@@ -144,7 +142,7 @@ impl Watch {
         self.held_call = None;
         self.dialogs = Dialogs::default();
         (self.phase, self.awaits_token, self.not_before) = (Phase::Asleep, false, now);
-        (self.room, self.sounds) = (String::new(), false);
+        self.room = String::new();
         for budget in [&mut self.connects, &mut self.calls, &mut self.requests, &mut self.tokens] {
             (budget.left, budget.since) = (budget.full, now);
         }
@@ -228,7 +226,7 @@ impl Watch {
         let (seed, by_person) = (self.seed, self.step == Step::Answering);
         let Some(from) = self.inviters.get(id) else { return };
         assert!(by_person || from != RINGER, "seed {seed}: nobody has answered what rings: {id}");
-        let paged = self.sounds && self.room == PAGER;
+        let paged = self.room == PAGER;
         assert!(by_person || from == PAGER || !paged, "seed {seed}: a page was displaced: {id} of {from}");
     }
 
@@ -399,7 +397,6 @@ impl Watch {
         assert!(deadline.is_none_or(|at| at.since(now) <= MAX_SLEEP), "seed {seed}: sleeps until {deadline:?}");
         let waits = deadline.is_some() || self.awaits_token || self.phase == Phase::Asleep || !self.has_qss;
         assert!(waits, "seed {seed}: nothing will ever happen again by itself");
-        self.sounds = stream.is_some();
     }
 }
 

@@ -452,7 +452,10 @@ impl World {
         if event["event"] == "invite" && event["outcome"] == "accepted" {
             self.watch.on_accepted(event["id"].as_str().expect("an id"));
         }
-        self.watch.in_room(event["room"]["name"].as_str());
+        // The summary of a call may come when the device is elsewhere.
+        if event["event"] != "call_ended" {
+            self.watch.in_room(event["room"]["name"].as_str());
+        }
         self.events.push(event);
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of invites by rule: ringing, answering, pre-emption, and what is pending after a reconnect.
 
 use qss_endpoint::agent::LinkErrorKind;
-use qss_endpoint::config::{Caller, CallerAction, Config, RequestRoom};
+use qss_endpoint::config::{Caller, CallerAction, Config, Incoming, RequestRoom};
 use qss_endpoint::media::command::Command;
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::time::Span;
@@ -163,6 +163,37 @@ fn where_calls_replace_each_other_nothing_takes_the_place_of_an_emergency() {
     comes(&mut w, "I5", "cid");
     w.run(6_000);
     assert_eq!((replies(&w, "I4"), replies(&w, "I5")), (vec![486], vec![486]));
+    assert!(w.mixer.last_invite.starts_with("INVITE sip:888fire@"));
+}
+
+/// A page that waits for the QSS, and one whose mixer was lost: neither has a call, and neither is to be had.
+#[test]
+fn an_emergency_keeps_its_place_while_there_is_no_call_yet_or_any_more() {
+    let page = Caller { priority: 9, ..rule("fire", CallerAction::Accept) };
+    let mut config = intercom(vec![page, rule("bob", CallerAction::Accept)]);
+    config.invites.replaces_call = true;
+    (config.sip.incoming, config.sip.callers) = (Incoming::Accept, vec!["door".into()]);
+    let mut w = idle(config.clone());
+    w.qss.refuse.insert("joinRoom".into(), (0, "silence"));
+    w.qss_says(r#"{"request":"invite","requestID":"I1","payload":{"id":"I1","from":"fire","room":"fire-room"}}"#);
+    w.run(100);
+    comes(&mut w, "I2", "bob");
+    let call = w.mixer.call_device("door", "");
+    w.post_all(call);
+    w.run(100);
+    assert_eq!((replies(&w, "I1"), replies(&w, "I2")), (vec![200], vec![486]));
+    assert_eq!(w.events_of("invite").last().expect("an event")["outcome"], "busy", "a call by SIP neither");
+
+    let mut w = idle(config);
+    comes(&mut w, "I1", "fire");
+    w.run_until(1_000, |w| w.rung() == "playing");
+    w.run(60_000);
+    w.mixer.kill();
+    w.mixer.up = true;
+    w.run_until(60_000, |w| w.rung() == "room");
+    comes(&mut w, "I2", "bob");
+    assert_eq!(replies(&w, "I2"), [486]);
+    w.run_until(60_000, |w| w.rung() == "playing");
     assert!(w.mixer.last_invite.starts_with("INVITE sip:888fire@"));
 }
 
