@@ -32,9 +32,11 @@ fn refreshed(world: &World, profile: &str) -> String {
     let terms = caller.of_answer("Session-Expires").expect("a session timer").to_string();
     caller.since -= Duration::from_secs(44);
     caller.until("refresh", |caller| caller.endpoint.refreshes().ours == 1);
+    let updates = caller.sent.iter().filter(|text| text.starts_with("UPDATE ")).count();
+    assert!(updates > 0, "refreshed by UPDATE, without touching the media");
     assert_eq!(caller.ended(), None);
     caller.hang_up(call);
-    format!("{terms}, refreshed")
+    format!("{terms}, refreshed by UPDATE")
 }
 
 pub(crate) fn timers(world: &World) -> String {
