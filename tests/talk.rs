@@ -90,11 +90,15 @@ impl Booth {
 
     /// The peer's report about our stream.
     fn report(&mut self, fraction_lost: u8) {
+        self.report_up_to(fraction_lost, 0);
+    }
+
+    fn report_up_to(&mut self, fraction_lost: u8, highest_seq: u32) {
         let block = ReportBlock {
             ssrc: params().ssrc,
             fraction_lost,
             cumulative_lost: 0,
-            highest_seq: 0,
+            highest_seq,
             jitter: 0,
             last_sender_report: 0,
             since_sender_report: 0,
@@ -409,6 +413,30 @@ fn the_microphones_clock_is_told_and_the_next_call_begins_with_it() {
     reborn.recall(clocks);
     reborn.start(now, params());
     assert_eq!(reborn.stats(now).clocks, clocks, "and after a restart");
+}
+
+#[test]
+fn a_peer_whose_reports_stand_still_is_told_of_until_it_hears_again() {
+    let mut booth = Booth::new(params());
+    let last = |booth: &mut Booth, highest| {
+        booth.talk(secs(5)).report_up_to(0, highest);
+        booth.talk(ms(10));
+        booth.events.iter().filter(|event| matches!(event, Event::Unheard { .. })).copied().collect::<Vec<_>>()
+    };
+    for highest in [250, 500, 750, 750] {
+        assert_eq!(last(&mut booth, highest), []);
+    }
+    let first = Event::Unheard { call: 1, times: 1 };
+    assert_eq!(last(&mut booth, 750), [first]);
+    assert_eq!(last(&mut booth, 750), [first]);
+    assert_eq!(last(&mut booth, 750), [first, Event::Unheard { call: 1, times: 2 }]);
+    for highest in [800, 1_000] {
+        assert_eq!(last(&mut booth, highest).len(), 2);
+    }
+    booth.stream.update(booth.now, StreamParams { send: false, ..params() });
+    for _ in 0..6 {
+        assert_eq!(last(&mut booth, 1_000).len(), 2, "on hold nothing leaves");
+    }
 }
 
 // ---- digits ----

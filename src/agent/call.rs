@@ -202,6 +202,12 @@ impl Agent {
         self.lose_call(cx, Cause::new(failure, words_of(end)));
     }
 
+    /// A call without media is hung up and made anew.
+    pub(super) fn give_up_call(&mut self, cx: &mut Cx<'_>, call: CallId, failure: Failure) {
+        self.lose_call(cx, failure.into());
+        self.hang_up(cx, call, failure.code());
+    }
+
     /// The call of the visit is over, or was never answered: dial again, or give the room up.
     fn lose_call(&mut self, cx: &mut Cx<'_>, cause: Cause) {
         let lasted = self.visit.as_ref().and_then(Visit::up).map(|up| cx.now.since(up.since));
@@ -249,9 +255,8 @@ impl Agent {
             Leg::Up(Up { hearing: Hearing::Silence(since), call, .. })
                 if *since + self.config.rtp.dead_timeout <= cx.now =>
             {
-                let (call, cause) = (*call, Cause::from(Failure::NoMedia));
-                self.lose_call(cx, cause);
-                self.hang_up(cx, call, "no media");
+                let call = *call;
+                self.give_up_call(cx, call, Failure::NoMedia);
             }
             Leg::Up(Up { hearing: Hearing::Held { probe_at }, .. }) if *probe_at <= cx.now => {
                 if let Some(up) = visit.up_mut() {
@@ -373,7 +378,7 @@ pub(super) fn held(now: Time, probe: Span) -> Hearing {
 
 /// The mixer is there again or will be, without our call: no word of the peer that it is over.
 fn is_lost(failure: Failure) -> bool {
-    const LOST: [Failure; 3] = [Failure::NoMedia, Failure::SipCallGone, Failure::SipTimeout];
+    const LOST: [Failure; 4] = [Failure::NoMedia, Failure::MediaUnheard, Failure::SipCallGone, Failure::SipTimeout];
     LOST.contains(&failure)
 }
 

@@ -78,6 +78,7 @@ impl Pace {
             | Failure::SipRemoteBye
             | Failure::MediaNotReady
             | Failure::NoMedia
+            | Failure::MediaUnheard
             | Failure::MediaSilent
             | Failure::NotSending
             | Failure::NotPlaying

@@ -55,6 +55,7 @@ impl Agent {
                 self.problems(cx, what, more);
             }
             MediaEvent::Digit { call, digit } => self.on_digit(cx, call, digit, Way::Rtp),
+            MediaEvent::Unheard { call, times } => self.on_unheard(cx, call, times),
             // The SIP BYE follows, or the silence does.
             MediaEvent::PeerBye { .. } => {}
             MediaEvent::Card(event) => self.on_card(cx, event),
@@ -89,6 +90,7 @@ impl Agent {
             | MediaEvent::NotSending { .. }
             | MediaEvent::Invalid { .. }
             | MediaEvent::Digit { .. }
+            | MediaEvent::Unheard { .. }
             | MediaEvent::PeerBye { .. }
             | MediaEvent::Card(_)
             | MediaEvent::Economy(_)
@@ -120,6 +122,17 @@ impl Agent {
         up.playing = false;
         self.observe(cx, Some(&Failure::MediaSilent.into()));
         self.probe(cx);
+    }
+
+    /// The mixer hears nothing of us. A re-INVITE tells it once more where we are; if that does not help, another call may.
+    fn on_unheard(&mut self, cx: &mut Cx<'_>, call: u32, times: u32) {
+        let Some(up) = self.visit.as_ref().and_then(Visit::up).filter(|up| up.call.0 == call && up.params.send) else {
+            return;
+        };
+        match times {
+            0 | 1 => self.probe(cx),
+            _ => self.give_up_call(cx, up.call, Failure::MediaUnheard),
+        }
     }
 
     /// Events of an earlier call's stream find none.

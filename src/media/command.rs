@@ -119,6 +119,11 @@ pub enum Event {
         call: u32,
         digit: Digit,
     },
+    /// Nothing of ours arrives at the peer any more, says its RTCP; told again, with `times` growing, as long as it is so.
+    Unheard {
+        call: u32,
+        times: u32,
+    },
     /// RTCP BYE of the peer.
     PeerBye {
         call: u32,

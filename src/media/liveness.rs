@@ -165,6 +165,11 @@ impl Liveness {
         self.push(Event::Invalid { call: self.call, kind, more });
     }
 
+    /// So many times in a row the peer's reports have said that it does not hear us.
+    pub fn on_unheard(&mut self, times: u32) {
+        self.push(Event::Unheard { call: self.call, times });
+    }
+
     pub fn on_bye(&mut self) {
         self.push(Event::PeerBye { call: self.call });
     }

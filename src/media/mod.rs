@@ -3,7 +3,7 @@
 //! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]) as [`autopilot`] sets it, [`budget`] (the cap). Down:
 //! [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
 //! that wait), [`stretch`] (time without clicks), [`drift`]
-//! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`liveness`] turns what happens into events, [`tone`] speaks to those
+//! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`uplink`] knows whether we are heard. [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen. [`command`] is the
 //! border between the control thread and the media thread, [`histogram`] how long each stage takes, [`governor`] what is given
 //! up when the machine does not keep up, [`plan`] what fits under a cap, [`quality`] a
@@ -32,3 +32,4 @@ pub mod stretch;
 pub mod timeline;
 pub mod toc;
 pub mod tone;
+pub mod uplink;

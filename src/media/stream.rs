@@ -25,6 +25,7 @@ use crate::media::peer::Peer;
 use crate::media::playout::{Arrival, Playout};
 use crate::media::quality;
 use crate::media::tone::{Tone, Tones};
+use crate::media::uplink::Uplink;
 use crate::random::Rng;
 use crate::rtp::event::{self, NamedEvent};
 use crate::rtp::packet::{HEADER_LEN, Header, Malformed, Packet, is_rtcp};
@@ -97,6 +98,7 @@ struct Call {
     receiver: Receiver,
     keypad: Keypad,
     ear: Ear,
+    uplink: Uplink,
     digits: Deque<Digit, MAX_HEARD>,
     autopilot: Autopilot,
     /// What the encoder has been told.
@@ -169,6 +171,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             receiver: Receiver::default(),
             keypad: Keypad::default(),
             ear: Ear::default(),
+            uplink: Uplink::default(),
             digits: Deque::new(),
             autopilot,
             choice,
@@ -192,6 +195,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let held = call.params.receive && !params.receive;
         call.sender.set_payload_type(params.send_payload_type);
         call.autopilot.set_limits(limits(&params));
+        call.uplink.restart();
         call.peer.update(&params);
         call.params = params;
         self.liveness.expect_packets(now, params.receive);
@@ -636,6 +640,9 @@ impl Call {
                 let trip = rtcp::round_trip(now, &block);
                 self.counters.round_trip = trip.unwrap_or(self.counters.round_trip);
                 self.autopilot.on_report(block.fraction_lost, trip, self.receiver.burst());
+                if let Some(times) = self.uplink.on_report(block.highest_seq, self.sender.packets()) {
+                    liveness.on_unheard(times);
+                }
             }
             Part::Block(_) => {}
             // A source that was replaced may say goodbye; only the one that is heard ends the call.

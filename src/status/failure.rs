@@ -357,6 +357,10 @@ failures! {
             "the call brings no audio",
             "no packet for rtp.dead_timeout_ms",
             "check that UDP reaches the device's RTP port from the mixer";
+        MediaUnheard => "media_unheard",
+            "the mixer hears nothing of the device",
+            "its RTCP reports name no new packet, although many left, also after a re-INVITE",
+            "check that UDP from the device reaches the mixer's RTP port; the device dials again";
         MediaSilent => "media_silent",
             "nothing arrives from the mixer",
             "no packet for rtp.silence_timeout_ms",

@@ -418,6 +418,28 @@ fn a_mixer_that_was_restarted_is_noticed_before_the_silence_is_deadly() {
 }
 
 #[test]
+fn a_mixer_that_hears_nothing_is_told_where_we_are_and_then_dialled_again() {
+    let mut w = World::playing(15, config());
+    w.run(10_000);
+    let unheard = |w: &mut World, times| {
+        let starts = |command: &Command| if let Command::Start(params) = command { Some(params.call) } else { None };
+        let call = w.commands().iter().rev().find_map(|(_, command)| starts(command)).expect("a stream");
+        w.input(Input::Media(Event::Unheard { call, times }));
+        w.run(1_000);
+    };
+    unheard(&mut w, 1);
+    assert_eq!(
+        (w.mixer.count("INVITE"), w.mixer.invites(), w.rung()),
+        (2, 1, "playing"),
+        "a re-INVITE, and the call stands"
+    );
+    unheard(&mut w, 2);
+    w.run_until(5_000, |w| w.rung() == "playing");
+    assert_eq!((w.mixer.invites(), w.mixer.count("BYE")), (2, 1));
+    assert_eq!(w.events_of("call_ended")[0]["cause"]["code"], "media_unheard");
+}
+
+#[test]
 fn a_mixer_that_paused_keeps_the_call() {
     let mut w = World::playing(14, config());
     w.mixer.pause(true);
