@@ -172,8 +172,8 @@ impl World {
         }
         self.mixer.orphan();
         self.post(30_000, Delivery::MixerMisses);
-        let (config, rng) = (self.config.clone(), self.rng.fork());
-        let old = std::mem::replace(&mut self.agent, memory::inside(|| Agent::new(config, rng)));
+        let (config, rng) = (&self.config, self.rng.fork());
+        let old = std::mem::replace(&mut self.agent, memory::inside(|| Agent::new(config.clone(), rng)));
         memory::inside(|| drop(old));
         self.queue.retain(|_, delivery| !matches!(delivery, Delivery::Media(_) | Delivery::VoiceTick));
         self.voice = Voice::default();
@@ -290,7 +290,7 @@ impl World {
             Delivery::Closed(link, error) if current(link, self.link) => {
                 self.link = None;
                 self.watch.on_closed(now, &error);
-                self.input(Input::QssClosed(error));
+                self.input(Input::QssClosed(memory::inside(|| error.clone())));
             }
             Delivery::Token(question, answer) => {
                 if question == self.questions {
@@ -308,6 +308,7 @@ impl World {
                     let remote = SocketAddr::new(addr(MIXER).ip(), target.port_or_default());
                     Ok(vec![Route { flow: Flow { transport: target.transport, remote }, local: self.address }])
                 };
+                let routes = memory::inside(|| routes.clone());
                 self.input(Input::Routed { target: &target, routes });
             }
             Delivery::Media(event) => self.input(Input::Media(event)),
