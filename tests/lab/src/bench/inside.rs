@@ -193,42 +193,48 @@ fn trace(thread: u32, file: &PathBuf) -> Result<Calls, Box<dyn Error>> {
     crate::process::signal(strace.id(), libc::SIGINT);
     strace.wait()?;
     let calls = read_trace(&std::fs::read_to_string(file)?);
-    if calls.frames < 10.0 {
+    if calls.frames < 10.0 || calls.own.is_empty() {
         return Err("strace saw nothing: is it installed, and allowed to trace?".into());
     }
     Ok(calls)
+}
+
+/// Who made a call, by its stack. The calls that strace breaks into as it comes and goes have none, and nobody knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Nobody,
+    Program,
+    Card,
 }
 
 /// Lines of calls (`TIME NAME(...`), each followed by its stack (` > FILE(FUNCTION+...`).
 fn read_trace(text: &str) -> Calls {
     let mut calls = Calls::default();
     let (mut first, mut last) = (None, 0.0);
-    let mut pending: Option<String> = None;
-    let mut close = |pending: &mut Option<String>, by_card: bool| {
-        let Some(name) = pending.take() else { return };
-        if by_card {
-            calls.cards += 1;
-        } else {
-            *calls.own.entry(name).or_insert(0) += 1;
-        }
+    let mut pending: Option<(String, By)> = None;
+    let mut close = |pending: &mut Option<(String, By)>| match pending.take() {
+        Some((name, By::Program)) => *calls.own.entry(name).or_insert(0) += 1,
+        Some((_, By::Card)) => calls.cards += 1,
+        Some((_, By::Nobody)) | None => {}
     };
     for line in text.lines() {
         if let Some(frame) = line.strip_prefix(" > ") {
-            if frame.contains("libasound_module_pcm_vsnd") {
-                close(&mut pending, true);
+            if let Some((_, by)) = &mut pending {
+                let by_card = *by == By::Card || frame.contains("libasound_module_pcm_vsnd");
+                *by = if by_card { By::Card } else { By::Program };
             }
             continue;
         }
-        close(&mut pending, false);
+        close(&mut pending);
         let Some((time, rest)) = line.split_once(' ') else { continue };
         let Ok(time) = time.parse::<f64>() else { continue };
         first.get_or_insert(time);
         last = time;
         let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
         // Not a call: `<... poll resumed>`, `--- SIGINT ---`, `+++ exited +++`; the first is a call's second half.
-        pending = (!name.is_empty()).then_some(name);
+        pending = (!name.is_empty()).then_some((name, By::Nobody));
     }
-    close(&mut pending, false);
+    close(&mut pending);
     calls.frames = (last - first.unwrap_or(last)) * 1000.0 / FRAME_MS;
     calls
 }
@@ -262,7 +268,8 @@ mod tests {
 10.000000 poll([{fd=5, events=POLLIN}], 1, NULL) = 1\n > /lib/libc.so.6(__poll+0x4f) [0x1]\n > /x/qss-endpoint() [0x2]\n\
 10.001000 pwrite64(9, \"\", 960, 0) = 960\n > /lib/libc.so.6(pwrite+0x1) [0x1]\n > /x/libasound_module_pcm_vsnd.so(y) [0x3]\n\
 10.002000 sendto(7, \"\", 99, MSG_DONTWAIT) = 99\n > /lib/libc.so.6(sendto+0x1) [0x1]\n\
-10.002500 futex(0x1, FUTEX_WAKE, 1) = 0\n\
+10.002500 futex(0x1, FUTEX_WAKE, 1) = 0\n > /lib/libc.so.6(futex+0x1) [0x1]\n\
+10.199000 pwrite64(9, \"\", 960, 0 <detached ...>\n\
 10.200000 <... poll resumed>) = 1\n\
 10.200000 --- SIGINT {si_signo=SIGINT} ---\n";
         let calls = read_trace(text);
