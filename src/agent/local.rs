@@ -298,6 +298,8 @@ impl Agent {
             self.forgive();
             return Ok(Done::Joining { room: name.to_owned(), already: true });
         }
+        // Whoever wants to be here does not want to be taken back elsewhere.
+        self.interrupted = None;
         self.end_visit(cx, &Failure::Replaced.into());
         match configured {
             Some(i) => self.visit_configured(cx, i),

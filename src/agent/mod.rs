@@ -87,7 +87,7 @@ use rooms::Rooms;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use sweep::Sweep;
-use transfer::Transfer;
+use transfer::{Back, Transfer};
 use visit::Visit;
 
 /// What the world tells the agent.
@@ -288,6 +288,8 @@ pub struct Agent {
     referral: Option<Referral>,
     participants: Participants,
     transfer: Transfer,
+    /// The call that a more important invite has taken the place of.
+    interrupted: Option<Back>,
     reporter: Reporter,
     memory: Memory,
 }
@@ -375,6 +377,7 @@ impl Agent {
             referral: None,
             participants: Participants::new(&config),
             transfer: Transfer::None,
+            interrupted: None,
             reporter: Reporter::new(&config),
             memory: Memory::default(),
             phase: Phase::Asleep,

@@ -97,6 +97,7 @@ impl Agent {
             return Err(NoCall::Busy);
         }
         let ticket = self.ask_for_new_room(cx, order.record).ok_or(NoCall::NoRoom)?;
+        self.interrupted = None;
         self.end_visit(cx, &Failure::Replaced.into());
         let sip = &self.config.sip;
         self.visit = Some(Visit {

@@ -175,6 +175,7 @@ impl Agent {
         if here {
             return;
         }
+        self.remember_interrupted(priority);
         self.end_visit(cx, &Failure::Replaced.into());
         let origin = Origin::Invited { id: id.to_owned(), accepted_at: cx.now, priority };
         let place = invite.display_name.clone().unwrap_or_else(|| invite.from.clone());

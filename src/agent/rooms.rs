@@ -219,7 +219,9 @@ impl Agent {
             }
             None => {
                 self.rooms.better = None;
-                if let Some(i) = self.rooms.first_ready(registered) {
+                if self.resume_interrupted(cx) {
+                    // The call goes on that was left for a more important one.
+                } else if let Some(i) = self.rooms.first_ready(registered) {
                     self.rooms.asked_for = None;
                     self.visit_configured(cx, i);
                 }

@@ -316,6 +316,30 @@ impl Agent {
         self.transfer_failed(cx, &id, cause.clone());
     }
 
+    /// A more important invite takes the place of the present call: what to come back to when it is over. Configured
+    /// rooms are come back to anyway; the first of several interrupted calls counts.
+    pub(super) fn remember_interrupted(&mut self, priority: u8) {
+        let Some(Visit { name, origin, room, .. }) = &self.visit else { return };
+        let below = match origin {
+            Origin::Invited { priority: present, .. } => *present < priority,
+            Origin::Transferred | Origin::Asked => priority > 0,
+            Origin::Configured(_) | Origin::Called | Origin::Made => false,
+        };
+        if below && self.config.invites.returns && self.interrupted.is_none() {
+            self.interrupted = Some(Back { name: name.clone(), origin: origin.clone(), room: room.clone() });
+        }
+    }
+
+    /// Nothing is visited any more: back to the call that was interrupted. False: there is none.
+    pub(super) fn resume_interrupted(&mut self, cx: &mut Cx<'_>) -> bool {
+        if !self.session.is_registered() {
+            return false;
+        }
+        let Some(back) = self.interrupted.take() else { return false };
+        self.come_back(cx, back);
+        self.visit.is_some()
+    }
+
     fn come_back(&mut self, cx: &mut Cx<'_>, Back { name, origin, mut room }: Back) {
         if self.phase != Phase::Running || self.visit.is_some() {
             return;

@@ -120,6 +120,14 @@ pub(super) static SECTIONS: &[Section] = &[
                 "Code by which the device takes an invite or a request of its own back.",
             ),
             key(
+                "returns",
+                |d| &mut d.config.invites.returns,
+                Rule::Any,
+                "A call whose place was taken by an invite of a higher priority is gone back to when that is over (true), or \
+                 not (false). Configured rooms are gone back to anyway; a room of the device's own is destroyed when it is \
+                 left.",
+            ),
+            key(
                 "replaces_call",
                 |d| &mut d.config.invites.replaces_call,
                 Rule::Any,

@@ -130,6 +130,8 @@ pub struct Invites {
     pub withdraw_code: u16,
     /// An accepted invite ends a present call of the same priority (true), or is refused with `busy_code` (false).
     pub replaces_call: bool,
+    /// A call that an invite of a higher priority has ended is gone back to.
+    pub returns: bool,
     /// User ids that are invited when they ask for it (`inviteRequest`); `"*"` for everyone.
     pub requests: Vec<String>,
     pub request_room: RequestRoom,
@@ -398,6 +400,7 @@ impl Default for Config {
                 unanswered_code: 408,
                 withdraw_code: 487,
                 replaces_call: false,
+                returns: true,
                 requests: Vec::new(),
                 request_room: RequestRoom::New,
                 callers: Vec::new(),

@@ -258,3 +258,30 @@ fn a_stop_leaves_nobody_ringing() {
     w.run(2_000);
     assert_eq!((replies(&w, "I1"), w.exited_at.is_some()), (vec![486], true));
 }
+
+#[test]
+fn the_call_that_an_emergency_has_interrupted_is_gone_back_to() {
+    for returns in [true, false] {
+        let page = Caller { priority: 9, ..rule("fire", CallerAction::Accept) };
+        let mut config = intercom(vec![page, rule("bob", CallerAction::Accept)]);
+        config.rooms = sim::config().rooms;
+        config.invites.replaces_call = true;
+        config.invites.returns = returns;
+        let mut w = World::playing(8, config);
+        comes(&mut w, "I1", "bob");
+        let bobs = w.mixer.last_invite.lines().next().expect("an INVITE").to_owned();
+        w.run_until(1_000, |w| w.rung() == "playing");
+        let room = w.events.last().expect("an event")["room"]["id"].as_str().expect("a room with an id").to_owned();
+        w.qss.rooms.insert(room.clone(), sim::qss::room(&room, &bobs["INVITE ".len()..bobs.len() - " SIP/2.0".len()]));
+        comes(&mut w, "I2", "fire");
+        w.run_until(1_000, |w| w.mixer.last_invite.starts_with("INVITE sip:888fire@") && w.rung() == "playing");
+        w.mixer_hangs_up();
+        w.run(20);
+        w.run_until(5_000, |w| w.rung() == "playing");
+        assert_eq!(w.mixer.last_invite.starts_with(&bobs), returns, "{}", w.mixer.last_invite);
+        // And after that the lobby, as ever.
+        w.mixer_hangs_up();
+        w.run(20);
+        w.run_until(60_000, |w| w.rung() == "playing" && w.mixer.last_invite.starts_with("INVITE sip:88826777033@"));
+    }
+}
