@@ -254,9 +254,11 @@ impl Registration {
     }
 
     pub(super) fn on_flow_up(&mut self, core: &mut Core, now: Time, flow: Flow, out: &mut Outbox) {
-        match mem::replace(&mut self.state, State::Off) {
-            State::Connecting { attempt, way } if way.flow == flow => self.ask(core, now, attempt, way, 0, out),
-            state => self.state = state,
+        if !matches!(&self.state, State::Connecting { way, .. } if way.flow == flow) {
+            return;
+        }
+        if let State::Connecting { attempt, way } = mem::replace(&mut self.state, State::Off) {
+            self.ask(core, now, attempt, way, 0, out);
         }
     }
 
@@ -270,7 +272,14 @@ impl Registration {
             State::Registered(binding) if binding.way.flow == flow => {
                 self.state = State::Pausing { at: self.backoff.next_with_floor(now, &mut core.rng) };
             }
-            state => self.state = state,
+            state @ (State::Off
+            | State::Looking { .. }
+            | State::Connecting { .. }
+            | State::Asking { .. }
+            | State::Registered(_)
+            | State::Pausing { .. }
+            | State::Barred
+            | State::Leaving { .. }) => self.state = state,
         }
     }
 
