@@ -50,7 +50,7 @@ pub enum Delivery {
     Closed(u32, LinkError),
     Sip(Vec<u8>),
     Routed(Target),
-    Media(command::Event),
+    Media(Box<command::Event>),
     ToQss(u32, String),
     ToMixer(Vec<u8>),
     /// The mixer misses the packets of a device that is gone.
@@ -60,6 +60,12 @@ pub enum Delivery {
     /// The answer to the question of this number.
     Token(u32, token::Answer),
     VoiceTick,
+}
+
+impl Delivery {
+    pub fn media(event: command::Event) -> Self {
+        Self::Media(Box::new(event))
+    }
 }
 
 pub struct World {
@@ -311,7 +317,7 @@ impl World {
                 let routes = memory::inside(|| routes.clone());
                 self.input(Input::Routed { target: &target, routes });
             }
-            Delivery::Media(event) => self.input(Input::Media(event)),
+            Delivery::Media(event) => self.input(Input::Media(*event)),
             Delivery::ToQss(link, text) => {
                 let out = self.qss.handle(link, &text, now);
                 self.post_all(out);

@@ -31,7 +31,7 @@ impl Voice {
                 assert!(!self.card_open, "seed {seed}: Open while open");
                 self.card_open = true;
                 let opened = CardEvent::Opened { rate: 48_000, period: 480, buffer: 1_440 };
-                vec![(20, Delivery::Media(Event::Card(opened)))]
+                vec![(20, Delivery::media(Event::Card(opened)))]
             }
             Command::Start(params) => {
                 assert!(self.stream.is_none(), "seed {seed}: two streams");
@@ -44,7 +44,7 @@ impl Voice {
                 self.next_tick = now + Span::from_millis(10);
                 let mut out = vec![(10, Delivery::VoiceTick)];
                 if params.send {
-                    out.push((20, Delivery::Media(Event::Sending { call: params.call })));
+                    out.push((20, Delivery::media(Event::Sending { call: params.call })));
                 }
                 out
             }
@@ -57,7 +57,7 @@ impl Voice {
                 }
                 match before {
                     Some(before) if !before.send && params.send => {
-                        vec![(20, Delivery::Media(Event::Sending { call: params.call }))]
+                        vec![(20, Delivery::media(Event::Sending { call: params.call }))]
                     }
                     Some(_) | None => Vec::new(),
                 }
@@ -73,14 +73,14 @@ impl Voice {
                 assert!(self.card_open, "seed {seed}: Stop of nothing");
                 self.card_open = false;
                 self.stream = None;
-                vec![(5, Delivery::Media(Event::Card(CardEvent::Closed)))]
+                vec![(5, Delivery::media(Event::Card(CardEvent::Closed)))]
             }
             Command::Stats => match self.last {
                 Some(params) if !self.deaf => {
                     let clocks = Clocks { network: Some(42.0), ..Clocks::default() };
                     let stats =
                         Stats { call: params.call, packets_sent: 50, packets_received: 49, clocks, ..Stats::default() };
-                    vec![(2, Delivery::Media(Event::Stats(stats)))]
+                    vec![(2, Delivery::media(Event::Stats(stats)))]
                 }
                 _ => Vec::new(),
             },
@@ -107,8 +107,8 @@ impl Voice {
             self.silent_said = 0;
             if !self.receiving {
                 self.receiving = true;
-                out.push((1, Delivery::Media(Event::Receiving { call })));
-                out.push((40, Delivery::Media(Event::Playing { call })));
+                out.push((1, Delivery::media(Event::Receiving { call })));
+                out.push((40, Delivery::media(Event::Playing { call })));
             }
             return out;
         }
@@ -116,7 +116,7 @@ impl Voice {
         if since >= SILENCE.times(self.silent_said + 1) {
             self.silent_said += 1;
             self.receiving = false;
-            out.push((0, Delivery::Media(Event::Silent { call, since })));
+            out.push((0, Delivery::media(Event::Silent { call, since })));
         }
         out
     }
