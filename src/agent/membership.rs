@@ -165,7 +165,7 @@ impl Agent {
         let Some(visit) = &mut self.visit else { return };
         let mut users = Vec::new();
         if let Some(mut described) = described {
-            users = std::mem::take(&mut described.participants);
+            users = described.participants.take().unwrap_or_default();
             let known = std::mem::take(&mut visit.room);
             visit.room = message::Room {
                 id: described.id.clone().or(known.id),

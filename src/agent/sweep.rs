@@ -4,6 +4,7 @@
 //! ```text
 //!   registered --getRooms--> ours, unknown, nobody else in it: suspect --seen again `calls.leftover_ms` later--> doomed
 //!                            ours, unknown, somebody in it: looked at again then
+//!                            ours, unknown, not told who is in it: left alone
 //! ```
 //!
 //! Only what the QSS calls ours is ever destroyed: a room whose owner we are, or (`rooms.userIdAsRoomId` of the QSS) whose id
@@ -66,10 +67,10 @@ impl Agent {
         let mut suspects = BTreeMap::new();
         let mut again = false;
         for room in ours {
+            // Not told who is in it: it may be full.
+            let Some(users) = &room.participants else { continue };
             again = true;
-            let Some(id) = room.id.clone().filter(|_| room.participants.iter().all(|user| self.is_us(user))) else {
-                continue;
-            };
+            let Some(id) = room.id.clone().filter(|_| users.iter().all(|user| self.is_us(user))) else { continue };
             let since = self.sweep.suspects.get(&id).copied().unwrap_or(cx.now);
             suspects.insert(id, since);
         }
@@ -91,7 +92,7 @@ impl Agent {
 
     /// What the QSS calls us stands in the room that it has made for us.
     pub(super) fn learn_our_id(&mut self, room: &Room) {
-        let id = match (&room.owner, &room.participants[..]) {
+        let id = match (&room.owner, room.participants.as_deref().unwrap_or_default()) {
             (Some(owner), _) => owner,
             (None, [only]) => only,
             (None, _) => return,

@@ -58,19 +58,31 @@ impl Roster {
     pub fn read(fields: Fields<'_>, implied: Option<ParticipantStatus>) -> Roster {
         let mut roster = Roster { room: Room::read(fields).and_then(|room| room.id), ..Roster::default() };
         let inside = fields.object("room").unwrap_or(fields);
-        let holder = ["participants", "remoteParticipants", "users"].iter().find_map(|key| inside.get(key));
-        match holder.or_else(|| fields.get("payload")) {
-            Some(Value::Array(list)) => list.iter().for_each(|entry| roster.entry(entry, implied)),
+        roster.list(holder(inside).or_else(|| fields.get("payload")), fields, implied);
+        roster
+    }
+
+    /// Who is in the room that `fields` describe; `None`: no list, or one that was not understood to its last entry.
+    pub(super) fn present(fields: Fields<'_>) -> Option<Vec<String>> {
+        let list = holder(fields).filter(|list| list.is_array() || list.is_object())?;
+        let mut roster = Roster::default();
+        roster.list(Some(list), fields, None);
+        let here = |presence: Presence| (presence.status != ParticipantStatus::Gone).then_some(presence.user);
+        (roster.unknown == 0).then(|| roster.told.into_iter().filter_map(here).collect())
+    }
+
+    fn list(&mut self, list: Option<&Value>, fields: Fields<'_>, implied: Option<ParticipantStatus>) {
+        match list {
+            Some(Value::Array(list)) => list.iter().for_each(|entry| self.entry(entry, implied)),
             Some(Value::Object(map)) => {
                 for (user, status) in map {
                     let status = status.get("status").or_else(|| status.get("state")).unwrap_or(status);
-                    roster.add(Some(user), implied.or_else(|| ParticipantStatus::read(status)));
+                    self.add(Some(user), implied.or_else(|| ParticipantStatus::read(status)));
                 }
             }
-            Some(Value::String(user)) => roster.add(Some(user), implied),
-            Some(Value::Null | Value::Bool(_) | Value::Number(_)) | None => roster.one(fields, implied),
+            Some(Value::String(user)) => self.add(Some(user), implied),
+            Some(Value::Null | Value::Bool(_) | Value::Number(_)) | None => self.one(fields, implied),
         }
-        roster
     }
 
     /// An entry of a list: an object, or a user's id, which is there because the user is.
@@ -94,6 +106,11 @@ impl Roster {
             (None, _) | (_, None) => self.unknown += 1,
         }
     }
+}
+
+/// Where a list of participants stands.
+fn holder(fields: Fields<'_>) -> Option<&Value> {
+    ["participants", "remoteParticipants", "users"].iter().find_map(|key| fields.get(key))
 }
 
 /// Who speaks now; `None`: nobody, or the event does not say.

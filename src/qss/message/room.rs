@@ -2,6 +2,7 @@
 
 use super::Request;
 use super::frame::{Body, Fields, MAX_ID};
+use super::participant::Roster;
 use crate::config::{QssCodes, QssNames, Secret};
 use serde_json::{Map, Value, json};
 
@@ -29,7 +30,8 @@ pub struct Room {
     pub ice: Vec<IceServer>,
     /// Access token of the room's media server: no SIP credential.
     pub token: Option<Secret>,
-    pub participants: Vec<String>,
+    /// Who is in it; `None`: not told, or not all of it could be understood, so nothing follows from who is missing.
+    pub participants: Option<Vec<String>>,
     /// One media token per user: (user, token).
     pub acl: Vec<(String, Secret)>,
 }
@@ -97,7 +99,7 @@ impl Room {
             participants_limit: fields.number("participantsLimit").and_then(|n| u32::try_from(n).ok()),
             ice: fields.list("ice").iter().filter_map(IceServer::read).collect(),
             token: text("token").map(Secret),
-            participants: fields.texts("participants"),
+            participants: Roster::present(fields),
             acl: fields.list("acl").iter().filter_map(read_acl_entry).collect(),
         };
         (room.id.is_some() || room.sip_uri.is_some()).then_some(room)
@@ -267,7 +269,7 @@ mod tests {
         assert_eq!(room.servers[0].wss.as_deref(), Some("wss://h/ws-sfu1"));
         assert_eq!(room.ice[0].urls, ["stun:stun.l.google.com:19302"]);
         assert_eq!(room.timestamp_ms, Some(1_613_847_375_280));
-        assert_eq!(room.participants, ["5da6"]);
+        assert_eq!(room.participants, Some(vec!["5da6".to_owned()]));
     }
 
     #[test]
@@ -283,6 +285,29 @@ mod tests {
         assert_eq!(room.ice.len(), 1);
         assert_eq!(room.ice[0].urls.len(), 2);
         assert_eq!(room.acl[0].0, "bob");
+    }
+
+    #[test]
+    fn who_is_in_a_room_is_known_only_if_all_of_it_was_understood() {
+        let of = |told: &str| {
+            let room = room_of(&format!(r#"{{"answer":"x","requestID":"x","payload":{{"room":"r"{told}}}}}"#));
+            room.participants.map(|users| users.join(" "))
+        };
+        for (told, present) in [
+            ("", None),
+            (r#","participants":[]"#, Some("")),
+            (r#","participants":["a","b"]"#, Some("a b")),
+            (r#","participants":[{"userId":"a","status":"HOLD"},{"userId":"b","status":"GONE"}]"#, Some("a")),
+            (r#","participants":{"a":"IN_CALL","b":{"status":"GONE"}}"#, Some("a")),
+            (r#","users":["a"]"#, Some("a")),
+            (r#","participants":[{"name":"a"}]"#, None),
+            (r#","participants":["a",7]"#, None),
+            (r#","participants":{"a":"SOMETHING_NEW"}"#, None),
+            (r#","participants":null"#, None),
+            (r#","participants":3"#, None),
+        ] {
+            assert_eq!(of(told).as_deref(), present, "{told}");
+        }
     }
 
     #[test]

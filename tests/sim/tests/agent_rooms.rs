@@ -233,18 +233,29 @@ fn nothing_that_is_in_use_configured_or_of_others_is_destroyed() {
     ] {
         w.qss.rooms.insert(id.into(), room(id, owner, users));
     }
+    for (id, users) in [
+        ("created-in-use-by-object", serde_json::json!([{"userId": "eve", "status": "IN_CALL"}])),
+        ("created-in-use-by-map", serde_json::json!({"eve": "HOLD"})),
+        ("created-of-later-words", serde_json::json!([{"member": "eve"}])),
+        ("created-untold", serde_json::Value::Null),
+    ] {
+        let mut told = room(id, "5da6", &[]);
+        told["participants"] = users;
+        w.qss.rooms.insert(id.into(), told);
+    }
     // The device's own one, of this life, stays, too: it is in it.
     w.run(1_000);
     w.kill_qss(Some(qss_endpoint::agent::LinkErrorKind::Closed(1012)));
     w.qss.up = true;
     w.run(200_000);
-    let left = ["created-by-bob", "created-by-nobody", "created-in-use", "created1"];
+    let dim = ["created-in-use-by-map", "created-in-use-by-object", "created-of-later-words", "created-untold"];
+    let left = [&["created-by-bob", "created-by-nobody", "created-in-use"][..], &dim, &["created1"]].concat();
     assert_eq!(w.qss.rooms_left(), left);
     w.qss.rooms.get_mut("created-in-use").expect("it is there")["participants"] = serde_json::json!([]);
     w.run(130_000);
     assert_eq!(
         w.qss.rooms_left(),
-        ["created-by-bob", "created-by-nobody", "created1"],
+        [&["created-by-bob", "created-by-nobody"][..], &dim, &["created1"]].concat(),
         "it is watched until it is empty"
     );
     assert!(w.qss.rooms.contains_key("lobby"), "not in the list of the simulated QSS");
