@@ -671,7 +671,7 @@ impl Device {
                 agent::Output::QssOpen { .. }
                 | agent::Output::QssToken { .. }
                 | agent::Output::Remember(_)
-                | agent::Output::QssPing
+                | agent::Output::QssPing(_)
                 | agent::Output::QssClose
                 | agent::Output::Keep(_)
                 | agent::Output::SipConnect { .. }

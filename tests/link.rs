@@ -35,8 +35,10 @@ fn wss_with_a_private_ca_carries_frames_both_ways() {
             .expect("an open link takes a frame");
         let LinkEvent::Frame(answer) = next(&mut link).await else { panic!("no answer") };
         assert!(answer.contains(r#""requestID":"r1""#), "{answer}");
-        link.ping().expect("an open link takes a ping");
-        assert!(matches!(next(&mut link).await, LinkEvent::Pong));
+        for number in [7, u64::MAX] {
+            link.ping(number).expect("an open link takes a ping");
+            assert!(matches!(next(&mut link).await, LinkEvent::Pong(pong) if pong == number));
+        }
     });
     drop(server);
 }
@@ -235,7 +237,7 @@ fn failure_at(qss: Qss, not_before: WallTime) -> LinkError {
         link.open(&qss, qss.token.clone(), not_before);
         match next(&mut link).await {
             LinkEvent::Closed(error) => error,
-            event @ (LinkEvent::Opened(_) | LinkEvent::Frame(_) | LinkEvent::Pong | LinkEvent::Alive) => {
+            event @ (LinkEvent::Opened(_) | LinkEvent::Frame(_) | LinkEvent::Pong(_) | LinkEvent::Alive) => {
                 panic!("not failed, but {event:?}")
             }
         }

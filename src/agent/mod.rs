@@ -105,9 +105,9 @@ pub enum Input<'a> {
     /// The WebSocket is open.
     QssOpened,
     QssFrame(&'a str),
-    /// The answer to a ping: everything sent before that ping has arrived.
-    QssPong,
-    /// Any other control frame: the link lives.
+    /// The answer to the ping of that number: everything sent before it has arrived.
+    QssPong(u64),
+    /// Any other control frame, a pong that no ping asked for too: the link lives.
     QssAlive,
     /// The WebSocket is closed, or could not be opened.
     QssClosed(LinkError),
@@ -215,7 +215,8 @@ pub enum Output {
         not_before: WallTime,
     },
     QssSend(String),
-    QssPing,
+    /// A ping of this number, which its pong repeats.
+    QssPing(u64),
     QssClose,
     SipSend {
         flow: Flow,
@@ -407,9 +408,9 @@ impl Agent {
                 self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out));
             }
             Input::QssFrame(text) => self.with_session(cx, |session, now, out| session.handle_frame(now, text, out)),
-            Input::QssPong => {
+            Input::QssPong(ping) => {
                 self.session.handle_alive();
-                self.reporter.backlog.confirmed();
+                self.reporter.backlog.confirmed(ping);
                 self.flush_backlog(cx);
             }
             // A server that pings proves nothing about what we have sent.
@@ -587,8 +588,8 @@ impl Agent {
                 session::Output::Attempts(attempts) => self.remember_attempts(cx, attempts),
                 session::Output::Send(text) => cx.out.push_back(Output::QssSend(text)),
                 session::Output::Ping => {
-                    self.reporter.backlog.pinged();
-                    cx.out.push_back(Output::QssPing);
+                    let ping = self.reporter.backlog.pinged();
+                    cx.out.push_back(Output::QssPing(ping));
                 }
                 session::Output::Close => cx.out.push_back(Output::QssClose),
                 session::Output::Event(event) => self.on_session(cx, event),

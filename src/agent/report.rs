@@ -202,8 +202,8 @@ impl Agent {
             self.with_session(cx, |session, _, out| session.send_event(&name, &event, out));
         }
         if self.session.takes_events() && self.reporter.backlog.needs_ping() {
-            self.reporter.backlog.pinged();
-            cx.out.push_back(Output::QssPing);
+            let ping = self.reporter.backlog.pinged();
+            cx.out.push_back(Output::QssPing(ping));
         }
     }
 

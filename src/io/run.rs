@@ -195,7 +195,7 @@ impl Control {
                         self.feed(Input::QssOpened);
                     }
                     LinkEvent::Frame(text) => self.feed(Input::QssFrame(&text)),
-                    LinkEvent::Pong => self.feed(Input::QssPong),
+                    LinkEvent::Pong(ping) => self.feed(Input::QssPong(ping)),
                     LinkEvent::Alive => self.feed(Input::QssAlive),
                     LinkEvent::Closed(error) => self.feed(Input::QssClosed(error)),
                 },
@@ -261,7 +261,7 @@ impl Control {
                     Ok(())
                 }
                 Output::QssSend(text) => self.link.send(text),
-                Output::QssPing => self.link.ping(),
+                Output::QssPing(ping) => self.link.ping(ping),
                 Output::QssClose => {
                     self.link.close();
                     Ok(())

@@ -32,9 +32,9 @@ const RECEIVE_QUEUE: usize = 64;
 pub enum LinkEvent {
     Opened(Security),
     Frame(String),
-    /// The answer to our ping.
-    Pong,
-    /// A ping of the peer or an ignored binary frame: the peer lives.
+    /// The answer to our ping of that number.
+    Pong(u64),
+    /// A ping of the peer, a pong that answers none of ours, or an ignored binary frame: the peer lives.
     Alive,
     Closed(LinkError),
 }
@@ -49,7 +49,7 @@ pub enum Security {
 
 enum Order {
     Text(String),
-    Ping,
+    Ping(u64),
     Close,
 }
 
@@ -101,8 +101,9 @@ impl Link {
         self.order(Order::Text(text))
     }
 
-    pub fn ping(&mut self) -> Result<(), LinkError> {
-        self.order(Order::Ping)
+    /// The pong repeats the number.
+    pub fn ping(&mut self, number: u64) -> Result<(), LinkError> {
+        self.order(Order::Ping(number))
     }
 
     /// Says goodbye in the background. Nothing more is heard of this connection.
@@ -302,7 +303,9 @@ where
             order = orders.recv() => {
                 let sent = match order {
                     Some(Order::Text(text)) => sink.send(Message::text(text)).await,
-                    Some(Order::Ping) => sink.send(Message::Ping(Vec::new().into())).await,
+                    Some(Order::Ping(number)) => {
+                        sink.send(Message::Ping(number.to_be_bytes().to_vec().into())).await
+                    },
                     Some(Order::Close) | None => {
                         let _ = sink.send(Message::Close(None)).await;
                         while let Some(Ok(_)) = stream.next().await {}
@@ -321,7 +324,9 @@ where
                     let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
                     return LinkError::new(LinkErrorKind::Closed(code), reason);
                 }
-                Some(Ok(Message::Pong(_))) => LinkEvent::Pong,
+                Some(Ok(Message::Pong(payload))) => {
+                    payload[..].try_into().map_or(LinkEvent::Alive, |number| LinkEvent::Pong(u64::from_be_bytes(number)))
+                }
                 Some(Ok(Message::Ping(_) | Message::Binary(_) | Message::Frame(_))) => LinkEvent::Alive,
                 Some(Err(error)) => return classify(&error),
                 None => return LinkError::new(LinkErrorKind::Closed(1006), "connection lost"),

@@ -25,6 +25,8 @@ pub struct Backlog {
     /// Sent since the last proof; unlike `sent` not shortened by the bound.
     unproven: usize,
     covered: Option<Covered>,
+    /// Of the latest ping; they count up while the process lives.
+    pings: u64,
     /// Of what was sent, and had to make room before a pong proved it.
     doubtful: Gap,
     bound: usize,
@@ -45,6 +47,7 @@ struct Gap {
 /// A ping is out: what went before it.
 #[derive(Clone, Copy, Debug)]
 struct Covered {
+    ping: u64,
     /// So many of `sent`.
     kept: usize,
     /// So many of `unproven`.
@@ -61,6 +64,7 @@ impl Backlog {
             sent: VecDeque::new(),
             unproven: 0,
             covered: None,
+            pings: 0,
             doubtful: Gap::default(),
             bound,
             window: WINDOW,
@@ -96,15 +100,19 @@ impl Backlog {
         !self.waiting.is_empty() && self.unproven >= self.window && self.covered.is_none()
     }
 
-    /// A ping goes out. While one is unanswered, later ones prove nothing more.
-    pub fn pinged(&mut self) {
-        let now = Covered { kept: self.sent.len(), unproven: self.unproven, doubtful: self.doubtful };
-        self.covered.get_or_insert(now);
+    /// A ping goes out; its number. While one is unanswered, later ones prove nothing more.
+    pub fn pinged(&mut self) -> u64 {
+        self.pings += 1;
+        let (ping, kept, unproven) = (self.pings, self.sent.len(), self.unproven);
+        self.covered.get_or_insert(Covered { ping, kept, unproven, doubtful: self.doubtful });
+        self.pings
     }
 
-    /// A pong has come.
-    pub fn confirmed(&mut self) {
-        let Some(covered) = self.covered.take() else { return };
+    /// The pong of that ping has come. It proves the pings before it too: a peer may answer the latest one only (RFC 6455
+    /// 5.5.3). One that answers no ping of ours proves nothing.
+    pub fn confirmed(&mut self, ping: u64) {
+        let answered = |covered: &mut Covered| (covered.ping..=self.pings).contains(&ping);
+        let Some(covered) = self.covered.take_if(answered) else { return };
         self.sent.drain(..covered.kept.min(self.sent.len()));
         self.unproven = self.unproven.saturating_sub(covered.unproven);
         self.doubtful.events -= covered.doubtful.events;
@@ -230,13 +238,28 @@ mod tests {
     fn what_no_pong_proved_is_sent_again() {
         let mut backlog = filled(10, 4);
         assert_eq!((backlog.next_to_send().map(|e| e.seq), backlog.next_to_send().map(|e| e.seq)), (Some(1), Some(2)));
-        backlog.pinged();
+        let ping = backlog.pinged();
         assert_eq!(backlog.next_to_send().map(|e| e.seq), Some(3));
         backlog.pinged();
-        backlog.confirmed();
-        backlog.confirmed();
+        backlog.confirmed(ping);
+        backlog.confirmed(ping);
         backlog.link_lost();
         assert_eq!(drain(&mut backlog), [(3, 0), (4, 0)], "the pong covers only what went before its ping");
+    }
+
+    #[test]
+    fn a_pong_proves_only_the_pings_up_to_its_own() {
+        for (pong, left) in [(0, 2), (1, 2), (2, 0), (3, 0), (4, 2), (u64::MAX, 2)] {
+            let mut backlog = filled(10, 2);
+            backlog.pinged();
+            backlog.confirmed(1);
+            drain(&mut backlog);
+            backlog.pinged();
+            backlog.pinged();
+            backlog.confirmed(pong);
+            backlog.link_lost();
+            assert_eq!(drain(&mut backlog).len(), left, "pong {pong}");
+        }
     }
 
     #[test]
@@ -257,12 +280,10 @@ mod tests {
         for (pings, pong, told) in [(false, false, 4), (true, false, 4), (true, true, 0)] {
             let mut backlog = filled(4, 4);
             drain(&mut backlog);
-            if pings {
-                backlog.pinged();
-            }
+            let ping = if pings { backlog.pinged() } else { 0 };
             events(4..8).for_each(|event| backlog.push(event));
             if pong {
-                backlog.confirmed();
+                backlog.confirmed(ping);
             }
             backlog.link_lost();
             assert_eq!(drain(&mut backlog), [(5, told), (6, 0), (7, 0), (8, 0)], "ping {pings}, pong {pong}");
@@ -271,12 +292,12 @@ mod tests {
         // What made room after the ping is not proven by its pong.
         let mut backlog = filled(2, 1);
         drain(&mut backlog);
-        backlog.pinged();
+        let ping = backlog.pinged();
         for event in events(1..4) {
             backlog.push(event);
             drain(&mut backlog);
         }
-        backlog.confirmed();
+        backlog.confirmed(ping);
         backlog.link_lost();
         assert_eq!(drain(&mut backlog), [(3, 1), (4, 0)], "the second was sent after the ping");
     }
@@ -298,9 +319,9 @@ mod tests {
             }
             batches.push(batch.len());
             assert_eq!(backlog.needs_ping(), batch.len() == WINDOW);
-            backlog.pinged();
+            let ping = backlog.pinged();
             assert!(!backlog.needs_ping(), "one ping is enough");
-            backlog.confirmed();
+            backlog.confirmed(ping);
         }
         assert_eq!(batches, [16, 16, 16, 2]);
         // A bound below the window does not lift it.

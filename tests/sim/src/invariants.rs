@@ -191,7 +191,7 @@ impl Watch {
             | Input::Keys(_)
             | Input::QssOpened
             | Input::QssAlive
-            | Input::QssPong
+            | Input::QssPong(_)
             | Input::QssClosed(_)
             | Input::SipConnected { .. }
             | Input::SipAccepted { .. }
@@ -290,7 +290,7 @@ impl Watch {
                     self.microphone = Microphone::Open;
                 }
                 Output::Media(_)
-                | Output::QssPing
+                | Output::QssPing(_)
                 | Output::Remember(_)
                 | Output::QssClose
                 | Output::SipConnect { .. }

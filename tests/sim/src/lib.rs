@@ -46,7 +46,7 @@ pub const SIP_URI: &str = "sip:88826777033@audiomixer-sfu1:5080";
 pub enum Delivery {
     Opened(u32),
     Frame(u32, String),
-    Alive(u32),
+    Alive(u32, u64),
     Closed(u32, LinkError),
     Sip(Vec<u8>),
     Routed(Target),
@@ -56,7 +56,7 @@ pub enum Delivery {
     /// The mixer misses the packets of a device that is gone.
     MixerMisses,
     Connect(u32),
-    Ping(u32),
+    Ping(u32, u64),
     /// The answer to the question of this number.
     Token(u32, token::Answer),
     VoiceTick,
@@ -292,7 +292,7 @@ impl World {
             Delivery::Frame(link, text) if current(link, self.link) && current(link, self.opened) => {
                 self.input(Input::QssFrame(&text));
             }
-            Delivery::Alive(link) if current(link, self.link) => self.input(Input::QssPong),
+            Delivery::Alive(link, ping) if current(link, self.link) => self.input(Input::QssPong(ping)),
             Delivery::Closed(link, error) if current(link, self.link) => {
                 self.link = None;
                 self.watch.on_closed(now, &error);
@@ -305,7 +305,7 @@ impl World {
                     self.input(Input::QssToken(memory::inside(|| answer.clone())));
                 }
             }
-            Delivery::Opened(_) | Delivery::Frame(..) | Delivery::Alive(_) | Delivery::Closed(..) => {}
+            Delivery::Opened(_) | Delivery::Frame(..) | Delivery::Alive(..) | Delivery::Closed(..) => {}
             Delivery::Sip(bytes) => self.input(Input::Sip { flow: Flow::udp(addr(MIXER)), bytes: &bytes }),
             Delivery::Routed(target) => {
                 let routes = if target.host == "nowhere.example" {
@@ -326,8 +326,8 @@ impl World {
                 let out = self.qss.connect(link);
                 self.post_all(out);
             }
-            Delivery::Ping(link) => {
-                let out = self.qss.ping(link);
+            Delivery::Ping(link, ping) => {
+                let out = self.qss.ping(link, ping);
                 self.post_all(out);
             }
             Delivery::ToMixer(bytes) => {
@@ -402,9 +402,9 @@ impl World {
                         self.post_all(vec![(5, Delivery::ToQss(link, text))]);
                     }
                 }
-                Output::QssPing => {
+                Output::QssPing(ping) => {
                     if let Some(link) = self.link {
-                        self.post_all(vec![(5, Delivery::Ping(link))]);
+                        self.post_all(vec![(5, Delivery::Ping(link, ping))]);
                     }
                 }
                 Output::QssClose => {

@@ -68,11 +68,11 @@ fn kind(delivery: &Delivery) -> Kind {
         Delivery::Sip(_) | Delivery::ToMixer(_) => Kind::Sip,
         Delivery::Frame(..) => Kind::Message,
         Delivery::Opened(_)
-        | Delivery::Alive(_)
+        | Delivery::Alive(..)
         | Delivery::Closed(..)
         | Delivery::ToQss(..)
         | Delivery::Connect(_)
-        | Delivery::Ping(_) => Kind::Link,
+        | Delivery::Ping(..) => Kind::Link,
         Delivery::Routed(..)
         | Delivery::Media(_)
         | Delivery::MixerMisses
@@ -86,11 +86,11 @@ pub(super) fn link(delivery: &Delivery) -> Option<u32> {
     match delivery {
         Delivery::Opened(link)
         | Delivery::Frame(link, _)
-        | Delivery::Alive(link)
+        | Delivery::Alive(link, _)
         | Delivery::Closed(link, _)
         | Delivery::ToQss(link, _)
         | Delivery::Connect(link)
-        | Delivery::Ping(link) => Some(*link),
+        | Delivery::Ping(link, _) => Some(*link),
         Delivery::Sip(_)
         | Delivery::ToMixer(_)
         | Delivery::Routed(..)

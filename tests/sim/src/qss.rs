@@ -114,8 +114,8 @@ impl Qss {
         }
     }
 
-    pub fn ping(&self, link: u32) -> Vec<(u64, Delivery)> {
-        if self.link == Some(link) && self.up { vec![(5, Delivery::Alive(link))] } else { Vec::new() }
+    pub fn ping(&self, link: u32, ping: u64) -> Vec<(u64, Delivery)> {
+        if self.link == Some(link) && self.up { vec![(5, Delivery::Alive(link, ping))] } else { Vec::new() }
     }
 
     pub fn disconnected(&mut self, link: u32) {
