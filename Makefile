@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 export PATH := $(HOME)/.cargo/bin:$(PATH)
+# The date of the build (src/qss/clock.rs): that of the commit.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null)
 .PHONY: help demo test interop bench bench-full cross check fuzz sim fleet clean packages-%
 
 # The mixer of the demo: `lab` (built in) or `asterisk` (a real ConfBridge, 20 MB).
