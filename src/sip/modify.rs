@@ -151,6 +151,10 @@ impl Call {
                 session.exchange =
                     Exchange::Offering { branch, before: Box::new(before), next, refusals: refusals + 1 };
             }
+            // This re-INVITE is a refresh, and its password is refused: as with UPDATE.
+            401 | 407 if session.timer.is_asked() => {
+                self.leave_session(core, now, EndCause::AuthenticationFailed, out);
+            }
             422 if session.leg.terms.raise(&answer.response) => {
                 let user = User { call: self.id, purpose: Purpose::Reinvite };
                 let branch = session.send_reinvite(core, now, user, out);

@@ -137,7 +137,7 @@ impl SessionTimer {
     /// A 2xx to an INVITE or UPDATE of ours: without Session-Expires the session never expires (RFC 4028 7.2).
     /// `true`: it answers a refresh.
     pub(super) fn on_answer(&mut self, now: Time, headers: &Headers) -> bool {
-        let refreshed = matches!(self.duty, Duty::Ours { step: Step::Asked { .. }, .. });
+        let refreshed = self.is_asked();
         self.duty = match read(headers) {
             None => Duty::Nobodys,
             // A 2xx has to name the refresher; where it does not, nobody else may be counted on.
@@ -195,6 +195,11 @@ impl SessionTimer {
         if let Duty::Ours { step, .. } = &mut self.duty {
             *step = Step::Asked { refusals };
         }
+    }
+
+    /// A refresh of ours is out.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.duty, Duty::Ours { step: Step::Asked { .. }, .. })
     }
 
     fn refusals(&self) -> u8 {
@@ -276,6 +281,8 @@ impl Call {
             401 | 407 if session.leg.credentials.learn(response, refusals, &mut core.rng).is_ok() => {
                 self.refresh(core, now, refusals + 1, out);
             }
+            // A refused password is not tried again (RFC 3261 22.2), and without a refresh the session ends anyway.
+            401 | 407 => self.leave_session(core, now, EndCause::AuthenticationFailed, out),
             422 if session.leg.terms.raise(response) => self.refresh(core, now, refusals, out),
             405 | 501 => {
                 session.timer.means = Means::Reinvite;

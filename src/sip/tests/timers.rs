@@ -281,6 +281,34 @@ fn a_422_and_a_challenge_to_a_refresh_are_met() {
 }
 
 #[test]
+fn a_refresh_whose_password_is_refused_ends_the_call_at_once() {
+    for (method, headers) in [(Method::Update, OURS.to_string()), (Method::Invite, OURS.replace(", UPDATE", ""))] {
+        let mut sip = config();
+        sip.password = config::Secret("wrong".into());
+        let mut world = World::with(sip, 5);
+        world.dial();
+        let invite = world.expect(Method::Invite);
+        world.reply(&invite, 200, &format!("Contact: <sip:192.0.2.9:5080>\r\n{headers}"), ANSWER);
+        world.expect(Method::Ack);
+        world.expect_event();
+        world.pass(SECOND.times(45));
+        for nonce in ["n", "m"] {
+            let refresh = world.expect(method.clone());
+            let challenge = format!("WWW-Authenticate: Digest realm=\"m\", nonce=\"{nonce}\", qop=\"auth\"\r\n");
+            world.reply(&refresh, 401, &challenge, "");
+            if method == Method::Invite {
+                world.expect(Method::Ack);
+            }
+        }
+        let bye = world.expect(Method::Bye);
+        world.reply(&bye, 200, "", "");
+        assert_eq!(world.expect_ended(), EndCause::AuthenticationFailed);
+        world.pass(SECOND.times(64));
+        assert!(world.endpoint.is_idle());
+    }
+}
+
+#[test]
 fn too_short_an_interval_of_the_peer_gets_422_if_it_knows_422() {
     let (mut world, _, invite) = confirmed(PEERS);
     for (cseq, method, body) in [(1, "UPDATE", ""), (2, "INVITE", OFFER)] {
