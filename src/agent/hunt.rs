@@ -10,6 +10,9 @@
 //!                                               Over
 //! ```
 //!
+//! An invite that a lost session leaves open is sent again under its id: it is the same invite, which a QSS that still
+//! knows it takes for a repetition. Whoever is in the room already has come, whatever became of the invite.
+//!
 //! A withdrawal and an acceptance may cross on their way: who accepts late is in the room, and counts.
 
 use crate::config::{Call, HuntMode as Mode, QssCodes};
@@ -19,6 +22,7 @@ use crate::qss::session::Reply;
 use crate::status::conference::{Invitation, InvitationState};
 use crate::status::event::Outcome;
 use crate::time::{Span, Time, Wakeup};
+use std::collections::BTreeSet;
 
 /// Who is called, and how.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,7 +59,10 @@ struct Target {
 
 #[derive(Debug)]
 enum State {
-    Waiting,
+    Waiting {
+        /// Of the invitation that a lost session has left open.
+        id: Option<String>,
+    },
     Ringing {
         ticket: Ticket,
         /// The invitation's id.
@@ -97,27 +104,31 @@ impl Hunt {
     /// More people, within `total` from now. Who is among them already is invited again, unless they ring.
     pub(super) fn add(&mut self, now: Time, users: Vec<String>, total: Span) {
         for user in users {
-            let rings = |t: &Target| t.user == user && matches!(t.state, State::Waiting | State::Ringing { .. });
+            let rings = |t: &Target| t.user == user && matches!(t.state, State::Waiting { .. } | State::Ringing { .. });
             if self.targets.iter().any(rings) {
                 continue;
             }
             self.targets.retain(|t| t.user != user);
-            self.targets.push(Target { user, ends_at: now + total, state: State::Waiting });
+            self.targets.push(Target { user, ends_at: now + total, state: State::Waiting { id: None } });
         }
     }
 
-    /// Who is to be invited now, and how long they ring; [`Hunt::invited`] says that it was done.
-    pub(super) fn next(&self) -> Option<(&str, Span)> {
+    /// Who is to be invited now, how long they ring, and the id of the invite if it was sent before;
+    /// [`Hunt::invited`] says that it was done.
+    pub(super) fn next(&self) -> Option<(&str, Span, Option<&str>)> {
         let rings = self.targets.iter().any(|t| matches!(t.state, State::Ringing { .. }));
         match self.mode {
             Mode::InTurn if rings => None,
-            Mode::InTurn | Mode::AtOnce => self.waiting().map(|t| (t.user.as_str(), self.ring)),
+            Mode::InTurn | Mode::AtOnce => self.targets.iter().find_map(|t| match &t.state {
+                State::Waiting { id } => Some((t.user.as_str(), self.ring, id.as_deref())),
+                State::Ringing { .. } | State::Over { .. } => None,
+            }),
         }
     }
 
     pub(super) fn invited(&mut self, now: Time, ticket: Ticket, id: String) {
         let ring = self.ring;
-        if let Some(target) = self.targets.iter_mut().find(|t| matches!(t.state, State::Waiting)) {
+        if let Some(target) = self.targets.iter_mut().find(|t| matches!(t.state, State::Waiting { .. })) {
             let until = (now + ring).min(target.ends_at);
             target.state = State::Ringing { ticket, id, until };
         }
@@ -126,7 +137,7 @@ impl Hunt {
     pub(super) fn replied(&mut self, ticket: Ticket, reply: &Reply, codes: &QssCodes) -> Turn {
         let is_of = |t: &&mut Target| match t.state {
             State::Ringing { ticket: asked, .. } | State::Over { withdrawn: Some(asked), .. } => asked == ticket,
-            State::Waiting | State::Over { withdrawn: None, .. } => false,
+            State::Waiting { .. } | State::Over { withdrawn: None, .. } => false,
         };
         let Some(target) = self.targets.iter_mut().find(is_of) else { return Turn::Nothing };
         let (user, id) = (target.user.clone(), target.state.id());
@@ -148,17 +159,33 @@ impl Hunt {
             (State::Over { outcome, .. }, Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost) => {
                 (over(*outcome), Turn::Nothing)
             }
-            (State::Waiting | State::Ringing { .. }, Reply::Refused { code, message, body }) => {
+            (State::Waiting { .. } | State::Ringing { .. }, Reply::Refused { code, message, body }) => {
                 let outcome = outcome_of(codes, *code, message, body.fields());
                 (over(outcome), Turn::Over { user, outcome })
             }
-            (State::Waiting | State::Ringing { .. }, Reply::TimedOut) => {
+            (State::Waiting { .. } | State::Ringing { .. }, Reply::TimedOut) => {
                 (over(Outcome::NoAnswer), Turn::Over { user, outcome: Outcome::NoAnswer })
             }
-            (State::Waiting | State::Ringing { .. }, Reply::LinkLost) => (State::Waiting, Turn::Again),
+            (State::Waiting { .. } | State::Ringing { .. }, Reply::LinkLost) => {
+                (State::Waiting { id: target.state.id() }, Turn::Again)
+            }
         };
         target.state = state;
         turn
+    }
+
+    /// These are in the room. Who of them is invited, or was to be, has answered so.
+    pub(super) fn came(&mut self, here: &BTreeSet<String>) -> Vec<String> {
+        let mut came = Vec::new();
+        for target in &mut self.targets {
+            let user = target.user.split('/').next().unwrap_or_default();
+            let invited = matches!(target.state, State::Waiting { .. } | State::Ringing { .. });
+            if invited && (here.contains(user) || here.contains(&target.user)) {
+                target.state = State::Over { id: target.state.id(), outcome: Outcome::Answered, withdrawn: None };
+                came.push(target.user.clone());
+            }
+        }
+        came
     }
 
     /// Nobody rings, and nobody will.
@@ -177,7 +204,7 @@ impl Hunt {
     pub(super) fn invitations(&self) -> Vec<Invitation> {
         let invitation = |t: &Target| {
             let state = match &t.state {
-                State::Waiting | State::Ringing { .. } => InvitationState::Pending,
+                State::Waiting { .. } | State::Ringing { .. } => InvitationState::Pending,
                 State::Over { outcome, .. } => match outcome {
                     Outcome::Answered => InvitationState::Accepted,
                     Outcome::Withdrawn | Outcome::NoAnswer => InvitationState::Canceled,
@@ -198,60 +225,57 @@ impl Hunt {
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
         let deadline = |t: &Target| match t.state {
             State::Ringing { until, .. } => Some(Wakeup::new(until, "ring time")),
-            State::Waiting => Some(Wakeup::new(t.ends_at, "hunt time")),
+            State::Waiting { .. } => Some(Wakeup::new(t.ends_at, "hunt time")),
             State::Over { .. } => None,
         };
         self.targets.iter().filter_map(deadline).min_by_key(|w| w.at)
     }
 
-    /// Who has rung long enough, and when the time of the hunt is over everybody: to be withdrawn.
-    pub(super) fn handle_timeout(&mut self, now: Time) -> Vec<(String, Option<Ticket>)> {
+    /// Who has rung long enough, and when the time of the hunt is over everybody; with the id of the invite that is to be
+    /// withdrawn.
+    pub(super) fn handle_timeout(&mut self, now: Time) -> Vec<(String, Option<String>)> {
         self.end(Outcome::NoAnswer, |target| match target.state {
             State::Ringing { until, .. } => until <= now,
-            State::Waiting => target.ends_at <= now,
+            State::Waiting { .. } => target.ends_at <= now,
             State::Over { .. } => false,
         })
     }
 
     /// We hung up, or somebody answered: all who still ring, to be withdrawn.
-    pub(super) fn withdraw(&mut self) -> Vec<(String, Option<Ticket>)> {
+    pub(super) fn withdraw(&mut self) -> Vec<(String, Option<String>)> {
         self.end(Outcome::Withdrawn, |target| match target.state {
-            State::Ringing { .. } | State::Waiting => true,
+            State::Ringing { .. } | State::Waiting { .. } => true,
             State::Over { .. } => false,
         })
     }
 
-    fn end(&mut self, outcome: Outcome, which: impl Fn(&Target) -> bool) -> Vec<(String, Option<Ticket>)> {
+    fn end(&mut self, outcome: Outcome, which: impl Fn(&Target) -> bool) -> Vec<(String, Option<String>)> {
         let mut ended = Vec::new();
         for target in self.targets.iter_mut().filter(|t| which(t)) {
-            let (id, withdrawn) = match &target.state {
-                State::Ringing { ticket, id, .. } => (Some(id.clone()), Some(*ticket)),
-                State::Waiting | State::Over { .. } => (None, None),
+            let withdrawn = match target.state {
+                State::Ringing { ticket, .. } => Some(ticket),
+                State::Waiting { .. } | State::Over { .. } => None,
             };
-            target.state = State::Over { id, outcome, withdrawn };
-            ended.push((target.user.clone(), withdrawn));
+            let id = target.state.id();
+            target.state = State::Over { id: id.clone(), outcome, withdrawn };
+            ended.push((target.user.clone(), id));
         }
         ended
-    }
-
-    fn waiting(&self) -> Option<&Target> {
-        self.targets.iter().find(|t| matches!(t.state, State::Waiting))
     }
 }
 
 impl State {
     fn id(&self) -> Option<String> {
         match self {
-            State::Waiting => None,
             State::Ringing { id, .. } => Some(id.clone()),
-            State::Over { id, .. } => id.clone(),
+            State::Waiting { id } | State::Over { id, .. } => id.clone(),
         }
     }
 
     fn outcome(&self) -> Outcome {
         match self {
             State::Over { outcome, .. } => *outcome,
-            State::Waiting | State::Ringing { .. } => Outcome::NoAnswer,
+            State::Waiting { .. } | State::Ringing { .. } => Outcome::NoAnswer,
         }
     }
 }
@@ -320,7 +344,7 @@ mod tests {
         assert_eq!(hunt.next().map(|n| n.0), Some("bob"));
         hunt.invited(Time::from_millis(1_000), b, "id".into());
         assert_eq!(hunt.poll_timeout(), Some(Wakeup::new(Time::from_millis(21_000), "ring time")));
-        assert_eq!(hunt.handle_timeout(Time::from_millis(21_000)), [("bob".to_owned(), Some(b))]);
+        assert_eq!(hunt.handle_timeout(Time::from_millis(21_000)), [("bob".to_owned(), Some("id".to_owned()))]);
         assert_eq!(hunt.next().map(|n| n.0), Some("cid"));
         hunt.invited(Time::from_millis(21_000), c, "id".into());
         assert_eq!(hunt.replied(c, &refused(480), &codes()), over("cid", Outcome::NotConnected));
@@ -337,7 +361,7 @@ mod tests {
         hunt.invited(Time::ZERO, b, "id".into());
         assert_eq!(hunt.next(), None);
         assert_eq!(hunt.replied(b, &accepted(), &codes()), Turn::Answered { user: "bob".into(), who: "7f".into() });
-        assert_eq!(hunt.withdraw(), [("ann".to_owned(), Some(a))]);
+        assert_eq!(hunt.withdraw(), [("ann".to_owned(), Some("id".to_owned()))]);
         assert!(hunt.is_over());
         let states: Vec<_> = hunt.invitations().into_iter().map(|i| i.state).collect();
         assert_eq!(states, [InvitationState::Canceled, InvitationState::Accepted]);
@@ -352,7 +376,18 @@ mod tests {
         hunt.handle_timeout(Time::from_millis(20_000));
         hunt.invited(Time::from_millis(20_000), b, "id".into());
         assert!(matches!(hunt.replied(a, &accepted(), &codes()), Turn::Answered { user, .. } if user == "ann"));
-        assert_eq!(hunt.withdraw(), [("bob".to_owned(), Some(b))]);
+        assert_eq!(hunt.withdraw(), [("bob".to_owned(), Some("id".to_owned()))]);
+    }
+
+    #[test]
+    fn who_is_in_the_room_has_answered() {
+        let [a] = tickets();
+        let mut hunt = hunt(Mode::InTurn, &["ann/7", "bob"]);
+        hunt.invited(Time::ZERO, a, "id".into());
+        hunt.replied(a, &Reply::LinkLost, &codes());
+        assert_eq!(hunt.came(&BTreeSet::from(["eve".to_owned()])), [""; 0]);
+        assert_eq!(hunt.came(&BTreeSet::from(["eve".to_owned(), "ann".to_owned()])), ["ann/7"]);
+        assert_eq!(hunt.withdraw(), [("bob".to_owned(), None)], "who was never invited is not withdrawn");
     }
 
     #[test]
@@ -361,9 +396,9 @@ mod tests {
         let mut hunt = hunt(Mode::InTurn, &["ann"]);
         hunt.invited(Time::ZERO, a, "id".into());
         assert_eq!(hunt.replied(a, &Reply::LinkLost, &codes()), Turn::Again);
-        assert_eq!(hunt.next().map(|n| n.0), Some("ann"));
+        assert_eq!(hunt.next(), Some(("ann", Span::from_secs(20), Some("id"))), "under its id");
         assert_eq!(hunt.poll_timeout().map(|w| w.at), Some(Time::from_millis(50_000)));
-        assert_eq!(hunt.handle_timeout(Time::from_millis(50_000)), [("ann".to_owned(), None)]);
+        assert_eq!(hunt.handle_timeout(Time::from_millis(50_000)), [("ann".to_owned(), Some("id".to_owned()))]);
         assert!(hunt.is_over() && hunt.poll_timeout().is_none());
     }
 

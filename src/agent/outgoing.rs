@@ -19,7 +19,7 @@ use super::{Agent, Cx};
 use crate::media::command::Command;
 use crate::media::tone::Tone;
 use crate::qss::backoff::Backoff;
-use crate::qss::message::{self, InviteOffer, MediaTypes, ParticipantStatus, Roster};
+use crate::qss::message::{self, InviteOffer, MediaTypes, ParticipantStatus, Presence, Roster};
 use crate::qss::requests::Ticket;
 use crate::qss::session::Reply;
 use crate::status::conference::{Invitation, RoomEvent};
@@ -41,6 +41,7 @@ pub(super) struct Outgoing {
     frame_id: Option<String>,
     stage: Stage,
     others: BTreeSet<String>,
+    company: Company,
     /// As it was last told.
     invitations: Vec<Invitation>,
     /// Latest end, whoever is in it.
@@ -53,6 +54,18 @@ enum Stage {
     Ringing(Hunt),
     Talking(Hunt),
     Nobody { until: Time },
+}
+
+/// Whether we talk to anybody. A QSS that was away may never tell that the last one has left, or that who accepted has
+/// not come.
+#[derive(Debug)]
+enum Company {
+    /// Somebody is there, or nobody has to be.
+    Enough,
+    /// Nobody is known to be there; the QSS is asked then.
+    Missed { ask_at: Time },
+    /// It was; and is again then, should its answer tell nothing.
+    Asked { again_at: Time },
 }
 
 /// What a call is to be.
@@ -124,6 +137,7 @@ impl Agent {
             frame_id: order.frame_id,
             stage: Stage::Making { until: cx.now + order.plan.total, plan: order.plan },
             others: BTreeSet::new(),
+            company: Company::Enough,
             invitations: Vec::new(),
             ends_at: (longest > Span::ZERO).then(|| cx.now + longest),
         });
@@ -170,7 +184,8 @@ impl Agent {
     /// Invites somebody, who has asked for it, into the room we are in. False: we are in none.
     pub(super) fn invite_here(&mut self, cx: &mut Cx<'_>, user: &str, request_id: &str) -> bool {
         let in_room = self.visit.as_ref().is_some_and(|visit| visit.up().is_some() && visit.room.id.is_some());
-        in_room && self.send_invite(cx, user, Some(request_id), self.ring_patience()).is_some()
+        let id = self.rng.request_id();
+        in_room && self.send_invite(cx, &id, user, Some(request_id), self.ring_patience()).is_some()
     }
 
     /// How long somebody is waited for who is asked on the spot.
@@ -196,10 +211,11 @@ impl Agent {
         let request_id = self.outgoing.as_ref().and_then(|outgoing| outgoing.request_id.clone());
         while self.session.is_registered()
             && let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &self.outgoing
-            && let Some((user, ring)) = hunt.next().map(|(user, ring)| (user.to_owned(), ring))
-            && let Some((ticket, id)) =
-                self.send_invite(cx, &user, request_id.as_deref(), ring + self.config.calls.answer_travel)
+            && let Some((user, ring, id)) = hunt.next()
         {
+            let (user, id) = (user.to_owned(), id.map_or_else(|| self.rng.request_id(), str::to_owned));
+            let patience = ring + self.config.calls.answer_travel;
+            let Some(ticket) = self.send_invite(cx, &id, &user, request_id.as_deref(), patience) else { break };
             if let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &mut self.outgoing {
                 hunt.invited(cx.now, ticket, id);
             }
@@ -265,6 +281,11 @@ impl Agent {
             self.media(cx, Command::ToneStop);
             self.withdraw_invites(cx, ringing);
         }
+        if let Some(outgoing) = &mut self.outgoing
+            && outgoing.others.is_empty()
+        {
+            outgoing.company = Company::missed(cx.now, self.config.calls.alone);
+        }
         self.tell_call(cx, CallStep::Answered { user, who }, None);
     }
 
@@ -292,9 +313,42 @@ impl Agent {
                 ParticipantStatus::InCall | ParticipantStatus::Hold => {}
             }
         }
+        if !outgoing.others.is_empty() {
+            outgoing.company = Company::Enough;
+        }
+        self.greet(cx);
+        let Some(outgoing) = &self.outgoing else { return };
         let talking = matches!(outgoing.stage, Stage::Talking(_));
         if left && talking && outgoing.others.is_empty() {
             self.end_visit(cx, &Failure::OthersGone.into());
+        }
+    }
+
+    /// The list in the room's description: after a reconnect, or because it was asked for. Right after a restart of the
+    /// QSS it may be too early for the others, so that nobody in it ends the call only if it stays so.
+    pub(super) fn on_company(&mut self, cx: &mut Cx<'_>, others: &[&Presence]) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let before = std::mem::take(&mut outgoing.others);
+        outgoing.others.extend(others.iter().take(MAX_OTHERS).map(|presence| presence.user.clone()));
+        self.greet(cx);
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let alone = outgoing.others.is_empty() && matches!(outgoing.stage, Stage::Talking(_));
+        match outgoing.company {
+            _ if !outgoing.others.is_empty() => outgoing.company = Company::Enough,
+            Company::Asked { .. } if alone => self.end_visit(cx, &Failure::OthersGone.into()),
+            Company::Enough if alone && !before.is_empty() => {
+                outgoing.company = Company::missed(cx.now, self.config.calls.alone);
+            }
+            Company::Enough | Company::Missed { .. } | Company::Asked { .. } => {}
+        }
+    }
+
+    /// Who is invited and is in the room has come, whether or not their answer has.
+    fn greet(&mut self, cx: &mut Cx<'_>) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let (Stage::Ringing(hunt) | Stage::Talking(hunt)) = &mut outgoing.stage else { return };
+        for user in hunt.came(&outgoing.others) {
+            self.on_answered(cx, user.clone(), user);
         }
     }
 
@@ -307,7 +361,11 @@ impl Agent {
             Stage::Ringing(hunt) | Stage::Talking(hunt) => hunt.poll_timeout(),
             Stage::Nobody { until } => Some(Wakeup::new(*until, "busy tone")),
         };
-        soonest(stage, outgoing.ends_at.map(|at| Wakeup::new(at, "longest call")))
+        let company = match outgoing.company {
+            Company::Enough => None,
+            Company::Missed { ask_at: at } | Company::Asked { again_at: at } => Some(Wakeup::new(at, "nobody there")),
+        };
+        soonest(soonest(stage, company), outgoing.ends_at.map(|at| Wakeup::new(at, "longest call")))
     }
 
     pub(super) fn on_call_timeout(&mut self, cx: &mut Cx<'_>) {
@@ -315,6 +373,14 @@ impl Agent {
         if outgoing.ends_at.is_some_and(|at| at <= cx.now) {
             return self.end_visit(cx, &Failure::CallTooLong.into());
         }
+        match outgoing.company {
+            Company::Missed { ask_at: at } | Company::Asked { again_at: at } if at <= cx.now => {
+                outgoing.company = Company::Asked { again_at: cx.now + self.config.calls.alone };
+                self.inquire(cx);
+            }
+            Company::Enough | Company::Missed { .. } | Company::Asked { .. } => {}
+        }
+        let Some(outgoing) = &mut self.outgoing else { return };
         match &mut outgoing.stage {
             Stage::Making { until, .. } if *until <= cx.now => {
                 let cause = Cause::new(Failure::NobodyAnswered, "the room was not reached in time");
@@ -338,10 +404,11 @@ impl Agent {
     fn send_invite(
         &mut self,
         cx: &mut Cx<'_>,
+        id: &str,
         to: &str,
         request_id: Option<&str>,
         patience: Span,
-    ) -> Option<(Ticket, String)> {
+    ) -> Option<Ticket> {
         let room = self.visit.as_ref()?.room.id.as_deref()?;
         let offer = InviteOffer {
             from: &self.config.qss.username,
@@ -352,21 +419,19 @@ impl Agent {
             context: &[],
         };
         let request = message::send_invite(&self.config.qss.names, &offer)?;
-        let id = self.rng.request_id();
-        let ticket = self.with_session(cx, |session, now, out| {
-            session.request_patiently(now, &id, &request.name, request.payload, patience, out)
-        })?;
-        Some((ticket, id))
+        self.with_session(cx, |session, now, out| {
+            session.request_patiently(now, id, &request.name, request.payload, patience, out)
+        })
     }
 
     /// `invites.withdraw_code` to those who were invited and do not ring any more.
-    fn withdraw_invites(&mut self, cx: &mut Cx<'_>, ended: Vec<(String, Option<Ticket>)>) {
+    fn withdraw_invites(&mut self, cx: &mut Cx<'_>, ended: Vec<(String, Option<String>)>) {
         let (name, us) = (self.config.qss.names.send_invite.clone(), self.config.qss.username.clone());
         let code = self.config.invites.withdraw_code;
-        for (user, ticket) in ended {
-            if let Some(ticket) = ticket {
+        for (user, id) in ended {
+            if let Some(id) = id {
                 let payload = message::withdraw_payload(&us, &user, code);
-                self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &name, code, payload, out));
+                self.with_session(cx, |session, now, out| session.withdraw_id(now, &id, &name, code, payload, out));
             }
         }
     }
@@ -386,6 +451,15 @@ impl Agent {
         if let Some(outgoing) = &self.outgoing {
             let kind = Kind::Call { call: outgoing.number, name: outgoing.name.clone(), step };
             self.emit(cx, kind, cause);
+        }
+    }
+}
+
+impl Company {
+    fn missed(now: Time, alone: Span) -> Company {
+        match alone {
+            Span::ZERO => Company::Enough,
+            alone => Company::Missed { ask_at: now + alone },
         }
     }
 }

@@ -206,8 +206,10 @@ impl Agent {
         }
         let here = |user: &String| Presence { user: user.clone(), status: ParticipantStatus::InCall };
         let others: Vec<_> = users.iter().filter(|user| !self.is_us(user)).map(here).collect();
-        let news = self.participants.replace(&others.iter().collect::<Vec<_>>());
+        let others: Vec<_> = others.iter().collect();
+        let news = self.participants.replace(&others);
         self.tell_participants(cx, news);
+        self.on_company(cx, &others);
     }
 
     /// Somebody muted or unmuted. What we have done ourselves is told already.

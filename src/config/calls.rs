@@ -11,6 +11,8 @@ pub struct Calls {
     pub busy_tone: Span,
     /// Longest call; zero: no end.
     pub longest: Span,
+    /// How long a call that was answered waits for somebody to be in the room; zero: for ever.
+    pub alone: Span,
     /// Pause between two attempts to destroy a room of our making: the first, and the longest.
     pub destroy_retry: (Span, Span),
     /// An answer is waited for so much longer than it rings: it must travel.
@@ -51,6 +53,7 @@ impl Default for Calls {
             plain: Call::default(),
             busy_tone: Span::from_secs(3),
             longest: Span::ZERO,
+            alone: Span::from_secs(60),
             destroy_retry: (Span::from_secs(1), Span::from_secs(60)),
             answer_travel: Span::from_secs(5),
             leftover: Span::from_secs(60),

@@ -82,9 +82,15 @@ impl Requests {
     /// as one usually takes. Its id; `None`: it is over already.
     pub fn withdraw(&mut self, now: Time, ticket: Ticket) -> Option<&str> {
         let pending = self.pending.iter_mut().find(|p| p.ticket == ticket)?;
-        pending.resend = None;
-        pending.gives_up = now + self.rhythm.timeout;
+        pending.take_back(now, self.rhythm);
         Some(&pending.id)
+    }
+
+    /// The same, by its id.
+    pub fn withdraw_id(&mut self, now: Time, id: &str) {
+        if let Some(pending) = self.pending.iter_mut().find(|p| p.id == id) {
+            pending.take_back(now, self.rhythm);
+        }
     }
 
     /// The link is gone, and with it every reply.
@@ -112,6 +118,13 @@ impl Requests {
         let left = pending.resend.take().map_or(0, |r| r.left - 1);
         pending.resend = Resend::next(now, rhythm, left, pending.gives_up);
         Some(Due::Resend(pending.text.clone()))
+    }
+}
+
+impl Pending {
+    fn take_back(&mut self, now: Time, rhythm: Rhythm) {
+        self.resend = None;
+        self.gives_up = now + rhythm.timeout;
     }
 }
 

@@ -118,6 +118,8 @@ pub struct Session {
     link_up: Option<Time>,
     requests: Requests,
     transactions: Transactions,
+    /// Replies and withdrawals that found no session.
+    owed: VecDeque<String>,
 }
 
 /// The part of the configuration that the session reads.
@@ -207,6 +209,7 @@ impl Session {
                 resends: qss.request_resends,
             }),
             transactions: Transactions::default(),
+            owed: VecDeque::new(),
         }
     }
 
@@ -606,6 +609,7 @@ impl Session {
         self.tokens.accepted();
         let age = Age::Young { stable_at: now + self.settings.stable_after.max(Span::from_millis(1)) };
         self.state = State::Registered { link, age, again: None };
+        self.say_what_is_owed(out);
         out.push_back(Output::Event(Event::Registered));
     }
 

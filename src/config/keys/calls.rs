@@ -39,6 +39,13 @@ const CALLS: &[Key<Draft>] = &[
         "A call of the device ends after this time, whoever is in it; 0: only when the others are gone.",
     ),
     key(
+        "alone_ms",
+        |d| &mut d.config.calls.alone,
+        Rule::ZeroOr(1_000, 86_400_000),
+        "When nobody is seen in the room this long after an invite was accepted, or after a reconnect has shown that \
+         the others are gone, the QSS is asked who is there; a list of nobody else ends the call. 0: never.",
+    ),
+    key(
         "answer_travel_ms",
         |d| &mut d.config.calls.answer_travel,
         Rule::Range(0, 600_000),

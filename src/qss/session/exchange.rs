@@ -9,6 +9,9 @@ use crate::qss::transactions::{Arrival, Withdrawal};
 use crate::time::{Span, Time};
 use serde_json::{Value, json};
 
+/// Replies and withdrawals kept for the next session; the oldest are forgotten first.
+const MAX_OWED: usize = 16;
+
 impl Session {
     /// Sends a request; its end is an [`Event::Replied`] with this ticket. `None`: there is no session, or the table
     /// of requests is full.
@@ -53,6 +56,14 @@ impl Session {
             let id = id.to_owned();
             out.push_back(Output::Send(self.cancel(name, &id, code, "withdrawn", payload)));
         }
+    }
+
+    /// Takes back what was asked under this id, perhaps in a session before this one: without a session, as soon as
+    /// there is one again.
+    pub fn withdraw_id(&mut self, now: Time, id: &str, name: &str, code: u16, payload: Value, out: &mut Outbox) {
+        self.requests.withdraw_id(now, id);
+        let text = self.cancel(name, id, code, "withdrawn", payload);
+        self.say(text, out);
     }
 
     /// A request of the server that was told of in another way than by its frame. True: it is new; a known one is
@@ -166,12 +177,26 @@ impl Session {
         if !self.transactions.reply(id, &text) {
             return;
         }
+        self.say(text, out);
+    }
+
+    /// Sends what expects no reply, now or right after the next registration.
+    fn say(&mut self, text: String, out: &mut Outbox) {
         match self.state {
             State::Registering { .. } | State::Registered { .. } | State::Leaving { .. } => {
                 out.push_back(Output::Send(text));
             }
-            // The reply waits in `transactions` for the server's next repetition.
-            State::Idle | State::AwaitingToken(_) | State::Connecting { .. } | State::Waiting { .. } => {}
+            State::Idle | State::AwaitingToken(_) | State::Connecting { .. } | State::Waiting { .. } => {
+                if self.owed.len() >= MAX_OWED {
+                    self.owed.pop_front();
+                }
+                self.owed.push_back(text);
+            }
         }
+    }
+
+    /// There is a session again: what was to be said without one.
+    pub(super) fn say_what_is_owed(&mut self, out: &mut Outbox) {
+        out.extend(self.owed.drain(..).map(Output::Send));
     }
 }

@@ -285,3 +285,21 @@ fn the_call_that_an_emergency_has_interrupted_is_gone_back_to() {
         w.run_until(60_000, |w| w.rung() == "playing" && w.mixer.last_invite.starts_with("INVITE sip:88826777033@"));
     }
 }
+
+#[test]
+fn an_answer_given_without_a_session_is_sent_with_the_next_one() {
+    let mut config = intercom(vec![]);
+    config.qss.spread = Span::ZERO;
+    let mut w = idle(config);
+    comes(&mut w, "I1", "ann");
+    comes(&mut w, "I2", "bob");
+    w.qss.refuse.insert("getCurrentInvitations".into(), (501, "unknown"));
+    w.kill_qss(Some(LinkErrorKind::Closed(1012)));
+    w.run(10);
+    assert_eq!(w.local("reject I2")["ok"], true);
+    assert_eq!(w.local("answer I1")["ok"], true);
+    w.run_until(2_000, |w| w.rung() == "playing");
+    w.qss.up = true;
+    w.run(5_000);
+    assert_eq!((replies(&w, "I1"), replies(&w, "I2"), w.rung()), (vec![200], vec![603], "playing"));
+}

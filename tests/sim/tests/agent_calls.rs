@@ -1,7 +1,7 @@
 //! Calls of the device itself, on virtual time: the room that is made, who rings when, and that no room is left behind.
 
 use qss_endpoint::agent::LinkErrorKind;
-use qss_endpoint::config::{Button, Call, Config, HuntMode, RoomTarget};
+use qss_endpoint::config::{Button, Call, Config, HuntMode, OwnGone, RoomTarget};
 use qss_endpoint::media::command::Command;
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::time::Span;
@@ -84,7 +84,9 @@ fn nothing_left(w: &mut World) {
 
 #[test]
 fn a_call_makes_a_room_rings_talks_and_destroys_it_when_the_other_has_gone() {
-    let mut w = idle(door());
+    let mut config = door();
+    config.qss.own_gone = OwnGone::Ask;
+    let mut w = idle(config);
     w.qss.people.insert("ann".into(), (3_000, 200));
     assert_eq!(w.local("call desk"), json!({"ok": true, "call": 1}));
     assert_eq!((w.rung(), w.qss.rooms_left()), ("playing", vec![MADE]));
@@ -244,7 +246,9 @@ fn more_are_invited_into_a_room_that_was_made_without_anybody() {
     assert_eq!(w.qss.requests("createRoom")[0]["payload"], json!({"record": true}));
     w.qss.people.insert("ann".into(), (100, 200));
     assert_eq!(w.local("invite ann bob/4")["call"], 1);
-    w.run(60_000);
+    w.run(1_000);
+    w.qss_says(&presence("ann", "IN_CALL"));
+    w.run(59_000);
     assert_eq!(invited(&w), ["ann", "bob/4"]);
     assert_eq!(steps(&w).last().map(String::as_str), Some("refused bob/4 no_answer"));
     assert_eq!(w.rung(), "playing", "nobody else is needed to talk to ann");
@@ -304,7 +308,8 @@ fn a_lost_session_rings_again_and_the_room_goes_when_it_is_back() {
     w.qss.up = true;
     w.qss.people.insert("ann".into(), (500, 200));
     w.run(5_000);
-    assert_eq!((invited(&w), w.rung()), (vec!["ann".to_owned(), "ann".to_owned()], "playing"));
+    assert_eq!((invited(&w), w.rung()), (vec!["ann".to_owned()], "playing"), "the same invite, sent again");
+    assert_eq!(w.qss.requests("invite").len(), 2);
     assert_eq!(steps(&w).last().map(String::as_str), Some("answered ann"));
     w.kill_qss(Some(LinkErrorKind::Closed(1012)));
     w.run(10);
@@ -313,6 +318,91 @@ fn a_lost_session_rings_again_and_the_room_goes_when_it_is_back() {
     w.qss.up = true;
     w.run(60_000);
     nothing_left(&mut w);
+}
+
+/// A door station that comes back at once when its session is lost.
+fn prompt_door() -> Config {
+    let mut config = door();
+    config.qss.spread = Span::ZERO;
+    config
+}
+
+fn lose_the_session(w: &mut World) {
+    w.kill_qss(Some(LinkErrorKind::Closed(1012)));
+    w.qss.up = true;
+}
+
+#[test]
+fn who_accepts_and_never_comes_is_not_waited_for_for_ever() {
+    let mut w = idle(door());
+    w.qss.people.insert("ann".into(), (500, 200));
+    w.local("call desk");
+    w.run(59_000);
+    assert_eq!((w.rung(), w.qss.requests("joinRoom").len()), ("playing", 0));
+    w.run(3_000);
+    assert_eq!(w.qss.requests("joinRoom").len(), 1, "the QSS says who is there");
+    nothing_left(&mut w);
+    assert_eq!(w.events_of("call").last().expect("an event")["cause"]["code"], "others_gone");
+
+    let mut w = idle(door());
+    w.qss.people.insert("ann".into(), (500, 200));
+    w.local("call desk");
+    w.run(1_000);
+    w.qss.rooms.get_mut(MADE).expect("a room")["participants"] = json!([]);
+    w.run(600_000);
+    assert_eq!(w.rung(), "playing", "a QSS that lists nobody says nothing");
+    w.qss.rooms.get_mut(MADE).expect("a room")["participants"] = json!(["5da6", "ann"]);
+    w.run(600_000);
+    assert_eq!(w.rung(), "playing");
+}
+
+#[test]
+fn the_others_who_leave_while_the_session_is_lost_are_missed() {
+    for returns in [false, true] {
+        let mut w = idle(prompt_door());
+        w.qss.people.insert("ann".into(), (500, 200));
+        w.local("call desk");
+        w.run(1_000);
+        w.qss_says(&presence("ann", "IN_CALL"));
+        w.run(100_000);
+        lose_the_session(&mut w);
+        w.run(10_000);
+        assert_eq!(w.rung(), "playing", "the others may come later than we do");
+        if returns {
+            w.qss_says(&presence("ann", "IN_CALL"));
+        }
+        w.run(600_000);
+        assert_eq!(w.rung(), if returns { "playing" } else { "session" });
+    }
+}
+
+#[test]
+fn an_invite_that_a_lost_session_leaves_open_stays_one_invite() {
+    let mut w = idle(prompt_door());
+    w.local("call desk");
+    w.run(1_000);
+    lose_the_session(&mut w);
+    w.run(5_000);
+    let sent = w.qss.requests("invite");
+    assert!(sent.len() > 1 && sent.iter().all(|r| **r == *sent[0]), "{sent:?}");
+    // Hung up without a session: what still rings is told with the next one.
+    lose_the_session(&mut w);
+    w.run(10);
+    assert_eq!((w.local("hangup")["ok"].clone(), withdrawn(&w)), (json!(true), vec![]));
+    w.run(5_000);
+    assert_eq!(withdrawn(&w), ["ann"]);
+    nothing_left(&mut w);
+
+    // Somebody has come meanwhile: a QSS that does not repeat its answers refuses to invite them again.
+    let mut w = idle(prompt_door());
+    w.local("call desk");
+    w.run(1_000);
+    lose_the_session(&mut w);
+    w.qss.rooms.get_mut(MADE).expect("a room")["participants"] = json!(["5da6", "ann"]);
+    w.qss.people.insert("ann".into(), (50, 409));
+    w.run(60_000);
+    assert_eq!((w.rung(), invited(&w)), ("playing", vec!["ann".to_owned()]));
+    assert_eq!(steps(&w).last().map(String::as_str), Some("answered ann"));
 }
 
 #[test]
@@ -458,7 +548,9 @@ fn the_longest_call_has_an_end() {
     let mut w = idle(config);
     w.qss.people.insert("ann".into(), (100, 200));
     w.local("call desk");
-    w.run(599_000);
+    w.run(1_000);
+    w.qss_says(&presence("ann", "IN_CALL"));
+    w.run(598_000);
     assert_eq!(w.rung(), "playing");
     w.run(1_000);
     nothing_left(&mut w);
