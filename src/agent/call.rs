@@ -220,7 +220,7 @@ impl Agent {
         let Some(visit) = &self.visit else { return };
         let invited = match visit.origin {
             Origin::Configured(_) => false,
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => true,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => true,
         };
         let over = if invited {
             let stood_once = lasted.is_some() || visit.redial.attempts() > 0;

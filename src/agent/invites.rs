@@ -262,10 +262,7 @@ impl Agent {
             (Origin::Configured(_), None) => Engagement::Free,
             (_, _) if here => Engagement::InThisRoom,
             // What somebody wanted keeps its place also while it waits for joinRoom or for a redial.
-            (Origin::Invited { priority, .. }, _) => Engagement::InCall { priority: *priority },
-            (Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred, _) => {
-                Engagement::InCall { priority: 0 }
-            }
+            (origin, _) => Engagement::InCall { priority: origin.priority() },
         }
     }
 
@@ -276,7 +273,7 @@ impl Agent {
         let fresh = self.config.qss.request_timeout;
         let ours = self.visit.as_ref().is_some_and(|visit| match &visit.origin {
             Origin::Invited { id: accepted, accepted_at, .. } => accepted == id && cx.now.since(*accepted_at) < fresh,
-            Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => false,
+            Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => false,
         });
         if self.request_withdrawn(cx, id) || (replied && !ours) {
             return;

@@ -321,7 +321,7 @@ fn is_in(visit: &Visit, configured: Option<usize>, name: &str) -> bool {
     match (&visit.origin, configured) {
         (Origin::Configured(i), Some(wanted)) => *i == wanted,
         (Origin::Configured(_), None)
-        | (Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred, _) => {
+        | (Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. }, _) => {
             visit.room.id.as_deref() == Some(name) || visit.room.sip_uri.as_deref() == Some(name)
         }
     }

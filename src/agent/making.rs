@@ -64,7 +64,7 @@ impl Agent {
             Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => None,
         };
         if let (true, Some(room)) = (self.own.is_birth(ticket), &room) {
-            self.learn_our_id(room);
+            self.learn_our_id(cx, room);
         }
         let room = room.and_then(|room| room.id);
         let end = match reply {
@@ -125,7 +125,7 @@ impl Agent {
                     }
                     barred
                 }),
-                Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Transferred => false,
+                Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Transferred { .. } => false,
             };
         if goes && self.own.needs(id) {
             self.own.doom(id);

@@ -132,7 +132,7 @@ impl Agent {
         };
         let origin = origin.clone();
         let id = match origin {
-            Origin::Configured(_) | Origin::Asked | Origin::Made | Origin::Transferred => room.id.clone(),
+            Origin::Configured(_) | Origin::Asked | Origin::Made | Origin::Transferred { .. } => room.id.clone(),
             // Invited is not admitted to join by itself.
             Origin::Invited { .. } | Origin::Called => None,
         };
@@ -223,7 +223,9 @@ impl Agent {
     fn refusal(&self, code: Option<u16>, message: &str, body: &Body) -> Refusal {
         let meeting = self.visit.as_ref().is_some_and(|visit| match visit.origin {
             Origin::Configured(i) => self.rooms.is_meeting(i),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => false,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => {
+                false
+            }
         });
         let refusal = Refusal::of(&self.config.qss.codes, code, message, body);
         if refusal == Refusal::WrongPassword && !meeting { Refusal::Other } else { refusal }
@@ -288,7 +290,10 @@ impl Agent {
                 }
                 self.pause(cx.now, i, pace)
             }
-            Some((Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred, _))
+            Some((
+                Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. },
+                _,
+            ))
             | None => None,
         };
         let moving = self.take_move(cause);

@@ -149,7 +149,7 @@ impl Agent {
     pub(super) fn is_engaged(&self) -> bool {
         self.visit.as_ref().is_some_and(|visit| match visit.origin {
             Origin::Configured(_) => false,
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => true,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => true,
         })
     }
 

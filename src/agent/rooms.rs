@@ -138,7 +138,7 @@ impl Rooms {
             | Origin::Asked
             | Origin::Called
             | Origin::Made
-            | Origin::Transferred => 0,
+            | Origin::Transferred { .. } => 0,
         }
     }
 
@@ -242,7 +242,9 @@ impl Agent {
     pub(super) fn has_another_room(&self) -> bool {
         let here = match self.visit.as_ref().map(|v| &v.origin) {
             Some(Origin::Configured(i)) => Some(*i),
-            Some(Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred)
+            Some(
+                Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. },
+            )
             | None => None,
         };
         let (rooms, registered) = (&self.rooms, self.session.is_registered());
@@ -268,13 +270,13 @@ impl Agent {
         let membership = match (&origin, &room.sip_uri) {
             (Origin::Configured(_) | Origin::Asked | Origin::Made, Some(_)) => Some(Membership::Direct),
             (Origin::Called, _) => Some(Membership::Direct),
-            (Origin::Invited { .. } | Origin::Transferred, Some(_)) => Some(Membership::Admitted),
+            (Origin::Invited { .. } | Origin::Transferred { .. }, Some(_)) => Some(Membership::Admitted),
             (_, None) => self.ask_for(cx, &origin, room.id.as_deref()).map(Membership::Asked),
         };
         // A room that keeps failing is not dialled faster because another one failed in between.
         let (redial, hold) = match &origin {
             Origin::Configured(i) => (self.rooms.entries[*i].backoff.clone(), self.rooms.entries[*i].hold),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => {
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => {
                 (Backoff::new(self.config.sip.retry_min, self.config.sip.retry_max), Hold::Off)
             }
         };
@@ -307,7 +309,7 @@ impl Agent {
         let names = &self.config.qss.names;
         let target = match origin {
             Origin::Configured(i) => self.rooms.entries.get(*i).map(|entry| &entry.config.target),
-            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred => None,
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => None,
         };
         let request = match target {
             Some(RoomTarget::Meeting { id, password }) => message::join_meeting(names, id, password),

@@ -1,5 +1,6 @@
 //! Rooms that an earlier life of the device has left behind, where nothing was kept of it (`device.state_dir`): after each
-//! registration the QSS is asked which rooms are the user's (docs/qss.md, Rooms).
+//! registration, and some time after a room was left to others by a transfer, the QSS is asked which rooms are the user's
+//! (docs/qss.md, Rooms).
 //!
 //! ```text
 //!   registered --getRooms--> ours, unknown, nobody else in it: suspect --seen again `calls.leftover_ms` later--> doomed
@@ -27,6 +28,8 @@ pub(super) struct Sweep {
     /// When each was seen first.
     suspects: BTreeMap<String, Time>,
     look_at: Option<Time>,
+    /// Rooms in the last list that somebody else owns: or we do, by a name that the QSS has for us and we have not heard.
+    foreign: usize,
 }
 
 impl Sweep {
@@ -48,6 +51,14 @@ impl Agent {
         }
     }
 
+    /// A room of ours has been left to others: whether it was left behind shows later.
+    pub(super) fn look_again(&mut self, cx: &Cx<'_>) {
+        let leftover = self.config.calls.leftover;
+        if leftover > Span::ZERO && self.sweep.look_at.is_none() {
+            self.sweep.look_at = Some(cx.now + leftover);
+        }
+    }
+
     pub(super) fn on_sweep_timeout(&mut self, cx: &mut Cx<'_>) {
         if self.sweep.look_at.is_some_and(|at| at <= cx.now) {
             self.look_for_leftovers(cx);
@@ -63,6 +74,8 @@ impl Agent {
         self.sweep.asked = None;
         let Reply::Answer(body) = reply else { return true };
         let rooms = Room::read_all(body.fields());
+        let foreign = |room: &&Room| room.owner.as_deref().is_some_and(|owner| !owner.is_empty() && !self.is_us(owner));
+        self.sweep.foreign = rooms.iter().filter(foreign).count();
         let ours = rooms.iter().filter(|room| self.is_leftover(room)).take(MAX_SUSPECTS);
         let mut suspects = BTreeMap::new();
         let mut again = false;
@@ -91,7 +104,7 @@ impl Agent {
     }
 
     /// What the QSS calls us stands in the room that it has made for us.
-    pub(super) fn learn_our_id(&mut self, room: &Room) {
+    pub(super) fn learn_our_id(&mut self, cx: &Cx<'_>, room: &Room) {
         let id = match (&room.owner, room.participants.as_deref().unwrap_or_default()) {
             (Some(owner), _) => owner,
             (None, [only]) => only,
@@ -99,6 +112,9 @@ impl Agent {
         };
         if !self.is_us(id) && id.len() <= message::MAX_ID {
             self.learned_id = Some(id.clone());
+            if self.sweep.foreign > 0 {
+                self.look_again(cx);
+            }
         }
     }
 

@@ -97,7 +97,12 @@ impl Agent {
         let id = asked.id.clone().or(asked.invite_id).unwrap_or_default();
         match asked.state {
             // How one of ours stands; its reply decides.
-            Some(message::TransferState::Accepted | message::TransferState::Declined) => return,
+            Some(message::TransferState::Accepted) => {
+                return self.tell_transfer(cx, &id, TransferState::Accepted, &asked.room, asked.to.as_deref());
+            }
+            Some(message::TransferState::Declined) => {
+                return self.tell_transfer(cx, &id, TransferState::Declined, &asked.room, asked.to.as_deref());
+            }
             Some(message::TransferState::Unknown) => return self.problem_with(cx, "qss_unknown_value", 1, "state"),
             Some(message::TransferState::Invited) | None => {}
         }
@@ -107,7 +112,7 @@ impl Agent {
         if !here && goal.room.id.is_none() && goal.room.sip_uri.is_none() {
             return self.problem(cx, "qss_unknown_event");
         }
-        if !self.config.control.transfer || !self.may_move() {
+        if !self.is_movable() || !self.may_move() {
             return self.tell_transfer(cx, &goal.id, TransferState::Declined, &goal.room, None);
         }
         self.tell_transfer(cx, &goal.id, TransferState::Invited, &goal.room, asked.to.as_deref());
@@ -134,7 +139,7 @@ impl Agent {
         let Some(asked) = AttendedTransfer::read(body.fields()) else {
             return refuse(self, cx, 400, "transfer without a room");
         };
-        if !self.config.control.transfer {
+        if !self.is_movable() {
             refuse(self, cx, self.config.invites.decline_code, "declined");
             return self.tell_transfer(cx, id, TransferState::Declined, &asked.room, None);
         }
@@ -177,7 +182,6 @@ impl Agent {
         let cause = Cause::new(Failure::TransferRefused(error.code.unwrap_or_default().into()), error.message);
         let named = |id: &str| error.id.as_deref().is_none_or(|named| named == id);
         match std::mem::take(&mut self.transfer) {
-            Transfer::None => {}
             Transfer::Accepting { goal, .. } | Transfer::Joining { goal, .. } if named(&goal.id) => {
                 self.transfer_failed(cx, &goal.id, cause);
             }
@@ -187,14 +191,25 @@ impl Agent {
                 self.transfer_failed(cx, &id, cause);
             }
             Transfer::Asked { .. } => self.transfer_failed(cx, error.id.as_deref().unwrap_or_default(), cause),
-            another @ (Transfer::Accepting { .. } | Transfer::Joining { .. } | Transfer::Moving { .. }) => {
+            // Of an earlier one: of ours, most likely, which was answered and which we have left for.
+            another @ (Transfer::None
+            | Transfer::Accepting { .. }
+            | Transfer::Joining { .. }
+            | Transfer::Moving { .. }) => {
                 self.transfer = another;
+                self.transfer_failed(cx, error.id.as_deref().unwrap_or_default(), cause);
             }
         }
     }
 
+    /// Whether others may move the present call, if there is one.
+    fn is_movable(&self) -> bool {
+        let control = &self.config.control;
+        control.transfer && self.visit.as_ref().is_none_or(|visit| visit.origin.priority() <= control.transfer_priority)
+    }
+
     /// There is a call to be moved, and nothing moves it yet.
-    fn may_move(&self) -> bool {
+    pub(super) fn may_move(&self) -> bool {
         let idle = match self.transfer {
             Transfer::None => true,
             Transfer::Accepting { .. }
@@ -219,11 +234,12 @@ impl Agent {
         let Some(Visit { name, origin, room, .. }) = &self.visit else {
             return self.transfer_failed(cx, &goal.id, Failure::TransferTimedOut.into());
         };
+        let priority = origin.priority();
         let back = Back { name: name.clone(), origin: origin.clone(), room: room.clone() };
         self.tell_transfer(cx, &goal.id, TransferState::Accepted, &goal.room, None);
         self.end_visit(cx, &Failure::Transferred.into());
         self.transfer = Transfer::Moving { id: goal.id, back };
-        self.begin_visit(cx, goal.name, Origin::Transferred, goal.room);
+        self.begin_visit(cx, goal.name, Origin::Transferred { priority }, goal.room);
     }
 
     /// A reply to a request of a transfer; false: it is about something else.
@@ -262,9 +278,10 @@ impl Agent {
             }
             (Transfer::Asked { .. }, Some(cause)) => self.transfer_failed(cx, "", cause),
             (Transfer::Asked { to, .. }, None) => {
-                // A room that we have made goes on without us: it is theirs now.
+                // A room that we have made goes on without us. It is theirs as long as somebody is in it.
                 if let Some(room) = self.visit.as_ref().and_then(|visit| visit.room.id.clone()) {
                     self.own.gone(&room);
+                    self.look_again(cx);
                 }
                 self.tell_transfer(cx, "", TransferState::Done, &Room::default(), Some(&to));
                 self.fail_visit(cx, &Failure::Transferred.into());
@@ -276,7 +293,7 @@ impl Agent {
 
     /// The call in the target room stands.
     pub(super) fn on_arrived(&mut self, cx: &mut Cx<'_>) {
-        if self.visit.as_ref().is_none_or(|visit| visit.origin != Origin::Transferred) {
+        if !self.visit.as_ref().is_some_and(|visit| matches!(visit.origin, Origin::Transferred { .. })) {
             return;
         }
         match std::mem::take(&mut self.transfer) {
@@ -293,7 +310,7 @@ impl Agent {
 
     /// The visit is about to end. If it was to the target of a move that did not come to stand, what to come back to.
     pub(super) fn take_move(&mut self, cause: &Cause) -> Option<(String, Back)> {
-        if self.visit.as_ref().is_none_or(|visit| visit.origin != Origin::Transferred) {
+        if !self.visit.as_ref().is_some_and(|visit| matches!(visit.origin, Origin::Transferred { .. })) {
             return None;
         }
         match std::mem::take(&mut self.transfer) {
@@ -321,8 +338,7 @@ impl Agent {
     pub(super) fn remember_interrupted(&mut self, priority: u8) {
         let Some(Visit { name, origin, room, .. }) = &self.visit else { return };
         let below = match origin {
-            Origin::Invited { priority: present, .. } => *present < priority,
-            Origin::Transferred | Origin::Asked => priority > 0,
+            Origin::Invited { .. } | Origin::Transferred { .. } | Origin::Asked => origin.priority() < priority,
             Origin::Configured(_) | Origin::Called | Origin::Made => false,
         };
         if below && self.config.invites.returns && self.interrupted.is_none() {
@@ -348,7 +364,7 @@ impl Agent {
             Origin::Configured(i) => return self.visit_configured(cx, i),
             // Whoever called us by SIP was hung up on; a room of our own is destroyed when it is left.
             Origin::Called | Origin::Made => return,
-            Origin::Invited { .. } | Origin::Transferred | Origin::Asked => {}
+            Origin::Invited { .. } | Origin::Transferred { .. } | Origin::Asked => {}
         }
         // We said that we leave: we ask again.
         if room.id.is_some() {

@@ -44,8 +44,8 @@ pub(super) enum Origin {
     Invited { id: String, accepted_at: Time, priority: u8 },
     /// We made the room, for a call of our own: over when the call is.
     Made,
-    /// A transfer has moved us: over when the call is.
-    Transferred,
+    /// A transfer has moved us: over when the call is. It is as important as the call that was moved.
+    Transferred { priority: u8 },
     /// Somebody said `join` with a room that is not configured: over when the call is.
     Asked,
     /// Somebody called the device: over when the call is, and nobody to dial again.
@@ -135,6 +135,16 @@ pub(super) enum Hearing {
     Held {
         probe_at: Time,
     },
+}
+
+impl Origin {
+    /// Only an invite of a higher one takes the place of the call.
+    pub(super) fn priority(&self) -> u8 {
+        match self {
+            Origin::Invited { priority, .. } | Origin::Transferred { priority } => *priority,
+            Origin::Configured(_) | Origin::Made | Origin::Asked | Origin::Called => 0,
+        }
+    }
 }
 
 impl Visit {

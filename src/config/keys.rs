@@ -168,6 +168,13 @@ pub(super) static SECTIONS: &[Section] = &[
                 Rule::Any,
                 "A transfer, blind or attended, moves it to another room.",
             ),
+            key(
+                "transfer_priority",
+                |d| &mut d.config.control.transfer_priority,
+                Rule::Range(0, 9),
+                "... unless its call has a higher priority than this (`[[caller]] priority`): 8 keeps a page of priority 9 \
+                 where it is. A call that is moved keeps its priority.",
+            ),
         ],
     },
     Section {

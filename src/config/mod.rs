@@ -146,6 +146,8 @@ pub struct Control {
     pub remote_unmute: bool,
     /// A transfer moves the device to another room.
     pub transfer: bool,
+    /// Calls of a higher priority stay where they are.
+    pub transfer_priority: u8,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -405,7 +407,7 @@ impl Default for Config {
                 request_room: RequestRoom::New,
                 callers: Vec::new(),
             },
-            control: Control { remote_mute: true, remote_unmute: false, transfer: true },
+            control: Control { remote_mute: true, remote_unmute: false, transfer: true, transfer_priority: 9 },
             calls: Calls::default(),
             buttons: Vec::new(),
             sip: Sip {

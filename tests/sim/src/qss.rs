@@ -57,7 +57,10 @@ pub struct Qss {
     pub lost: u64,
     /// Rooms made, by the id of their request: the same request again means the same room.
     made: BTreeMap<String, String>,
-    /// Rooms made by the device that are not its own any more: given away by a transfer, or it has lost its memory.
+    /// The device looks for rooms that it has left behind.
+    pub sweeps: bool,
+    /// Rooms made by the device that nobody destroys: it has lost its memory, or has left them to others by a transfer
+    /// and does not look for them.
     given: BTreeSet<String>,
     link: Option<u32>,
     created: u32,
@@ -83,6 +86,7 @@ impl Default for Qss {
             heard: BTreeSet::new(),
             lost: 0,
             made: BTreeMap::new(),
+            sweeps: true,
             given: BTreeSet::new(),
             link: None,
             created: 0,
@@ -133,6 +137,12 @@ impl Qss {
     /// The device has lost its memory: what it has made so far nobody destroys any more.
     pub fn orphan_rooms(&mut self) {
         self.given.extend(self.rooms.keys().cloned());
+    }
+
+    fn give_away(&mut self, room: &str) {
+        if !self.sweeps {
+            self.given.insert(room.to_owned());
+        }
     }
 
     pub fn forget_links(&mut self) {
@@ -262,11 +272,11 @@ impl Qss {
             "getCurrentInvitations" => answer(name, id, json!({"currentInvitations": self.pending})),
             "acceptCallTransfer" => answer(name, id, json!({})),
             "callTransfer" => {
-                self.given.insert(wanted.to_owned());
+                self.give_away(wanted);
                 answer(name, id, json!({"callTransferId": "T1"}))
             }
             "attended-transfer" => {
-                self.given.insert(wanted.to_owned());
+                self.give_away(wanted);
                 let target = self.rooms.values().next().cloned().unwrap_or(Value::Null);
                 answer(name, id, json!({"queryRoom": {"queryRoom": target}}))
             }
@@ -277,7 +287,7 @@ impl Qss {
         }
     }
 
-    /// The rooms that the device has made and not destroyed, without those that it has given away.
+    /// The rooms that the device has made and not destroyed, without those that it may have forgotten.
     pub fn rooms_left(&self) -> Vec<&str> {
         let made = self.rooms.keys().filter(|id| id.starts_with("created") && !self.given.contains(*id));
         made.map(String::as_str).collect()

@@ -151,6 +151,7 @@ fn policy(chance: &mut Rng, people: &mut Rng) -> Config {
 /// Who is there, and what they do.
 fn furnish(w: &mut World, people: &mut Rng) {
     w.watch.movable = w.config().control.transfer;
+    w.qss.sweeps = w.config().calls.leftover > Span::ZERO;
     w.idp.life = [120, 900, 5_400][people.below(3) as usize];
     let habits = [(500, 486), (2_000, 200), (4_900, 200), (300, 603), (0, 0)];
     let mut habit = || habits[people.below(5) as usize];

@@ -542,6 +542,21 @@ fn a_button_calls_and_pressed_again_hangs_up() {
 }
 
 #[test]
+fn a_room_of_ours_that_was_left_to_others_is_destroyed_when_it_is_empty() {
+    let mut w = idle(door());
+    w.qss.people.insert("ann".into(), (500, 200));
+    w.local("call desk");
+    w.run(1_000);
+    w.qss.rooms.get_mut(MADE).expect("a room")["participants"] = json!(["ann", "bob"]);
+    assert_eq!(w.local("transfer bob")["ok"], true);
+    w.run(600_000);
+    assert_eq!((w.rung(), w.qss.rooms_left()), ("session", vec![MADE]), "they talk");
+    w.qss.rooms.get_mut(MADE).expect("a room")["participants"] = json!(["5da6"]);
+    w.run(181_000);
+    nothing_left(&mut w);
+}
+
+#[test]
 fn the_longest_call_has_an_end() {
     let mut config = door();
     config.calls.longest = Span::from_secs(600);

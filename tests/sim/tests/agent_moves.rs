@@ -448,6 +448,52 @@ fn a_transfer_of_ours_ends_in_our_leaving_or_in_an_error() {
 }
 
 #[test]
+fn what_becomes_of_a_transfer_of_ours_is_told_also_when_we_have_left() {
+    let mut w = with_target(32);
+    w.local("transfer bob");
+    w.run(1_000);
+    for state in ["ACCEPTED", "DECLINED"] {
+        w.qss_says(&says(
+            "callTransfer",
+            &json!({"callTransferId": "T1", "roomId": ROOM, "to": "bob", "state": state}),
+        ));
+    }
+    w.qss_says(&says("transferError", &json!({"callTransferId": "T1", "code": 486, "message": "busy"})));
+    assert_eq!(transfers(&w), ["INVITED", "DONE", "ACCEPTED", "DECLINED", "error"]);
+    let error = w.events_of("transferError")[0];
+    assert_eq!((&error["callTransferId"], &error["code"]), (&json!("T1"), &json!(486)));
+    assert_eq!(w.rung(), "session");
+}
+
+#[test]
+fn a_page_that_is_moved_stays_a_page_and_may_be_kept_where_it_is() {
+    let page = |id: &str, from: &str| {
+        json!({"request": "invite", "requestID": id, "payload": {"id": id, "from": from,
+            "room": {"uuid": from, "sipUri": format!("sip:888{from}@audiomixer-sfu1:5080")}}})
+        .to_string()
+    };
+    for (highest, moved) in [(9, true), (8, false)] {
+        let mut config = config();
+        let accepts = |from: &str, priority| Caller {
+            from: vec![from.into()],
+            does: CallerAction::Accept,
+            priority,
+            ..Caller::default()
+        };
+        config.invites.callers = vec![accepts("fire", 9), accepts("bob", 8)];
+        config.control.transfer_priority = highest;
+        let mut w = World::playing(33, config);
+        w.qss_says(&page("I1", "fire"));
+        w.run_until(2_000, |w| w.rung() == "playing");
+        w.qss_says(&attended("F1", TARGET_URI));
+        w.run(2_000);
+        assert_eq!((called(&w, TARGET_URI), w.rung()), (moved, "playing"));
+        w.qss_says(&page("I2", "bob"));
+        assert_eq!(w.qss.replies_to("I2")[0]["error"], 486, "a page all the same");
+    }
+}
+
+#[test]
 fn a_transfer_of_ours_can_be_taken_back_until_it_is_answered() {
     let mut w = with_target(30);
     assert_eq!(w.local("transfer cancel")["error"]["code"], "no_transfer");
