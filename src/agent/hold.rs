@@ -91,17 +91,18 @@ impl Agent {
 
     /// Tells the QSS, if it believes something else; after everything that happens.
     pub(super) fn report_hold(&mut self, cx: &mut Cx<'_>) {
-        let Some(Visit { membership: Membership::Admitted, believed_hold, hold, room, .. }) = &self.visit else {
+        let Some(Visit { membership: Membership::Admitted, believed_hold, hold, room, reports, .. }) = &self.visit
+        else {
             return;
         };
-        let (hold, Some(id), false) = (*hold, &room.id, *believed_hold == Some(*hold)) else { return };
+        let believed = *believed_hold == Some(*hold) || reports.again_at.is_some();
+        let (hold, Some(id), false) = (*hold, &room.id, believed) else { return };
         let Some(request) = message::report_hold(&self.config.qss.names, id, hold == Hold::On) else { return };
-        if self
-            .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
-            .is_some()
+        if let Some(ticket) =
+            self.with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
             && let Some(visit) = &mut self.visit
         {
-            visit.believed_hold = Some(hold);
+            (visit.believed_hold, visit.reports.hold) = (Some(hold), Some(ticket));
         }
     }
 }

@@ -105,6 +105,7 @@ impl Agent {
         }
         self.on_own_reply(cx, ticket, &reply);
         self.on_invite_reply(cx, ticket, &reply);
+        self.on_report_reply(cx, ticket, &reply);
         let Some(visit) = &mut self.visit else { return };
         if visit.inquiry == Some(ticket) {
             visit.inquiry = None;
@@ -348,6 +349,7 @@ impl Agent {
 
     pub(super) fn on_visit_timeout(&mut self, cx: &mut Cx<'_>) {
         let Some(visit) = &mut self.visit else { return };
+        visit.reports.again_at = visit.reports.again_at.filter(|at| *at > cx.now);
         if let Membership::Unproven { until, .. } = visit.membership
             && until <= cx.now
         {

@@ -5,7 +5,9 @@ use super::visit::{Membership, Visit};
 use super::{Agent, Cx};
 use crate::media::command::Command;
 use crate::media::tone::Tone;
-use crate::qss::message::{self, Body, MuteRequest};
+use crate::qss::message::{self, Body, MuteRequest, Refusal};
+use crate::qss::requests::Ticket;
+use crate::qss::session::Reply;
 use crate::status::conference::RoomEvent;
 use crate::status::event::{Kind, MutedBy};
 
@@ -42,16 +44,47 @@ impl Agent {
     /// Tells the QSS, and by it the others in the room, if they believe something else; after everything that happens.
     pub(super) fn report_mute(&mut self, cx: &mut Cx<'_>) {
         let muted = self.voice.muted;
-        let Some(Visit { membership: Membership::Admitted, believed_muted, room, .. }) = &self.visit else { return };
-        let (Some(id), false) = (&room.id, *believed_muted == Some(muted)) else { return };
+        let Some(Visit { membership: Membership::Admitted, believed_muted, room, reports, .. }) = &self.visit else {
+            return;
+        };
+        let (Some(id), false, None) = (&room.id, *believed_muted == Some(muted), reports.again_at) else { return };
         let request = message::report_mute(&self.config.qss.names, id, &self.config.qss.username, muted);
         if let Some(request) = request
-            && self
-                .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
-                .is_some()
+            && let Some(ticket) =
+                self.with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
             && let Some(visit) = &mut self.visit
         {
-            visit.believed_muted = Some(muted);
+            (visit.believed_muted, visit.reports.mute) = (Some(muted), Some(ticket));
         }
+    }
+
+    /// The reply to a report of mute or hold. One that was not taken is made again, unless the QSS has no such request.
+    pub(super) fn on_report_reply(&mut self, cx: &Cx<'_>, ticket: Ticket, reply: &Reply) {
+        let Some(visit) = &mut self.visit else { return };
+        let (of_mute, of_hold) = (visit.reports.mute == Some(ticket), visit.reports.hold == Some(ticket));
+        if !(of_mute || of_hold) {
+            return;
+        }
+        let again_at = match reply {
+            Reply::Answer(_) => return,
+            Reply::Refused { code, message, body } => match Refusal::of(&self.config.qss.codes, *code, message, body) {
+                Refusal::Unknown => return,
+                Refusal::Forbidden
+                | Refusal::NotFound
+                | Refusal::WrongPassword
+                | Refusal::Full
+                | Refusal::TooEarly { .. }
+                | Refusal::Other => Some(cx.now + self.config.qss.report_retry),
+            },
+            Reply::TimedOut => Some(cx.now + self.config.qss.report_retry),
+            // The next session is told.
+            Reply::LinkLost => None,
+        };
+        if of_mute {
+            (visit.believed_muted, visit.reports.mute) = (None, None);
+        } else {
+            (visit.believed_hold, visit.reports.hold) = (None, None);
+        }
+        visit.reports.again_at = visit.reports.again_at.or(again_at);
     }
 }

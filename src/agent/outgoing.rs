@@ -14,7 +14,7 @@
 //! without being left first: a QSS may give the room of a leaving owner to somebody else, and then refuse.
 
 use super::hunt::{Hunt, Plan, Turn};
-use super::visit::{Hold, Leg, Membership, Origin, Visit};
+use super::visit::{Hold, Leg, Membership, Origin, Reports, Visit};
 use super::{Agent, Cx};
 use crate::media::command::Command;
 use crate::media::tone::Tone;
@@ -123,6 +123,7 @@ impl Agent {
             hold: Hold::Off,
             believed_muted: Some(false),
             believed_hold: Some(Hold::Off),
+            reports: Reports::default(),
             doubted: None,
             leave_cause: 200,
             inquiry: None,

@@ -7,9 +7,10 @@
 
 use super::visit::{Membership, Proof, Visit};
 use super::{Agent, Cx};
-use crate::config::Config;
+use crate::config::{Config, OwnGone};
 use crate::qss::message::{self, Body, MuteChange, ParticipantStatus, Presence, Roster};
 use crate::status::conference::{Participant, RoomEvent, State};
+use crate::status::failure::Failure;
 use crate::time::{Span, Time, Wakeup};
 use std::collections::BTreeMap;
 
@@ -177,7 +178,7 @@ impl Agent {
         self.tell_participants(cx, news);
         match ours {
             Some(ParticipantStatus::InCall | ParticipantStatus::Hold) => self.participants.listed = true,
-            Some(ParticipantStatus::Gone) => self.doubt_membership(cx),
+            Some(ParticipantStatus::Gone) => self.on_own_absence(cx),
             None => {}
         }
     }
@@ -195,7 +196,7 @@ impl Agent {
         let here = ours.iter().any(|presence| presence.status != ParticipantStatus::Gone);
         let missed = std::mem::replace(&mut self.participants.listed, here);
         if missed && !here {
-            self.doubt_membership(cx);
+            self.on_own_absence(cx);
         }
     }
 
@@ -294,8 +295,23 @@ impl Agent {
         here.is_some() && room.is_none_or(|room| here == Some(room))
     }
 
-    /// The QSS says that we are not in the room, and yet did not send us away: perhaps it means the session before this
-    /// one. It is asked; a refusal ends the visit. Not more often than a request may take, whatever it says.
+    /// The QSS says that we are not in the room: we were sent away (`qss.own_gone`). A session that is young may be told
+    /// so of the one before it, whoever is being moved may be out already, and what is not proven is being asked for.
+    fn on_own_absence(&mut self, cx: &mut Cx<'_>) {
+        let expels = match self.config.qss.own_gone {
+            OwnGone::Expelled => self.session.is_stable() && self.may_move(),
+            OwnGone::Ask => false,
+        };
+        if !expels {
+            return self.doubt_membership(cx);
+        }
+        if self.visit.as_ref().is_some_and(|visit| visit.membership == Membership::Admitted) {
+            self.emit_room(cx, RoomEvent::Expelled, Some(Failure::RoomExpelled.into()));
+            self.fail_visit(cx, &Failure::RoomExpelled.into());
+        }
+    }
+
+    /// Perhaps it means the session before this one. It is asked; a refusal ends the visit. Not more often than a request may take, whatever it says.
     fn doubt_membership(&mut self, cx: &mut Cx<'_>) {
         let (grace, patience) = (self.config.qss.call_grace, self.config.qss.request_timeout);
         let Some(Visit { membership, doubted, .. }) = &mut self.visit else { return };

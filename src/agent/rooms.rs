@@ -6,7 +6,7 @@
 //! working conference is not left again and again for one that never answers.
 
 use super::pace::Pace;
-use super::visit::{Hold, Leg, Membership, Origin, Visit};
+use super::visit::{Hold, Leg, Membership, Origin, Reports, Visit};
 use super::{Agent, Cx};
 use crate::config::{Config, Rejoin, Room, RoomTarget};
 use crate::qss::backoff::Backoff;
@@ -290,6 +290,7 @@ impl Agent {
             hold,
             believed_muted: Some(false),
             believed_hold: Some(Hold::Off),
+            reports: Reports::default(),
             doubted: None,
             leave_cause: 200,
             inquiry: None,

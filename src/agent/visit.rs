@@ -26,12 +26,22 @@ pub(super) struct Visit {
     pub(super) believed_muted: Option<bool>,
     /// What it was told of our holding the call.
     pub(super) believed_hold: Option<Hold>,
+    pub(super) reports: Reports,
     /// When the QSS last said that we are not in the room, and was asked.
     pub(super) doubted: Option<Time>,
     /// What leaveRoom says: a code as in SIP.
     pub(super) leave_cause: u16,
     /// joinRoom is out once more, because the room may have moved to another mixer.
     pub(super) inquiry: Option<Ticket>,
+}
+
+/// Reports of mute and hold that wait for their answer; without one the QSS may not know.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Reports {
+    pub(super) mute: Option<Ticket>,
+    pub(super) hold: Option<Ticket>,
+    /// One was not answered: nothing is reported before then.
+    pub(super) again_at: Option<Time>,
 }
 
 /// Why we are here; decides what happens when the visit ends.
@@ -196,6 +206,7 @@ impl Visit {
             Leg::Up(Up { hearing: Hearing::Held { probe_at }, .. }) => Some(Wakeup::new(*probe_at, "hold probe")),
             Leg::Up(_) | Leg::Due | Leg::Dialling { .. } => None,
         };
-        soonest(membership, leg)
+        let reports = self.reports.again_at.map(|at| Wakeup::new(at, "report again"));
+        soonest(soonest(membership, leg), reports)
     }
 }

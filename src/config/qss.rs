@@ -69,6 +69,9 @@ pub struct Qss {
     pub bitrate_unit: u32,
     /// Where the code of our `cancel` stands.
     pub cancel_code: CancelCode,
+    pub own_gone: OwnGone,
+    /// A report of mute or hold that was not taken is made again after this time.
+    pub report_retry: Span,
     /// Most time until a meeting that has not begun is asked for again.
     pub meeting_retry: Span,
     /// Fields and words that mean nothing to us are counted as problems.
@@ -86,6 +89,15 @@ pub enum CancelCode {
     Both,
     Top,
     Payload,
+}
+
+/// What it means when the QSS says that we are not in the room any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnGone {
+    /// We were sent away; in a young session it is asked all the same.
+    Expelled,
+    /// It is asked whether we may be there.
+    Ask,
 }
 
 impl Qss {
@@ -157,6 +169,8 @@ impl Default for Qss {
             better_room_after: Span::from_secs(10),
             bitrate_unit: 1_000,
             cancel_code: CancelCode::Both,
+            own_gone: OwnGone::Expelled,
+            report_retry: Span::from_secs(30),
             meeting_retry: Span::from_secs(600),
             report_unknown: true,
             refuse_unknown: true,

@@ -5,7 +5,8 @@
 
 use super::error::{Fault, excerpt, nearest};
 use super::{
-    CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, Refer, RequestRoom, Secret, SrtpMode,
+    CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, OwnGone, Refer, RequestRoom, Secret,
+    SrtpMode,
 };
 use crate::sip::transport::Transport;
 use crate::time::Span;
@@ -300,6 +301,7 @@ word_field!(
     Busy = "busy"
 );
 word_field!(RequestRoom, "\"new\" or \"present\"", New = "new", Present = "present");
+word_field!(OwnGone, "\"expelled\" or \"ask\"", Expelled = "expelled", Ask = "ask");
 word_field!(CancelCode, "\"both\", \"top\" or \"payload\"", Both = "both", Top = "top", Payload = "payload");
 word_field!(HuntMode, "\"in_turn\" or \"at_once\"", InTurn = "in_turn", AtOnce = "at_once");
 word_field!(SrtpMode, "\"off\", \"offer\" or \"require\"", Off = "off", Offer = "offer", Require = "require");

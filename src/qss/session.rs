@@ -249,6 +249,20 @@ impl Session {
         }
     }
 
+    /// The registration has lasted for `qss.stable_after`.
+    pub fn is_stable(&self) -> bool {
+        match self.state {
+            State::Registered { age: Age::Stable, .. } => true,
+            State::Registered { age: Age::Young { .. }, .. }
+            | State::Idle
+            | State::AwaitingToken(_)
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Waiting { .. }
+            | State::Leaving { .. } => false,
+        }
+    }
+
     /// There is a registration, or one that is being given up: events can go upstream.
     pub fn takes_events(&self) -> bool {
         match self.state {

@@ -239,6 +239,21 @@ pub(super) const QSS: Section = Section {
             Rule::Range(0, 86_400_000),
             "How long a call outlives the session that led to it, counted from the first attempt at another; 0: not at all.",
         ),
+        key(
+            "own_gone",
+            |d| &mut d.config.qss.own_gone,
+            Rule::Any,
+            "What it means that the device itself is `GONE`, or no longer in the list of participants: it was expelled, \
+             or the QSS is asked by joinRoom. A session younger than `stable_after_ms` is always asked: the word may be \
+             about the one before it.",
+        ),
+        key(
+            "report_retry_ms",
+            |d| &mut d.config.qss.report_retry,
+            Rule::Range(1_000, 3_600_000),
+            "A report of mute or hold that was refused or not answered is made again after this time; not if the QSS \
+             does not know the request.",
+        ),
     ],
 };
 

@@ -1,6 +1,6 @@
 //! Hold, and the vendor's room events.
 
-use qss_endpoint::config::Refer;
+use qss_endpoint::config::{Caller, CallerAction, OwnGone, Refer};
 use qss_endpoint::media::command::Command;
 use serde_json::{Value, json};
 use sim::mixer::Manner;
@@ -264,6 +264,24 @@ fn a_qss_that_says_we_are_gone_is_asked_and_its_refusal_counts() {
     assert!(w.causes().contains(&"room_forbidden"), "{:?}", w.causes());
 }
 
+#[test]
+fn a_qss_that_says_we_are_gone_has_expelled_us_unless_it_is_to_be_asked() {
+    for (own_gone, stays) in [(OwnGone::Expelled, false), (OwnGone::Ask, true)] {
+        let gone = says("participant", &json!({"roomId": ROOM, "userId": "lobby", "status": "GONE"}));
+        let list = |users: &[&str]| says("participants", &json!({"roomId": ROOM, "participants": users}));
+        for words in [vec![gone], vec![list(&["lobby", "bob"]), list(&["bob"])]] {
+            let mut config = config();
+            config.qss.own_gone = own_gone;
+            let mut w = World::playing(34, config);
+            w.run(120_000);
+            words.iter().for_each(|word| w.qss_says(word));
+            w.run(3_600_000);
+            assert_eq!((w.rung() == "playing", w.events_of("expelled").len()), (stays, usize::from(!stays)));
+            assert_eq!(w.qss.requests("joinRoom").len(), 1 + usize::from(stays), "no immediate return");
+        }
+    }
+}
+
 // --- mute --------------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -281,6 +299,28 @@ fn mute_is_reported_and_outlives_calls_and_sessions() {
     assert_eq!(w.qss.requests("mute").len(), 2, "the QSS may have forgotten");
     w.local("mute off");
     assert_eq!(w.qss.requests("mute")[2]["payload"]["muted"], false);
+}
+
+#[test]
+fn a_report_that_was_not_taken_is_made_again() {
+    let mut spoken = config();
+    (spoken.qss.names.hold, spoken.qss.names.unhold) = ("hold".into(), "unhold".into());
+    for (what, line) in [("mute", "mute on"), ("hold", "hold on")] {
+        for (code, reports) in [(503, 2), (0, 2), (501, 1)] {
+            let mut w = World::playing(35, spoken.clone());
+            w.qss.refuse.insert(what.into(), (code, "not now"));
+            w.local(line);
+            w.run(12_000);
+            let told = |w: &World| {
+                let ids = w.qss.requests(what).into_iter().map(|r| r["requestID"].to_string());
+                ids.collect::<std::collections::BTreeSet<_>>().len()
+            };
+            assert_eq!(told(&w), 1, "{what} {code}: after a pause");
+            w.qss.refuse.clear();
+            w.run(600_000);
+            assert_eq!(told(&w), reports, "{what} {code}");
+        }
+    }
 }
 
 #[test]
