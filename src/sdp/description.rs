@@ -102,10 +102,10 @@ pub(super) fn parse_offer(bytes: &[u8], wanted: impl Fn(&Profile) -> Result<(), 
     Err(failure)
 }
 
-/// Reads the answer to an offer of ours with one stream, in which Opus had the payload type `offered`.
-pub(super) fn parse_answer(bytes: &[u8], offered: u8) -> Result<Description, Error> {
+/// Reads the answer to an offer of ours, in which the `m=` line `ours` had Opus with the payload type `offered`.
+pub(super) fn parse_answer(bytes: &[u8], ours: usize, offered: u8) -> Result<Description, Error> {
     let session = Session::parse(bytes).map_err(|_| Error::Malformed)?;
-    read_stream(&session, session.medias.first().ok_or(Error::NoAudio)?, Some(offered))
+    read_stream(&session, session.medias.get(ours).ok_or(Error::NoAudio)?, Some(offered))
 }
 
 fn read_stream(session: &Session, media: &Media, offered: Option<u8>) -> Result<Description, Error> {
@@ -211,7 +211,7 @@ fn max_average_bitrate(media: &Media, opus: u8) -> Option<u32> {
     (rate > 0).then(|| rate.clamp(*OPUS_BITRATES.start(), *OPUS_BITRATES.end()))
 }
 
-/// Our description as text, with the `o=` version `version`. `streams` are the `m=` lines of the offer it answers, or
+/// Our description as text, with the `o=` version `version`. `streams` are the `m=` lines of the peer's last offer, or
 /// just ours.
 pub(super) fn write(ours: Ours<'_>, streams: &[Stream], version: u64) -> Vec<u8> {
     let mut origin = sdp_types::Origin::with_ip_addr(ours.session_id, version, ours.address);

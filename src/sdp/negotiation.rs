@@ -23,6 +23,8 @@ pub struct Negotiation {
     opus: u8,
     /// One for each of [`EVENT_CLOCKS`].
     events: [EventType; 2],
+    /// The `m=` lines of the peer's last offer: ours has the same ones in the same places (RFC 3264 8). Empty: it made none.
+    streams: Vec<Stream>,
     /// The description sent last, to see whether the next one differs.
     last: Vec<u8>,
 }
@@ -53,6 +55,7 @@ impl Negotiation {
             agreed: Agreed::Nothing,
             opus: OPUS,
             events: [1, 2].map(|n| EventType { payload_type: OPUS + n, clock_rate: EVENT_CLOCKS[usize::from(n) - 1] }),
+            streams: Vec::new(),
             last: Vec::new(),
         }
     }
@@ -92,7 +95,10 @@ impl Negotiation {
         let direction = if self.local.active { Direction::SendRecv } else { Direction::Inactive };
         let crypto = self.offered_lines();
         let proto = if crypto.is_empty() { "RTP/AVP" } else { "RTP/SAVP" };
-        let streams = [Stream::Ours { proto: proto.into() }];
+        let streams = match self.streams.is_empty() {
+            true => vec![Stream::Ours { proto: proto.into() }],
+            false => self.streams.clone(),
+        };
         self.describe(direction, &self.events.clone(), true, &crypto, &streams)
     }
 
@@ -109,7 +115,8 @@ impl Negotiation {
     /// # Errors
     /// The answer is no SDP, refuses the stream, has no Opus, or not the key it must have.
     pub fn accept_answer(&mut self, answer: &[u8]) -> Result<Negotiated, Error> {
-        let peer = description::parse_answer(answer, self.opus)?;
+        let ours = self.streams.iter().position(|stream| matches!(stream, Stream::Ours { .. })).unwrap_or(0);
+        let peer = description::parse_answer(answer, ours, self.opus)?;
         let offered = self.offered_lines();
         let srtp = match &peer.profile {
             Profile::Plain if offered.is_empty() => {
@@ -152,6 +159,7 @@ impl Negotiation {
         self.adopt_numbers(&peer);
         let (events, crypto) = (peer.telephone_event.as_slice(), self.offered_lines());
         let answer = self.describe(direction, events, peer.rtcp_mux, &crypto, &peer.streams);
+        self.streams.clone_from(&peer.streams);
         Ok((answer, self.agreed(&peer, direction, srtp)))
     }
 
@@ -313,6 +321,24 @@ mod tests {
         assert_eq!([version(negotiation.offer()), version(negotiation.offer())], [2, 2]);
         let (answer, _) = negotiation.answer(ANSWER.as_bytes()).unwrap();
         assert_eq!(version(answer), 3, "an answer without rtcp-mux differs");
+    }
+
+    /// RFC 3264 8: an `m=` line keeps its place for the whole session.
+    #[test]
+    fn our_offer_after_an_answer_has_all_its_streams_in_their_places() {
+        let mut negotiation = negotiation(local());
+        let video = "m=video 30000 RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\n";
+        let (head, audio) = ANSWER.split_at(ANSWER.find("m=audio").unwrap());
+        negotiation.answer(format!("{head}{video}{audio}").as_bytes()).unwrap();
+        negotiation.set_local(Local { active: false, ..local() });
+        let offer = String::from_utf8(negotiation.offer()).unwrap();
+        let lines: Vec<&str> = offer.lines().filter(|line| line.starts_with("m=")).collect();
+        assert_eq!(lines[0], "m=video 0 RTP/AVP 99");
+        assert!(lines.len() == 2 && lines[1].starts_with("m=audio 40000 RTP/AVP "), "{offer}");
+        let refused = "m=video 0 RTP/AVP 99\r\n";
+        let media = negotiation.accept_answer(format!("{head}{refused}{audio}").as_bytes()).unwrap();
+        assert_eq!(media.remote_rtp.port(), 20_140);
+        assert_eq!(negotiation.accept_answer(ANSWER.as_bytes()), Err(Error::NoAudio), "a stream is missing");
     }
 
     #[test]
