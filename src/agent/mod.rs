@@ -279,6 +279,8 @@ pub struct Agent {
     errands: Errands,
     /// Asked what invites are pending.
     invites_asked: Option<Ticket>,
+    /// The QSS did not tell the current invitations: asked again then.
+    invites_again: Option<Time>,
     voice: Voice,
     /// A call to the device that is about to be answered.
     ringing: Option<Ringing>,
@@ -361,6 +363,7 @@ impl Agent {
             pending: Vec::new(),
             errands: Errands::default(),
             invites_asked: None,
+            invites_again: None,
             own: OwnRooms::new(config.calls.destroy_retry),
             sweep: Sweep::default(),
             learned_id: None,

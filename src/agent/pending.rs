@@ -20,7 +20,7 @@ use crate::qss::message::{self, Body, Invite};
 use crate::qss::session::Reply;
 use crate::status::event::InviteOutcome;
 use crate::status::failure::{Cause, Failure};
-use crate::time::{Time, Wakeup};
+use crate::time::{Time, Wakeup, soonest};
 
 /// Invites that ring at once; more are told that the device is busy.
 const MAX_PENDING: usize = 8;
@@ -78,10 +78,14 @@ impl Agent {
     }
 
     pub(super) fn pending_wakeup(&self) -> Option<Wakeup> {
-        self.pending.iter().map(|pending| Wakeup::new(pending.until, "ringing invite")).min_by_key(|w| w.at)
+        let rings = self.pending.iter().map(|pending| Wakeup::new(pending.until, "ringing invite"));
+        soonest(rings.min_by_key(|w| w.at), self.invites_again.map(|at| Wakeup::new(at, "current invitations")))
     }
 
     pub(super) fn on_pending_timeout(&mut self, cx: &mut Cx<'_>) {
+        if self.invites_again.is_some_and(|at| at <= cx.now) {
+            self.ask_for_invites(cx);
+        }
         while let Some(id) = self.pending.iter().find(|pending| pending.until <= cx.now).map(|p| p.id.clone()) {
             let Some(Pending { word, id, invite, rule, .. }) = self.forget_pending(cx, &id) else { return };
             match rule.does {
@@ -117,15 +121,25 @@ impl Agent {
 
     /// Asks the QSS which invites are still pending.
     pub(super) fn ask_for_invites(&mut self, cx: &mut Cx<'_>) {
+        self.invites_again = None;
         if let Some(request) = message::current_invitations(&self.config.qss.names) {
             self.invites_asked =
                 self.with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out));
         }
     }
 
-    /// What we have not heard of comes in as any invite; what rings here and is not in the list is over.
+    /// What we have not heard of comes in as any invite; what rings here and is not in the list is over. A QSS that is
+    /// silent is asked again after a pause.
     pub(super) fn on_current_invites(&mut self, cx: &mut Cx<'_>, reply: &Reply) {
-        let Reply::Answer(body) = reply else { return };
+        let body = match reply {
+            Reply::Answer(body) => body,
+            Reply::TimedOut => {
+                self.problem(cx, "qss_no_reply");
+                self.invites_again = Some(cx.now + self.config.qss.request_timeout);
+                return;
+            }
+            Reply::Refused { .. } | Reply::LinkLost => return,
+        };
         let current = message::read_current_invitations(body.fields());
         let over: Vec<String> = self.pending.iter().map(|p| p.id.clone()).collect();
         for id in over.into_iter().filter(|id| is_listed(body) && current.iter().all(|(listed, _)| listed != id)) {

@@ -39,12 +39,10 @@ impl Sweep {
 }
 
 impl Agent {
-    /// Asks the QSS for the user's rooms.
+    /// Asks the QSS for the user's rooms; also where leftovers are left alone: what comes after a registration is the same
+    /// for all (docs/qss.md, Rooms).
     pub(super) fn look_for_leftovers(&mut self, cx: &mut Cx<'_>) {
         self.sweep.look_at = None;
-        if self.config.calls.leftover == Span::ZERO {
-            return;
-        }
         if let Some(request) = message::get_rooms(&self.config.qss.names) {
             self.sweep.asked =
                 self.with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out));
@@ -66,13 +64,24 @@ impl Agent {
     }
 
     /// The user's rooms, if this is the reply that tells them. A QSS that does not know the request is asked again in the
-    /// next session.
+    /// next session, one that is silent after a pause.
     pub(super) fn on_rooms_listed(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: &Reply) -> bool {
         if self.sweep.asked != Some(ticket) {
             return false;
         }
         self.sweep.asked = None;
-        let Reply::Answer(body) = reply else { return true };
+        let body = match reply {
+            Reply::Answer(body) => body,
+            Reply::TimedOut => {
+                self.problem(cx, "qss_no_reply");
+                self.sweep.look_at = Some(cx.now + self.config.qss.request_timeout);
+                return true;
+            }
+            Reply::Refused { .. } | Reply::LinkLost => return true,
+        };
+        if self.config.calls.leftover == Span::ZERO {
+            return true;
+        }
         let rooms = Room::read_all(body.fields());
         let foreign = |room: &&Room| room.owner.as_deref().is_some_and(|owner| !owner.is_empty() && !self.is_us(owner));
         self.sweep.foreign = rooms.iter().filter(foreign).count();

@@ -272,7 +272,29 @@ fn leftovers_can_be_left_alone() {
     w.kept = None;
     w.restart_device();
     w.run(600_000);
-    assert_eq!((w.qss.rooms_left().len(), w.qss.requests("getRooms").len()), (1, 0));
+    assert_eq!((w.qss.rooms_left().len(), w.qss.requests("getRooms").len()), (1, 2), "asked, and nothing follows");
+}
+
+#[test]
+fn a_qss_that_does_not_tell_rooms_and_invitations_is_asked_again_after_a_pause() {
+    let mut w = World::new(25, config());
+    for name in ["getRooms", "getCurrentInvitations"] {
+        w.qss.refuse.insert(name.into(), (0, ""));
+    }
+    w.start();
+    w.run(15_000);
+    let ids = |w: &World, name: &str| {
+        let ids = w.qss.requests(name).into_iter().map(|frame| frame["requestID"].as_str().expect("an id").to_owned());
+        ids.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let asked = |w: &World| (ids(w, "getRooms"), ids(w, "getCurrentInvitations"));
+    assert_eq!(asked(&w), (1, 1), "not at once");
+    w.run(10_000);
+    assert_eq!(asked(&w), (2, 2));
+    assert!(w.events_of("problem").iter().any(|e| e["what"] == "qss_no_reply"));
+    w.qss.refuse.clear();
+    w.run(600_000);
+    assert_eq!(asked(&w), (2, 2), "they are told");
 }
 
 #[test]
