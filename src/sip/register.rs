@@ -432,7 +432,7 @@ impl Registration {
         let (status, headers) = (answer.response.status, &answer.response.headers);
         let refused = || EndCause::Refused { status, reason: answer.response.reason.clone() };
         match status {
-            200..=299 => match granted(headers, &contact).unwrap_or(self.expires) {
+            200..=299 => match granted(headers, &contact, &core.instance).unwrap_or(self.expires) {
                 Span::ZERO => self.fail(core, now, attempt, refused(), None, out),
                 expires => self.on_granted(core, now, attempt, (way, contact), expires, out),
             },
@@ -570,14 +570,22 @@ impl Registration {
     }
 }
 
-/// What the server has granted to our Contact, or to all.
-fn granted(headers: &Headers, contact: &str) -> Option<Span> {
+/// What the server has granted to our Contact, or to all. Some registrars rewrite the URI, so that the instance id tells
+/// better which is ours (RFC 5626 6); where neither does, the shortest time is safe for all.
+fn granted(headers: &Headers, contact: &str, instance: &str) -> Option<Span> {
     let ours = contact.trim_matches(['<', '>']);
-    let contacts = headers.elements(&Name::Contact).filter_map(|value| NameAddr::parse(value).ok());
-    let own = contacts
-        .filter(|contact| contact.uri == ours)
-        .find_map(|contact| contact.params.value("expires").and_then(|value| value.parse().ok()).map(Span::from_secs));
-    own.or_else(|| seconds(headers, &Name::Expires)).map(|span| span.min(LONGEST))
+    let contacts: Vec<NameAddr> =
+        headers.elements(&Name::Contact).filter_map(|value| NameAddr::parse(value).ok()).collect();
+    let expires = |contact: &NameAddr| contact.params.value("expires")?.parse().ok().map(Span::from_secs);
+    let is_instance =
+        |contact: &NameAddr| contact.params.value("+sip.instance").is_some_and(|id| id.contains(instance));
+    let shortest =
+        |all: &mut dyn Iterator<Item = &NameAddr>| all.filter_map(expires).filter(|span| *span > Span::ZERO).min();
+    let own = contacts.iter().find(|contact| contact.uri == ours).and_then(expires);
+    own.or_else(|| shortest(&mut contacts.iter().filter(|contact| is_instance(contact))))
+        .or_else(|| seconds(headers, &Name::Expires))
+        .or_else(|| shortest(&mut contacts.iter()))
+        .map(|span| span.min(LONGEST))
 }
 
 fn seconds(headers: &Headers, name: &Name) -> Option<Span> {
@@ -614,11 +622,17 @@ mod tests {
     fn the_time_granted_is_that_of_our_contact() {
         let mut headers = Headers::default();
         headers.push(Name::Contact, "<sip:other@h>;expires=7, <sip:a@h:1;transport=tcp>;q=1;expires=60");
-        assert_eq!(granted(&headers, "<sip:a@h:1;transport=tcp>"), Some(Span::from_secs(60)));
-        assert_eq!(granted(&headers, "<sip:b@h>"), None);
+        let granted =
+            |headers: &Headers, contact: &str| granted(headers, contact, "1-2-3").map(|span| span.as_millis() / 1_000);
+        assert_eq!(granted(&headers, "<sip:a@h:1;transport=tcp>"), Some(60));
+        assert_eq!(granted(&headers, "<sip:b@h>"), Some(7), "rewritten: the shortest is safe");
         headers.push(Name::Expires, "120");
-        assert_eq!(granted(&headers, "<sip:b@h>"), Some(Span::from_secs(120)));
-        headers.replace(&Name::Expires, "99999999999");
+        assert_eq!(granted(&headers, "<sip:b@h>"), Some(120));
+        headers.push(Name::Contact, "<sip:x@nat:9>;+sip.instance=\"<urn:uuid:1-2-3>\";expires=30");
+        assert_eq!(granted(&headers, "<sip:b@h>"), Some(30), "rewritten, but our instance");
+        assert_eq!(granted(&headers, "<sip:a@h:1;transport=tcp>"), Some(60));
+        let mut headers = Headers::default();
+        headers.push(Name::Expires, "99999999999");
         assert_eq!(granted(&headers, "<sip:b@h>"), None);
     }
 }
