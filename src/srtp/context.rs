@@ -59,11 +59,11 @@ impl Outbound {
         Outbound { rtp: Transform::rtp(&keying), rtcp: Transform::rtcp(&keying), keying, index: None, next_rtcp: 0 }
     }
 
-    /// Goes on under `keying`; the same key changes nothing. Under another the roll-over counter goes on
-    /// (RFC 3711 3.3.1).
+    /// Goes on under `keying`; the same key changes nothing. Under another the roll-over counter
+    /// (RFC 3711 3.3.1) and the index of RTCP go on: it may be a key that was used before, with numbers not to be used twice.
     pub fn set_keying(&mut self, keying: Keying) {
         if keying != self.keying {
-            *self = Outbound { index: self.index, ..Outbound::new(keying) };
+            *self = Outbound { index: self.index, next_rtcp: self.next_rtcp, ..Outbound::new(keying) };
         }
     }
 
@@ -242,4 +242,27 @@ impl RtpView {
 fn rtcp_ssrc(packet: &[u8]) -> Option<u32> {
     let header = packet.first_chunk::<RTCP_HEADER>().filter(|header| header[0] >> 6 == 2)?;
     Some(u32::from_be_bytes([header[4], header[5], header[6], header[7]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::srtp::Entropy;
+
+    #[test]
+    fn a_key_that_comes_back_does_not_use_an_rtcp_index_twice() {
+        let entropy = Entropy::new([7; Entropy::LEN]);
+        let (gcm, cm) = (entropy.keying(Suite::AeadAes128Gcm), entropy.keying(Suite::AesCm128HmacSha1_80));
+        let mut outbound = Outbound::new(gcm);
+        let mut indices = std::vec::Vec::new();
+        for keying in [gcm, cm, gcm] {
+            outbound.set_keying(keying);
+            let mut packet = [0x80; 64];
+            let len = outbound.seal_rtcp(&mut packet, 28).expect("there is room");
+            if keying == gcm {
+                indices.push(packet[len - 4..len].to_vec());
+            }
+        }
+        assert_ne!(indices[0], indices[1]);
+    }
 }
