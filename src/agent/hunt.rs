@@ -113,6 +113,11 @@ impl Hunt {
         }
     }
 
+    /// Everybody who was ever to be invited.
+    pub(super) fn users(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().map(|t| t.user.as_str())
+    }
+
     /// Who is to be invited now, how long they ring, and the id of the invite if it was sent before;
     /// [`Hunt::invited`] says that it was done.
     pub(super) fn next(&self) -> Option<(&str, Span, Option<&str>)> {

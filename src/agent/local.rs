@@ -103,7 +103,7 @@ refusals! {
     Moving => "moving", "a transfer is under way";
     NoTransfer => "no_transfer", "no transfer of this device waits for its answer";
     NotOffered => "not_offered", "the configuration has no word for it (qss.names)";
-    TooMany => "too_many", "too many requests wait for the QSS";
+    TooMany => "too_many", "too many requests wait for the QSS, or a call has more than 64 people";
     Stopping => "stopping", "the process is starting or stopping";
 }
 
@@ -122,6 +122,7 @@ impl From<NoCall> for Refusal {
             NoCall::NoSession => Refusal::NoSession,
             NoCall::Busy => Refusal::Busy,
             NoCall::NoRoom => Refusal::NoRoom,
+            NoCall::TooMany => Refusal::TooMany,
         }
     }
 }
@@ -226,6 +227,7 @@ impl Agent {
                 true => Ok(Done::Nothing {}),
                 false => Err(Refusal::NotRinging),
             },
+            Command::Invite(users) if self.are_too_many(&users) => Err(Refusal::TooMany),
             Command::Invite(users) => match self.visit {
                 Some(_) => self.invite_more(cx, users).map(|call| Done::Calling { call }).ok_or(Refusal::NotOurs),
                 None => Err(Refusal::NoCall),

@@ -31,6 +31,9 @@ use std::collections::BTreeSet;
 /// Users remembered of a room; more is a conference that ends without us.
 const MAX_OTHERS: usize = 64;
 
+/// People of one call, those who have not answered too.
+const MAX_TARGETS: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Outgoing {
     /// Counts up while the process lives: names the call in replies and events.
@@ -94,6 +97,8 @@ pub(super) enum NoCall {
     NoSession,
     /// In a call that was not arranged by the configuration.
     Busy,
+    /// More people than [`MAX_TARGETS`].
+    TooMany,
     /// Rooms that could not be destroyed have piled up, or the QSS has no word for making one.
     NoRoom,
 }
@@ -108,6 +113,9 @@ impl Agent {
         }
         if self.is_engaged() {
             return Err(NoCall::Busy);
+        }
+        if order.plan.targets.len() > MAX_TARGETS {
+            return Err(NoCall::TooMany);
         }
         let ticket = self.ask_for_new_room(cx, order.record).ok_or(NoCall::NoRoom)?;
         self.interrupted = None;
@@ -180,6 +188,17 @@ impl Agent {
             Stage::Nobody { .. } => return None,
         }
         Some(outgoing.number)
+    }
+
+    /// Whether our call would have more than [`MAX_TARGETS`] people with these.
+    pub(super) fn are_too_many(&self, users: &[String]) -> bool {
+        let called: Vec<&str> = match self.outgoing.as_ref().map(|outgoing| &outgoing.stage) {
+            Some(Stage::Making { plan, .. }) => plan.targets.iter().map(String::as_str).collect(),
+            Some(Stage::Ringing(hunt) | Stage::Talking(hunt)) => hunt.users().collect(),
+            Some(Stage::Nobody { .. }) | None => Vec::new(),
+        };
+        let all: BTreeSet<&str> = called.into_iter().chain(users.iter().map(String::as_str)).collect();
+        all.len() > MAX_TARGETS
     }
 
     /// Invites somebody, who has asked for it, into the room we are in. False: we are in none.

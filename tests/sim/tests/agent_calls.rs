@@ -542,6 +542,19 @@ fn a_button_calls_and_pressed_again_hangs_up() {
 }
 
 #[test]
+fn a_call_has_so_many_people_at_most() {
+    let mut w = idle(door());
+    let people = |from: usize, n: usize| (from..from + n).map(|i| format!("u{i}")).collect::<Vec<_>>().join(" ");
+    w.qss.people.insert("u0".into(), (100, 200));
+    assert_eq!(w.local(&format!("call {}", people(0, 16)))["ok"], true);
+    for from in [16, 32, 48] {
+        assert_eq!(w.local(&format!("invite {}", people(from, 16)))["ok"], true);
+    }
+    assert_eq!(w.local("invite somebody")["error"]["code"], "too_many");
+    assert_eq!(w.local("invite u1 u20")["ok"], true, "they are among them");
+}
+
+#[test]
 fn a_room_of_ours_that_was_left_to_others_is_destroyed_when_it_is_empty() {
     let mut w = idle(door());
     w.qss.people.insert("ann".into(), (500, 200));
