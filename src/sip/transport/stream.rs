@@ -78,25 +78,23 @@ impl Framer {
 
     /// Empty lines before a message. A lone CR may be the first half of one.
     fn cut_line_ends(&mut self) -> Option<Piece> {
-        loop {
-            let length = match self.bytes[..] {
-                [b'\r', b'\n', ..] => 2,
-                [b'\n', ..] => 1,
-                // Neither a message nor a line end begins like this.
-                [b'\r', _, ..] => {
-                    self.bytes.remove(0);
-                    continue;
-                }
-                [b'\r'] | [] => return None,
-                [_, ..] => {
-                    self.after_pong = false;
-                    return None;
-                }
-            };
-            self.bytes.drain(..length);
-            self.after_pong = !self.after_pong;
-            return Some(if self.after_pong { Piece::Pong } else { Piece::Ping });
-        }
+        // CRs before the last of them begin neither a message nor a line end.
+        let returns = self.bytes.iter().take_while(|byte| **byte == b'\r').count();
+        let length = match self.bytes[returns..] {
+            [b'\n', ..] => returns + 1,
+            [] => {
+                self.bytes.drain(..returns.saturating_sub(1));
+                return None;
+            }
+            [_, ..] => {
+                self.bytes.drain(..returns);
+                self.after_pong = false;
+                return None;
+            }
+        };
+        self.bytes.drain(..length);
+        self.after_pong = !self.after_pong;
+        Some(if self.after_pong { Piece::Pong } else { Piece::Ping })
     }
 
     /// Length of the first message, once its head is complete.
@@ -178,6 +176,18 @@ mod tests {
         assert_eq!(broken(b"BYE sip:a SIP/2.0\r\nl: 65537\r\n\r\n"), Err(Broken::BodyTooLong));
         assert_eq!(broken(&[b'x'; MAX_HEAD + 1]), Err(Broken::HeadTooLong));
         assert_eq!(broken(b"BYE sip:a SIP/2.0\r\nl: 65536\r\n\r\n"), Ok(None), "waits for the body");
+    }
+
+    #[test]
+    fn returns_without_their_line_feed_are_thrown_away_at_once() {
+        let mut framer = Framer::default();
+        framer.push(&[b'\r'; 8 * 1_024 * 1_024]);
+        assert_eq!(framer.cut(), Ok(None));
+        assert_eq!(framer.bytes, b"\r", "it may be half a line end");
+        framer.push(b"\n");
+        assert_eq!(framer.cut(), Ok(Some(Piece::Pong)));
+        framer.push(&[b"\r\r\r", OK].concat());
+        assert_eq!(framer.cut(), Ok(Some(Piece::Message(OK.to_vec()))));
     }
 
     #[test]
