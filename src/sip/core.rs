@@ -269,9 +269,10 @@ impl Core {
 
     /// How the peer sees us, from the topmost Via of an answer (RFC 3261 18.2.1, RFC 3581 4).
     pub(super) fn learn_public(&mut self, route: Route, via: &Via) {
-        let received = via.params.value("received").and_then(|ip| ip.parse().ok());
+        // RFC 5118 4.5: some write an IPv6 address in brackets.
+        let ip = via.params.value("received").map_or(via.host.as_str(), |ip| ip.trim_matches(['[', ']']));
         let port = via.params.value("rport").and_then(|port| port.parse().ok());
-        let (Some(ip), Some(port)) = (received.or_else(|| via.host.parse().ok()), port) else { return };
+        let (Ok(ip), Some(port)) = (ip.parse(), port) else { return };
         let seen = SocketAddr::new(ip, port);
         if !matches!(route.flow.transport, Transport::Ws | Transport::Wss) && seen.to_string() != self.sent_by(route) {
             self.flows.learn_public(route.flow, seen);

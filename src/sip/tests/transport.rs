@@ -391,3 +391,19 @@ fn whatever_a_stream_brings_memory_is_bounded() {
     world.connected(tcp, "192.0.2.1:49152");
     assert!(world.drop_sent() <= 33);
 }
+
+#[test]
+fn a_received_address_may_stand_in_brackets_and_has_to_be_one() {
+    for (received, place) in
+        [("[2001:db8::7]", "[2001:db8::7]:61000"), ("2001:db8::7", "[2001:db8::7]:61000"), ("x", "192.0.2.1:5062")]
+    {
+        let mut world = World::new();
+        let id = world.dial();
+        let invite = world.expect(Method::Invite);
+        let ok = invite.response(200, "peer", "Contact: <sip:192.0.2.9:5080>\r\n", ANSWER);
+        world.receive(&ok.replace(";rport;received=192.0.2.1", &format!(";received={received};rport=61000")));
+        world.expect(Method::Ack);
+        world.modify(id, held());
+        assert_eq!(world.expect(Method::Invite).header("Contact"), Some(format!("<sip:device7@{place}>").as_str()));
+    }
+}
