@@ -201,10 +201,12 @@ impl Call {
                 }
                 self.end(EndCause::Refused { status, reason: words_of(&answer.response) }, out);
             }
-            (State::Abandoning { attempt, cause, reason }, ..=199) => {
+            (State::Abandoning { mut attempt, cause, reason }, ..=199) => {
+                self.prack_unheard(core, now, &mut attempt, answer, out);
                 self.send_cancel(core, now, attempt, cause, reason, out);
             }
-            (State::Cancelling { attempt, cause, give_up_at }, ..=199) => {
+            (State::Cancelling { mut attempt, cause, give_up_at }, ..=199) => {
+                self.prack_unheard(core, now, &mut attempt, answer, out);
                 self.state = State::Cancelling { attempt, cause, give_up_at };
             }
             // 2xx won the race against our CANCEL, or there was no time for one (RFC 3261 9.1, 15).

@@ -96,6 +96,21 @@ impl Call {
         true
     }
 
+    /// A provisional response to an INVITE that is given up: its PRACK is due all the same (RFC 3262 4), or it is repeated
+    /// for 64 T1. Nobody is to hear of its media.
+    pub(super) fn prack_unheard(
+        &mut self,
+        core: &mut Core,
+        now: Time,
+        attempt: &mut Attempt,
+        answer: &Answer,
+        out: &mut Outbox,
+    ) {
+        let mut all = Outbox::new();
+        self.on_provisional(core, now, attempt, answer, &mut all);
+        out.extend(all.into_iter().filter(|output| !matches!(output, Output::Event(_))));
+    }
+
     /// The callee asks within an early dialog of our INVITE (RFC 3311 5.2).
     pub(super) fn on_callee_request(&mut self, core: &mut Core, incoming: &Incoming<'_>, out: &mut Outbox) {
         let State::Proceeding(attempt) = &mut self.state else { return core.refuse(incoming, 481, out) };

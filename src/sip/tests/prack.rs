@@ -169,6 +169,18 @@ fn a_refusal_just_after_timer_b_is_acknowledged_and_means_nothing() {
 }
 
 #[test]
+fn what_is_being_cancelled_still_gets_its_pracks() {
+    let (mut world, id, invite) = dialled();
+    world.hang_up(id);
+    reliable(&mut world, &invite, 183, "peer", 7, ANSWER);
+    assert_eq!(world.expect(Method::Prack).header("RAck"), Some("7 1 INVITE"));
+    world.expect(Method::Cancel);
+    reliable(&mut world, &invite, 180, "peer", 8, "");
+    assert_eq!(world.expect(Method::Prack).header("RAck"), Some("8 1 INVITE"));
+    assert!(world.events.is_empty(), "nobody wants to hear it");
+}
+
+#[test]
 fn a_200_long_after_its_cancel_gets_ack_and_bye() {
     let (mut world, id, invite) = dialled();
     world.reply(&invite, 180, "", "");
