@@ -12,10 +12,10 @@
 use super::call::{Call, Departure, Session, State, acknowledge, complain};
 use super::core::{ACCEPT, Core, Hop, Incoming};
 use super::endpoint::{CallId, EndCause, Event, Outbox, Output};
-use super::message::{Method, Name, Request};
+use super::message::{Headers, Method, Name, Request};
 use super::transaction::{Answer, Purpose, User};
 use crate::sdp::{Local, Negotiated};
-use crate::time::{Time, Wakeup};
+use crate::time::{Span, Time, Wakeup};
 use std::mem;
 
 /// How far an exchange of offer and answer within the call is.
@@ -41,6 +41,10 @@ pub(super) enum Exchange {
         next: Option<Local>,
     },
 }
+
+/// Between a re-INVITE that was refused with Retry-After and the next: what RFC 3261 14.2 lets a peer name, but not at once.
+const LEAST_PAUSE: Span = Span::from_secs(1);
+const LONGEST_PAUSE: Span = Span::from_secs(10);
 
 impl Exchange {
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
@@ -166,6 +170,14 @@ impl Call {
                 session.leg.media.set_local(before);
                 let at = now + session.dialog.pause_after_glare(&mut core.rng);
                 session.exchange = Exchange::Backoff { at, local };
+            }
+            // An offer of the peer's is open that has not reached us (14.2), or it is busy: asked again when it says so.
+            500 | 503 if retry_after(&answer.response.headers).is_some() => {
+                session.timer.postpone(now);
+                let local = next.unwrap_or(session.leg.media.local());
+                session.leg.media.set_local(before);
+                let pause = retry_after(&answer.response.headers).unwrap_or(LEAST_PAUSE);
+                session.exchange = Exchange::Backoff { at: now + pause, local };
             }
             // RFC 3261 12.2.1.2: these two say that the dialog is gone.
             408 | 481 => {
@@ -334,6 +346,14 @@ impl Session {
             out.push_back(Output::Event(Event::Modified { call, media }));
         }
     }
+}
+
+/// Retry-After of a refusal that is one for the moment only.
+fn retry_after(headers: &Headers) -> Option<Span> {
+    let value = headers.first(&Name::RetryAfter)?;
+    let digits = value.trim().split(|c: char| !c.is_ascii_digit()).next()?;
+    let pause = Span::from_secs(digits.parse::<u32>().ok()?.into());
+    (pause <= LONGEST_PAUSE).then(|| pause.max(LEAST_PAUSE))
 }
 
 /// RFC 4028 9: the peer's session interval is too short for us.

@@ -286,6 +286,28 @@ fn a_refused_reinvite_leaves_the_call_as_it_was() {
 }
 
 #[test]
+fn a_reinvite_refused_for_the_moment_goes_out_again_when_the_peer_says_so() {
+    for (status, after, wait) in [(500, "0", 1_000), (500, "7", 7_000), (503, "10 (busy);duration=5", 10_000)] {
+        let (mut world, id, _) = confirmed();
+        world.modify(id, held());
+        let ours = world.expect(Method::Invite);
+        world.reply(&ours, status, &format!("Retry-After: {after}\r\n"), "");
+        world.expect(Method::Ack);
+        world.pass(ms(wait - 1));
+        world.expect_silence();
+        world.pass(ms(1));
+        assert!(world.expect(Method::Invite).body().contains("a=inactive"));
+    }
+    let (mut world, id, _) = confirmed();
+    world.modify(id, held());
+    let ours = world.expect(Method::Invite);
+    world.reply(&ours, 503, "Retry-After: 3600\r\n", "");
+    world.expect(Method::Ack);
+    world.pass(ms(60_000));
+    world.expect_silence();
+}
+
+#[test]
 fn a_reinvite_that_finds_no_dialog_or_nobody_ends_the_call() {
     for status in [Some(481), Some(408), None] {
         let (mut world, id, _) = confirmed();
