@@ -30,7 +30,7 @@ use super::prack::Early;
 use super::redirect::Targets;
 use super::refer::Referral;
 use super::timer::{SessionTimer, Terms};
-use super::transaction::{Answer, Notice, Purpose};
+use super::transaction::{Answer, Notice, Purpose, Transactions};
 use super::transport::{Route, Target};
 use crate::sdp::{self, Local, Negotiated, Negotiation};
 use crate::time::{Time, Wakeup, soonest};
@@ -174,22 +174,21 @@ impl Call {
     }
 
     /// Whether this very INVITE made the call, and came again by another way (RFC 3261 8.2.2.2).
-    pub(super) fn is_made_by(&self, invite: &Identity) -> bool {
-        match &self.state {
-            State::Arriving(invitation) | State::Ringing(invitation, _) => {
-                let first = &invitation.identity;
-                (&first.call_id, &first.cseq, first.from.tag()) == (&invite.call_id, &invite.cseq, invite.from.tag())
-            }
+    pub(super) fn is_made_by(&self, invite: &Identity, transactions: &Transactions) -> bool {
+        let dialog = match &self.state {
+            State::Arriving(invitation) | State::Ringing(invitation, _) => &invitation.dialog,
+            State::Accepting(acceptance) => &acceptance.dialog,
+            State::Confirmed(Session { dialog, .. }) | State::Leaving(Departure { dialog, .. }) => dialog,
             State::Routing { .. }
             | State::Calling(_)
             | State::Proceeding(_)
             | State::Abandoning { .. }
             | State::Cancelling { .. }
-            | State::Accepting(_)
-            | State::Confirmed(_)
-            | State::Leaving(_)
-            | State::Over => false,
-        }
+            | State::Over => return false,
+        };
+        self.plan.call_id == invite.call_id
+            && Some(dialog.remote_tag()) == invite.from.tag()
+            && transactions.has_invite(self.id, invite.cseq.number)
     }
 
     pub(super) fn on_notice(&mut self, core: &mut Core, now: Time, notice: Notice, out: &mut Outbox) {

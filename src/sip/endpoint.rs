@@ -476,7 +476,8 @@ impl Endpoint {
                 }
             }
         }
-        let wanted = self.lived_by().map(|route| route.flow).collect();
+        let waiting = self.core.transactions.waiting_by().filter(|flow| flow.transport.is_reliable());
+        let wanted = self.lived_by().map(|route| route.flow).chain(waiting).collect();
         self.core.flows.settle(now, &wanted);
         result
     }
@@ -622,7 +623,8 @@ impl Endpoint {
 
     fn on_invite(&mut self, incoming: &Incoming<'_>, out: &mut Outbox) {
         // RFC 3261 8.2.2.2: the same request by another way.
-        let merged = self.calls.values().any(|call| call.is_made_by(incoming.identity));
+        let transactions = &self.core.transactions;
+        let merged = self.calls.values().any(|call| call.is_made_by(incoming.identity, transactions));
         if merged {
             return self.core.refuse(incoming, 482, out);
         }

@@ -221,6 +221,63 @@ fn the_same_invite_by_another_way_is_a_loop_and_too_many_callers_are_turned_down
 }
 
 #[test]
+fn the_same_invite_by_another_way_is_a_loop_after_the_answer_too() {
+    let mut world = world();
+    let other_way = request("INVITE", 1, None, "", OFFER).replace("z9hG4bKcaller", "z9hG4bKother");
+    let call = called(&mut world, "", OFFER);
+    let ok = answer(&mut world, call);
+    world.receive(&other_way);
+    world.expect_status(482);
+    world.receive(&request("ACK", 1, Some(&tag(&ok)), "", ""));
+    world.receive(&other_way.replace("z9hG4bKother", "z9hG4bKthird"));
+    world.expect_status(482);
+    assert!(matches!(world.expect_event(), Event::Confirmed { .. }) && world.events.is_empty());
+}
+
+#[test]
+fn strangers_do_not_keep_a_call_from_its_answers() {
+    let mut world = world();
+    let flood = |world: &mut World| {
+        for n in 0..400 {
+            let options = request("OPTIONS", 1, None, "", "");
+            world
+                .receive(&options.replace("from-outside", &format!("f{n}")).replace("callerOPTIONS", &format!("f{n}")));
+        }
+        assert_eq!(world.drop_sent(), 400);
+    };
+    flood(&mut world);
+    let (_, tag) = in_call(&mut world);
+    let reinvite = request("INVITE", 2, Some(&tag), "", OFFER);
+    world.receive(&reinvite);
+    let ok = world.expect_status(200);
+    flood(&mut world);
+    world.receive(&reinvite);
+    assert_eq!(world.expect_status(200).bytes, ok.bytes, "as long as its ACK has not come");
+}
+
+#[test]
+fn a_connection_by_which_a_call_rings_is_kept() {
+    let sip = config::Sip { incoming: Incoming::Accept, invite_timeout: Span::from_secs(180), ..config() };
+    let mut world = World::with(sip, 5);
+    let theirs = Flow { transport: Transport::Tcp, remote: address("192.0.2.9:33333") };
+    world.endpoint.handle_accepted(world.now, theirs, address("192.0.2.1:5062"), &mut world.out);
+    let invite = request("INVITE", 1, None, "", OFFER).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    world.endpoint.handle_received(world.now, theirs, invite.as_bytes(), &mut world.out);
+    world.drain();
+    let target = world.targets.last().expect("the way back is looked up").clone();
+    let route = Route { flow: theirs, local: "192.0.2.1".parse().unwrap() };
+    world.endpoint.handle_route(world.now, &target, Ok(vec![route]), &mut world.out);
+    world.drain();
+    assert!(matches!(world.expect_event(), Event::Incoming { .. }));
+    world.pass(Span::from_secs(170));
+    assert!(world.disconnects.is_empty() && world.events.is_empty());
+    world.pass(Span::from_secs(10));
+    world.expect_status(480);
+    world.pass(Span::from_secs(64));
+    assert_eq!(world.disconnects.pop_front(), Some(theirs), "nothing rings any more");
+}
+
+#[test]
 fn an_early_bye_ends_the_ringing() {
     let mut world = world();
     let call = called(&mut world, "", OFFER);

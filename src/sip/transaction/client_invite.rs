@@ -101,6 +101,14 @@ impl ClientInvite {
         self.route.flow
     }
 
+    /// Its user waits for the final response.
+    pub(super) fn is_waiting(&self) -> bool {
+        match self.state {
+            State::Calling { .. } | State::Proceeding { .. } => true,
+            State::Accepted { .. } | State::Completed { .. } | State::Late { .. } => false,
+        }
+    }
+
     pub(super) fn user(&self) -> User {
         self.user
     }

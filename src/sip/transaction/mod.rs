@@ -138,7 +138,8 @@ enum Fired {
     Failed,
 }
 
-/// Beyond this many answers, or for a longer one, a request is answered but not remembered.
+/// Beyond this many answers the oldest that is of no call gives way; for a longer one a request is answered but not
+/// remembered.
 const MAX_SERVERS: usize = 256;
 const MAX_KEPT_ANSWER: usize = 8_192;
 
@@ -252,7 +253,7 @@ impl Transactions {
 
     /// An INVITE has come whose answer is `call`'s to give. `false`: there are too many already.
     pub(super) fn undecided(&mut self, request: &Request, identity: &Identity, flow: Flow, call: CallId) -> bool {
-        if self.servers.len() + self.server_invites.len() >= MAX_SERVERS {
+        if !self.make_room() {
             return false;
         }
         let key = server_key(request, identity, request.method.as_str());
@@ -292,8 +293,7 @@ impl Transactions {
         out.push_back(Output::Send { flow, bytes: bytes.clone() });
         let key = server_key(request, identity, request.method.as_str());
         let has_place = self.server_invites.contains_key(&key);
-        let full = self.servers.len() + self.server_invites.len() >= MAX_SERVERS;
-        if !has_place && (full || bytes.len() > MAX_KEPT_ANSWER) {
+        if !has_place && (bytes.len() > MAX_KEPT_ANSWER || !self.make_room()) {
             return;
         }
         if request.method == Method::Invite {
@@ -306,9 +306,48 @@ impl Transactions {
         }
     }
 
+    /// Forgets the oldest answer that is of no call if there are too many: strangers must not keep calls from theirs.
+    /// `false`: there is none.
+    fn make_room(&mut self) -> bool {
+        if self.servers.len() + self.server_invites.len() < MAX_SERVERS {
+            return true;
+        }
+        let server = self.servers.iter().map(|(key, server)| (server.over_at(), key)).min();
+        let invite = self.server_invites.iter().filter_map(|(key, invite)| Some((invite.strangers()?, key))).min();
+        match (server, invite) {
+            (Some((server_at, _)), Some((at, key))) if at < server_at => {
+                let key = key.clone();
+                self.server_invites.remove(&key);
+            }
+            (Some((_, key)), _) => {
+                let key = key.clone();
+                self.servers.remove(&key);
+            }
+            (None, Some((_, key))) => {
+                let key = key.clone();
+                self.server_invites.remove(&key);
+            }
+            (None, None) => return false,
+        }
+        true
+    }
+
     /// The ACK of a 2xx we gave to `call`'s re-INVITE with that CSeq arrived.
     pub(super) fn acknowledged(&mut self, call: CallId, cseq: u32) {
         self.server_invites.values_mut().filter(|invite| invite.is_of(call, cseq)).for_each(ServerInvite::acknowledged);
+    }
+
+    /// Whether an INVITE of the peer of `call` with that CSeq is still remembered.
+    pub(super) fn has_invite(&self, call: CallId, cseq: u32) -> bool {
+        self.server_invites.values().any(|invite| invite.is_of(call, cseq))
+    }
+
+    /// The flows by which a final response to an INVITE is to come or to go: it may ring for long, and nothing is sent
+    /// meanwhile.
+    pub(super) fn waiting_by(&self) -> impl Iterator<Item = Flow> {
+        let ours = self.client_invites.values().filter(|invite| invite.is_waiting()).map(ClientInvite::flow);
+        let theirs = self.server_invites.values().filter(|invite| invite.decider().is_some());
+        ours.chain(theirs.map(ServerInvite::flow))
     }
 
     /// The session ends: a refresh or a digit that is still unanswered need not be repeated any more.

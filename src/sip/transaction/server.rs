@@ -22,6 +22,10 @@ impl Server {
         out.push_back(Output::Send { flow: self.flow, bytes: self.response.clone() });
     }
 
+    pub(super) fn over_at(&self) -> Time {
+        self.over_at
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
         Some(Wakeup::new(self.over_at, "sip timer J"))
     }

@@ -117,8 +117,31 @@ impl ServerInvite {
         }
     }
 
+    pub(super) fn flow(&self) -> Flow {
+        self.flow
+    }
+
     pub(super) fn call(&self) -> Option<CallId> {
         self.call
+    }
+
+    /// When an answer that is of no call is forgotten; None: it is of one.
+    pub(super) fn strangers(&self) -> Option<Time> {
+        match self.state {
+            State::Accepted { over_at, .. }
+            | State::Acknowledged { over_at }
+            | State::Completed { over_at, .. }
+            | State::Confirmed { over_at }
+                if self.call.is_none() =>
+            {
+                Some(over_at)
+            }
+            State::Proceeding { .. }
+            | State::Accepted { .. }
+            | State::Acknowledged { .. }
+            | State::Completed { .. }
+            | State::Confirmed { .. } => None,
+        }
     }
 
     pub(super) fn is_of(&self, call: CallId, cseq: u32) -> bool {
