@@ -186,6 +186,25 @@ fn a_video_stream_is_refused_in_its_place() {
 }
 
 #[test]
+fn our_offer_after_one_with_video_has_audio_where_it_was() {
+    let (mut world, id, invite) = confirmed();
+    let offer = OFFER.replace("m=audio", "m=video 30000 RTP/AVP 31\r\nm=audio");
+    world.receive(&invite.peer_request("INVITE", 1, "", &offer));
+    world.expect_status(200);
+    world.receive(&invite.peer_request("ACK", 1, "", ""));
+    world.events.clear();
+    world.modify(id, held());
+    let ours = world.expect(Method::Invite);
+    let body = ours.body();
+    let lines: Vec<&str> = body.lines().filter(|line| line.starts_with("m=")).collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("m=video 0 ") && lines[1].starts_with("m=audio 40000 "), "{body}");
+    let answer = offer.replace("video 30000", "video 0").replace("sendrecv", "inactive");
+    world.reply(&ours, 200, "Contact: <sip:192.0.2.9:5080>\r\n", &answer);
+    world.expect(Method::Ack);
+    assert_eq!(modified(&mut world).remote_rtp, address("192.0.2.9:20140"));
+}
+
+#[test]
 fn update_with_an_offer_is_answered_and_without_one_only_acknowledged() {
     let (mut world, _, invite) = confirmed();
     world.receive(&invite.peer_request("UPDATE", 1, "Session-Expires: 90;refresher=uac\r\n", ""));
