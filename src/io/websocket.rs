@@ -9,6 +9,7 @@ use crate::config;
 use crate::config::Secret;
 use crate::io::tls::{self, Trust};
 use crate::time::{Span, WallTime};
+use futures_util::stream::SplitStream;
 use futures_util::{SinkExt, StreamExt};
 use std::io;
 use std::net::SocketAddr;
@@ -22,11 +23,13 @@ use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
-use tungstenite::protocol::WebSocketConfig;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
 /// Frames waiting to be written; a link that takes no more of them is dead.
 const SEND_QUEUE: usize = 64;
 const RECEIVE_QUEUE: usize = 64;
+/// How long what has arrived may take to be read from a connection that takes nothing any more.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub enum LinkEvent {
@@ -314,15 +317,14 @@ where
                 };
                 match sent {
                     Ok(()) => continue,
-                    Err(error) => return classify(&error),
+                    Err(error) => return farewell(&mut stream).await.unwrap_or_else(|| classify(&error)),
                 }
             }
             message = stream.next() => match message {
                 Some(Ok(Message::Text(text))) => LinkEvent::Frame(text.as_str().to_owned()),
                 Some(Ok(Message::Close(frame))) => {
                     let _ = sink.flush().await;
-                    let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
-                    return LinkError::new(LinkErrorKind::Closed(code), reason);
+                    return closed(frame);
                 }
                 Some(Ok(Message::Pong(payload))) => {
                     payload[..].try_into().map_or(LinkEvent::Alive, |number| LinkEvent::Pong(u64::from_be_bytes(number)))
@@ -336,6 +338,28 @@ where
             return local();
         }
     }
+}
+
+/// A server that says why it closes may be gone when we write next: its reason still stands in what was received.
+async fn farewell<S>(stream: &mut SplitStream<WebSocketStream<S>>) -> Option<LinkError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let read = async {
+        while let Some(Ok(message)) = stream.next().await {
+            if let Message::Close(frame) = message {
+                return Some(closed(frame));
+            }
+        }
+        None
+    };
+    // What has arrived is there at once; a peer that still sends after it took no more from us is not waited for.
+    tokio::time::timeout(FAREWELL, read).await.ok().flatten()
+}
+
+fn closed(frame: Option<CloseFrame>) -> LinkError {
+    let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
+    LinkError::new(LinkErrorKind::Closed(code), reason)
 }
 
 fn classify(error: &tungstenite::Error) -> LinkError {

@@ -65,8 +65,12 @@ impl Office {
         }
         let several = payload["to"].is_array();
         let inviter = Inviter::Request { conn, word: word.into(), id: id.into(), several };
-        let word = if word == "inviteRequest" { word } else { self.shape.invite };
+        let asks = word == "inviteRequest";
+        let word = if asks { word } else { self.shape.invite };
         let ours = self.ring(word, inviter, user, &targets, payload, out);
+        if asks {
+            self.asked.insert(ours.clone(), id.to_owned());
+        }
         self.conclude(&ours, out);
         None
     }
@@ -185,6 +189,10 @@ impl Office {
         payload.insert("from".into(), from.into());
         payload.insert("fromDetails".into(), json!({"username": from, "displayName": from, "contactName": from}));
         payload.remove("to");
+        // Who asked for this invite knows the question by the id it gave it.
+        if let Some(asked) = wish["requestId"].as_str().and_then(|id| self.asked.get(id)) {
+            payload.insert("requestId".into(), asked.as_str().into());
+        }
         let room = room_id(wish).to_owned();
         let admitted = targets.iter().map(|to| user_of(to).to_owned());
         if let Some(acl) = self.rooms.get_mut(&room).and_then(|room| room.spec.acl.as_mut()) {

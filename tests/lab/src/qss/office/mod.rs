@@ -60,6 +60,8 @@ pub struct Office {
     /// Users whose session an administrator has revoked.
     revoked: BTreeSet<String>,
     invites: BTreeMap<String, Invite>,
+    /// Under which id an inviteRequest was passed on, and the one of who asked.
+    asked: BTreeMap<String, String>,
     transfers: Transfers,
     /// Answers given, by user (or connection) and `requestID`: a repeated request gets the same one.
     answered: BTreeMap<(String, String), Option<Value>>,
@@ -85,6 +87,7 @@ impl Office {
             users: BTreeSet::new(),
             revoked: BTreeSet::new(),
             invites: BTreeMap::new(),
+            asked: BTreeMap::new(),
             transfers: Transfers::default(),
             answered: BTreeMap::new(),
             counter: 0,
