@@ -1,7 +1,8 @@
 //! Arguments -> configuration -> [`qss_endpoint::io`] -> exit code.
 
-use lexopt::Arg::{Long, Short, Value};
-use lexopt::ValueExt;
+mod arguments;
+
+use arguments::{Options, parse};
 use qss_endpoint::config::describe::effective;
 use qss_endpoint::config::file::{Loaded, Purpose, load, status_socket};
 use qss_endpoint::io::alsa::listing::listing;
@@ -9,9 +10,8 @@ use qss_endpoint::io::alsa::machine::Machine;
 use qss_endpoint::io::disk::Disk;
 use qss_endpoint::io::status_socket as socket;
 use qss_endpoint::status::outcome::Verdict;
-use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,20 +25,6 @@ const UNAVAILABLE: u8 = 69;
 const INTERNAL: u8 = 70;
 const NOT_YET: u8 = 75;
 const CONFIG: u8 = 78;
-
-#[derive(Default)]
-struct Options {
-    command: Option<String>,
-    config: Option<PathBuf>,
-    boards: Option<PathBuf>,
-    socket: Option<PathBuf>,
-    follow: bool,
-    quiet: bool,
-    /// Seconds.
-    wait: Option<u64>,
-    /// Of `ctl`.
-    words: Vec<String>,
-}
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args_os().skip(1)) {
@@ -59,32 +45,6 @@ fn main() -> ExitCode {
         ("help", _) => print(HELP),
         _ => fail(USAGE, HELP),
     }
-}
-
-fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options, lexopt::Error> {
-    let mut options = Options::default();
-    let mut parser = lexopt::Parser::from_args(arguments);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("config") => options.config = Some(parser.value()?.into()),
-            Long("boards") => options.boards = Some(parser.value()?.into()),
-            Long("socket") => options.socket = Some(parser.value()?.into()),
-            Long("follow") | Short('f') => options.follow = true,
-            Long("wait") => options.wait = Some(parser.value()?.parse()?),
-            Long("quiet") | Short('q') => options.quiet = true,
-            Long("help") | Short('h') => options.command = Some("help".into()),
-            Long("version") | Short('V') => options.command = Some("version".into()),
-            Value(word) if options.command.is_none() => options.command = Some(word.to_string_lossy().into()),
-            Value(word) if options.command.as_deref() == Some("ctl") => {
-                options.words.push(word.to_string_lossy().into())
-            }
-            Value(file) if options.command.as_deref() == Some("check") && options.config.is_none() => {
-                options.config = Some(file.into());
-            }
-            Long(_) | Short(_) | Value(_) => return Err(argument.unexpected()),
-        }
-    }
-    Ok(options)
 }
 
 fn run(options: &Options) -> ExitCode {
