@@ -40,10 +40,14 @@ impl Caller {
         sip.user = profile.into();
         change(&mut sip);
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let socket = runtime.block_on(SipSocket::bind(sip.bind)).expect("a socket");
-        let port = socket.bound().port;
         let connections = SipConnections::new(&sip);
-        runtime.block_on(async { connections.listen(socket.bound()) }).expect("a free port");
+        // Somebody's TCP connection may have the number that UDP was given.
+        let both = || {
+            let socket = runtime.block_on(SipSocket::bind(sip.bind)).expect("a socket");
+            runtime.block_on(async { connections.listen(socket.bound()) }).ok().map(|()| socket)
+        };
+        let socket = (0..32).find_map(|_| both()).expect("a port that UDP and TCP have free");
+        let port = socket.bound().port;
         let lookup = Lookup::new(&sip, socket.bound(), Rng::from_u64(port.into()));
         let mut endpoint = Endpoint::new(&sip, Rng::from_u64(port.into()));
         endpoint.set_local_port(port);

@@ -136,13 +136,13 @@ mod tests {
         let lost = Time::from_millis(10_000);
         let mut away = Away::first(lost, FIRST);
         let ends = |_| {
-            let born = away.retry_at;
+            let (lost, born) = (away.since, away.retry_at);
             let mut life = away.life(born);
             let now = born + lived;
             let told = life.proven(now, Moved::at(now)).is_some();
             assert_eq!(told, lived >= life.proof);
             away = life.over(now, error, FIRST);
-            assert!(told || away.since == lost, "one absence");
+            assert_eq!(away.since, if told { now } else { lost }, "an absence goes on until its end was told");
             (away.pause.as_millis(), life.proof.as_millis())
         };
         (0..6).map(ends).unzip()

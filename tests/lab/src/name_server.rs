@@ -47,9 +47,8 @@ impl NameServer {
     /// # Errors
     /// No socket on loopback.
     pub fn start(manner: Manner, zone: &[(&str, Record)]) -> io::Result<NameServer> {
-        let datagrams = UdpSocket::bind("127.0.0.1:0")?;
+        let (datagrams, streams) = one_port()?;
         let address = datagrams.local_addr()?;
-        let streams = TcpListener::bind(address)?;
         datagrams.set_read_timeout(Some(LISTEN))?;
         streams.set_nonblocking(true)?;
         let mut names = Zone::new();
@@ -169,5 +168,17 @@ fn data(record: &Record, kind: u16) -> Option<Vec<u8>> {
             Some(bytes)
         }
         (Record::Address(_) | Record::Service { .. }, _) => None,
+    }
+}
+
+/// Both kinds of socket at one port: where the other kind has it already, another is taken.
+fn one_port() -> io::Result<(UdpSocket, TcpListener)> {
+    let mut tries = 0;
+    loop {
+        let datagrams = UdpSocket::bind("127.0.0.1:0")?;
+        match TcpListener::bind(datagrams.local_addr()?) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries < 32 => tries += 1,
+            streams => return Ok((datagrams, streams?)),
+        }
     }
 }
