@@ -19,6 +19,8 @@ pub struct Negotiation {
     /// Boxed: it is larger than all the rest.
     protection: Box<Protection>,
     agreed: Agreed,
+    /// The `a=crypto` lines of our last offer: until its answer is settled, each fork may choose another one.
+    offered: Vec<Line>,
     /// Payload types we announce; kept from one offer to the next (RFC 3264 8.3.2).
     opus: u8,
     /// One for each of [`EVENT_CLOCKS`].
@@ -53,6 +55,7 @@ impl Negotiation {
             local,
             protection: Box::default(),
             agreed: Agreed::Nothing,
+            offered: Vec::new(),
             opus: OPUS,
             events: [1, 2].map(|n| EventType { payload_type: OPUS + n, clock_rate: EVENT_CLOCKS[usize::from(n) - 1] }),
             streams: Vec::new(),
@@ -99,6 +102,7 @@ impl Negotiation {
             true => vec![Stream::Ours { proto: proto.into() }],
             false => self.streams.clone(),
         };
+        self.offered.clone_from(&crypto);
         self.describe(direction, &self.events.clone(), true, &crypto, &streams)
     }
 
@@ -110,33 +114,50 @@ impl Negotiation {
         }
     }
 
-    /// Reads the answer to our last [`offer`](Negotiation::offer).
+    /// Reads the answer to our last [`offer`](Negotiation::offer), and holds to it.
     ///
     /// # Errors
     /// The answer is no SDP, refuses the stream, has no Opus, or not the key it must have.
     pub fn accept_answer(&mut self, answer: &[u8]) -> Result<Negotiated, Error> {
+        let media = self.preview(answer)?;
+        self.settle(&media);
+        Ok(media)
+    }
+
+    /// Reads what may become the answer: other forks may still answer otherwise.
+    ///
+    /// # Errors
+    /// As of [`accept_answer`](Negotiation::accept_answer).
+    pub fn preview(&self, answer: &[u8]) -> Result<Negotiated, Error> {
         let ours = self.streams.iter().position(|stream| matches!(stream, Stream::Ours { .. })).unwrap_or(0);
         let peer = description::parse_answer(answer, ours, self.opus)?;
-        let offered = self.offered_lines();
         let srtp = match &peer.profile {
-            Profile::Plain if offered.is_empty() => {
-                self.agreed = Agreed::Plain;
-                None
-            }
+            Profile::Plain if self.offered.is_empty() => None,
             // RFC 3264 6: an answer has the profile of its offer.
-            Profile::Plain | Profile::Protected(_) if offered.is_empty() => return Err(Error::NoAudio),
+            Profile::Protected(_) if self.offered.is_empty() => return Err(Error::NoAudio),
             Profile::Plain => return Err(Error::NoKey),
             // RFC 4568 5.1.3: one line, with tag and suite of one of ours.
             Profile::Protected(lines) => {
                 let [theirs] = lines[..] else { return Err(Error::NoKey) };
                 let is_its = |ours: &&Line| ours.tag == theirs.tag && ours.keying.suite() == theirs.keying.suite();
-                let ours = offered.iter().find(is_its).ok_or(Error::NoKey)?;
-                self.agreed = Agreed::Protected(*ours);
+                let ours = self.offered.iter().find(is_its).ok_or(Error::NoKey)?;
                 Some(Keys { send: ours.keying, receive: theirs.keying })
             }
         };
         let wanted = if self.local.active { Direction::SendRecv } else { Direction::Inactive };
         Ok(self.agreed(&peer, wanted.intersect_with_remote(peer.direction), srtp))
+    }
+
+    /// What was read in a [`preview`](Negotiation::preview) is the answer.
+    pub fn settle(&mut self, media: &Negotiated) {
+        self.agreed = match (media.srtp, self.agreed) {
+            (None, _) => Agreed::Plain,
+            (Some(keys), Agreed::Protected(line)) if line.keying == keys.send => Agreed::Protected(line),
+            (Some(keys), agreed) => {
+                let line = self.offered.iter().find(|line| line.keying == keys.send);
+                line.map_or(agreed, |line| Agreed::Protected(*line))
+            }
+        };
     }
 
     /// Answers an offer of the peer with its own payload types.
@@ -550,6 +571,22 @@ mod tests {
     }
 
     #[test]
+    fn each_fork_may_choose_a_key_of_the_offer_until_one_is_settled() {
+        let mut negotiation = protected(Protection::Require);
+        let offered = crypto_lines(&negotiation.offer());
+        let first = negotiation.preview(secure(1).as_bytes()).unwrap();
+        let gcm =
+            format!("inline:{}", crypto_lines(&protected(Protection::Require).offer())[1].rsplit(':').next().unwrap());
+        let suite = offered[1].split(' ').nth(1).unwrap();
+        let other = secure(2).replace("AES_CM_128_HMAC_SHA1_80", suite).replace(&format!("inline:{KEY}"), &gcm);
+        let second = negotiation.accept_answer(other.as_bytes()).unwrap();
+        assert_ne!(first.srtp.unwrap().send, second.srtp.unwrap().send);
+        assert_eq!(crypto_lines(&negotiation.offer()), offered[1..2]);
+        negotiation.settle(&second);
+        assert_eq!(crypto_lines(&negotiation.offer()), offered[1..2]);
+    }
+
+    #[test]
     fn an_answer_without_the_right_key_is_refused() {
         let cases = [
             (ANSWER.to_string(), Error::NoKey),
@@ -578,6 +615,7 @@ mod tests {
         assert_eq!(negotiation.accept_answer(ANSWER.as_bytes()).unwrap().srtp, None);
         assert!(!protected(Protection::Require).fall_back_to_plain());
         let mut agreed = protected(Protection::Offer);
+        agreed.offer();
         agreed.accept_answer(secure(1).as_bytes()).unwrap();
         assert!(!agreed.fall_back_to_plain(), "a protected call stays protected");
     }

@@ -26,7 +26,7 @@ use super::info::Keypad;
 use super::message::{Headers, Identity, Method, Name};
 use super::modify::Exchange;
 use super::moving::Reach;
-use super::prack::Early;
+use super::prack::{Early, Outstanding};
 use super::redirect::Targets;
 use super::refer::Referral;
 use super::timer::{SessionTimer, Terms};
@@ -144,6 +144,8 @@ pub(super) struct Session {
     pub(super) reach: Reach,
     pub(super) keypad: Keypad,
     pub(super) referral: Option<Referral>,
+    /// The 180 before our 200, while its PRACK has not come.
+    pub(super) outstanding: Option<Outstanding>,
 }
 
 impl Call {
@@ -267,8 +269,13 @@ impl Call {
             Method::Options => super::options::answer(core, incoming, out),
             Method::Info => self.on_info(core, incoming, out),
             Method::Refer => self.on_refer(core, incoming, out),
-            // Neither a subscription (RFC 6665 4.1.3) nor an unconfirmed provisional response (RFC 3262 3) is ours.
-            Method::Notify | Method::Prack => core.refuse(incoming, 481, out),
+            Method::Prack => {
+                let State::Confirmed(session) = &mut self.state else { return core.refuse(incoming, 481, out) };
+                let known = session.outstanding.take_if(|own| own.is_confirmed_by(incoming.request)).is_some();
+                core.refuse(incoming, if known { 200 } else { 481 }, out);
+            }
+            // No subscription is ours (RFC 6665 4.1.3).
+            Method::Notify => core.refuse(incoming, 481, out),
             Method::Ack
             | Method::Cancel
             | Method::Message

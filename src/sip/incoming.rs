@@ -21,7 +21,7 @@ use super::message::name_addr::{NameAddr, unquote};
 use super::message::{Headers, Identity, Method, Name, Request, Response};
 use super::modify::{Exchange, refuse_interval};
 use super::moving::Reach;
-use super::prack;
+use super::prack::{self, Outstanding};
 use super::redirect::Targets;
 use super::timer::{SessionTimer, Terms};
 use super::transport::{Flow, Route, Target};
@@ -53,6 +53,7 @@ pub(super) struct Acceptance {
     media: Option<Negotiated>,
     timer: SessionTimer,
     cseq: u32,
+    outstanding: Option<Outstanding>,
     /// Hung up meanwhile: no BYE before the ACK (RFC 3261 15).
     hung_up: Option<Farewell>,
 }
@@ -182,7 +183,8 @@ impl Call {
         let mut leg = Leg { route, moving: None, media: negotiation, credentials, terms: invitation.terms };
         leg.follow(core, &self.plan.hop, &invitation.dialog, out);
         let (dialog, cseq) = (invitation.dialog, invitation.identity.cseq.number);
-        let acceptance = Acceptance { leg, dialog, media, timer, cseq, hung_up: None };
+        let outstanding = invitation.rseq.map(|rseq| Outstanding { rseq, invite: cseq });
+        let acceptance = Acceptance { leg, dialog, media, timer, cseq, outstanding, hung_up: None };
         self.state = State::Accepting(Box::new(acceptance));
     }
 
@@ -249,7 +251,10 @@ impl Call {
         if !matches!(&self.state, State::Accepting(acceptance) if acceptance.cseq == cseq) {
             return;
         }
-        let Some(Acceptance { mut leg, dialog, media, timer, hung_up, .. }) = self.take_acceptance() else { return };
+        let Some(Acceptance { mut leg, dialog, media, timer, outstanding, hung_up, .. }) = self.take_acceptance()
+        else {
+            return;
+        };
         if let Some(Farewell { cause, reason }) = hung_up {
             return self.leave(core, now, Departure { leg, dialog, cause, refusals: 0 }, reason, out);
         }
@@ -265,6 +270,7 @@ impl Call {
                     reach: Reach::Here,
                     keypad: Keypad::default(),
                     referral: None,
+                    outstanding,
                 });
             }
             Err(error) => {
@@ -289,6 +295,10 @@ impl Call {
             (State::Ringing(invitation, _), Method::Prack) => {
                 let known = prack::confirmed(incoming.request, invitation.identity.cseq.number)
                     .is_some_and(|rseq| core.transactions.pracked(self.id, rseq));
+                core.refuse(incoming, if known { 200 } else { 481 }, out);
+            }
+            (State::Accepting(acceptance), Method::Prack) => {
+                let known = acceptance.outstanding.take_if(|own| own.is_confirmed_by(incoming.request)).is_some();
                 core.refuse(incoming, if known { 200 } else { 481 }, out);
             }
             (State::Ringing(..) | State::Arriving(_) | State::Accepting(_), Method::Bye) => {

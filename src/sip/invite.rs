@@ -280,8 +280,9 @@ impl Call {
         let Attempt { leg, early, .. } = attempt;
         let (mut leg, mut dialog) = self.dialog_of(core, leg, answer, out);
         resume(&mut dialog, &early);
-        match answered.map_or_else(|| leg.media.accept_answer(&answer.response.body), Ok) {
+        match answered.map_or_else(|| leg.media.preview(&answer.response.body), Ok) {
             Ok(media) => {
+                leg.media.settle(&media);
                 out.push_back(Output::Event(Event::Confirmed { call: self.id, media }));
                 let timer = SessionTimer::of_answer(now, &answer.response.headers);
                 self.state = State::Confirmed(Session {
@@ -293,6 +294,7 @@ impl Call {
                     reach: Reach::Here,
                     keypad: Keypad::default(),
                     referral: None,
+                    outstanding: None,
                 });
                 if let Some(local) = next {
                     self.modify(core, now, local, out);

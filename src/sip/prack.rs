@@ -32,6 +32,19 @@ pub(super) struct Early {
     media: Preview,
 }
 
+/// A reliable provisional response of ours: its PRACK may come after the 200 has gone out (RFC 3262 3).
+pub(super) struct Outstanding {
+    pub(super) rseq: u32,
+    /// CSeq of the INVITE.
+    pub(super) invite: u32,
+}
+
+impl Outstanding {
+    pub(super) fn is_confirmed_by(&self, prack: &Request) -> bool {
+        confirmed(prack, self.invite) == Some(self.rseq)
+    }
+}
+
 /// What a provisional response said about media.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Preview {
@@ -85,7 +98,7 @@ impl Call {
             core.send(now, prack, route, user, out);
         }
         if !answer.response.body.is_empty() && early.media == Preview::Nothing {
-            match leg.media.accept_answer(&answer.response.body) {
+            match leg.media.preview(&answer.response.body) {
                 Ok(media) => {
                     early.media = if reliable.is_some() { Preview::Settled(media) } else { Preview::Heard(media) };
                     out.push_back(Output::Event(Event::Early { call: self.id, media }));

@@ -316,6 +316,24 @@ fn who_was_called_waits_shorter_after_a_glare() {
 }
 
 #[test]
+fn a_prack_that_comes_after_our_200_is_answered_with_200() {
+    for acknowledged in [false, true] {
+        let mut world = world();
+        let call = called(&mut world, "Require: 100rel\r\nSupported: 100rel\r\n", OFFER);
+        let ringing = ring(&mut world, call);
+        let (us, rseq) = (tag(&ringing), ringing.header("RSeq").unwrap().to_owned());
+        answer(&mut world, call);
+        if acknowledged {
+            world.receive(&request("ACK", 1, Some(&us), "", ""));
+        }
+        for (cseq, status) in [(2, 200), (3, 481)] {
+            world.receive(&request("PRACK", cseq, Some(&us), &format!("RAck: {rseq} 1 INVITE\r\n"), ""));
+            assert_eq!(world.expect_status(status).header("CSeq"), Some(format!("{cseq} PRACK").as_str()));
+        }
+    }
+}
+
+#[test]
 fn a_caller_that_requires_100rel_gets_it() {
     let mut world = world();
     let call = called(&mut world, "Require: 100rel\r\nSupported: 100rel\r\n", OFFER);
