@@ -53,6 +53,15 @@ fn a_200_that_crosses_the_cancel() {
 }
 
 #[test]
+fn a_200_that_is_repeated_gets_its_ack_each_time() {
+    // The INVITE is not to come twice.
+    let mut play = Play::called("repeated-200", V4, Sip { t1: Span::from_millis(500), ..config() });
+    play.ends(&EndCause::Remote { reason: None });
+    assert!(play.sent_first("ACK") >= 8);
+    assert_eq!(play.count(|event| matches!(event, Event::Confirmed { .. })), 1);
+}
+
+#[test]
 fn a_200_after_timer_b() {
     let mut play = Play::called("late-200-after-timer-b", V4, config());
     play.ends(&EndCause::Timeout);
@@ -251,6 +260,10 @@ impl Play {
         let peer = free_port(ip);
         let mut play = Play::begin(name, ip, config, |_, sipp| {
             sipp.arg("-p").arg(peer.port().to_string());
+            // Else it takes one ACK after the other for a repetition, and never looks at it.
+            if name == "repeated-200" {
+                sipp.arg("-nr");
+            }
         });
         let target = format!("sip:88826777033@{peer}");
         let call = play.endpoint.call(play.now(), &target, local(true), &mut play.out);

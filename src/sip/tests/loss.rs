@@ -171,3 +171,24 @@ fn one_in_three_may_be_lost_and_the_rest_come_late_and_in_any_order() {
         check(&events, mixer_hangs_up, &format!("seed {seed}"));
     }
 }
+
+#[test]
+fn a_200_repeated_for_64_t1_gets_the_same_ack_each_time() {
+    let mut world = World::new();
+    let (id, invite, ack) = world.confirmed();
+    // RFC 3261 13.3.1.4: T1, 2 T1 ... T2, until the ACK is there; it never is.
+    let (mut pause, mut passed, mut times) = (ms(500), Span::ZERO, 0);
+    while passed + pause < ms(32_000) {
+        world.pass(pause);
+        passed = passed + pause;
+        pause = pause.times(2).min(ms(4_000));
+        world.reply(&invite, 200, "Contact: <sip:192.0.2.9:5080>\r\n", ANSWER);
+        assert_eq!(world.expect(Method::Ack).bytes, ack.bytes, "after {passed:?}");
+        world.expect_silence();
+        times += 1;
+    }
+    assert_eq!(times, 10);
+    assert!(world.events.is_empty(), "one call, confirmed once");
+    world.hang_up(id);
+    world.expect(Method::Bye);
+}
