@@ -1,5 +1,6 @@
 //! BYE (RFC 3261 15): hanging up, and being hung up on.
 
+use super::auth::Credentials;
 use super::call::{Call, Departure, Session, State, acknowledge};
 use super::core::{Core, Incoming, NextHop};
 use super::dialog::Dialog;
@@ -125,6 +126,23 @@ pub(super) fn drop_fork(core: &mut Core, now: Time, call: CallId, answer: &Answe
     acknowledge(core, &dialog, route, answer, out);
     let bye = dialog.request(Method::Bye);
     core.send(now, bye, route, User { call, purpose: Purpose::DropFork }, out);
+}
+
+/// The BYE to such a fork was challenged: it goes out once more, with credentials.
+pub(super) fn drop_fork_again(core: &mut Core, now: Time, call: CallId, answer: &Answer, out: &mut Outbox) {
+    let asked = &answer.request.headers;
+    let refused = [Name::Authorization, Name::ProxyAuthorization].iter().any(|name| asked.first(name).is_some());
+    let mut credentials = Credentials::new(&core.config);
+    let is_challenge = matches!(answer.response.status, 401 | 407);
+    if refused || !is_challenge || credentials.learn(&answer.response, 0, &mut core.rng).is_err() {
+        return;
+    }
+    let mut bye = answer.request.clone();
+    bye.headers.remove(&Name::Via);
+    bye.headers.remove(&Name::UserAgent);
+    bye.headers.replace(&Name::CSeq, &format!("{} BYE", answer.identity.cseq.number.saturating_add(1)));
+    credentials.authorize(&mut bye);
+    core.send(now, bye, answer.route, User { call, purpose: Purpose::DropFork }, out);
 }
 
 /// Our Reason header (RFC 3326): a normal clearing, in words for people.

@@ -201,11 +201,11 @@ impl Call {
                 Purpose::Refresh => self.on_refresh_response(core, now, &answer, out),
                 Purpose::Digit => self.on_digit_response(core, now, &answer, out),
                 Purpose::Bye => self.on_bye_response(core, now, &answer.response, out),
+                Purpose::DropFork => super::bye::drop_fork_again(core, now, self.id, &answer, out),
                 // A PRACK that is refused changes nothing: the INVITE's own final response decides (RFC 3262 4).
                 Purpose::Notify
                 | Purpose::Prack
                 | Purpose::Cancel
-                | Purpose::DropFork
                 | Purpose::Probe(_)
                 | Purpose::Register
                 | Purpose::Unregister => {}

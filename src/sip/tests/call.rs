@@ -79,6 +79,25 @@ fn a_200_of_another_fork_gets_ack_and_bye_and_the_call_stays() {
 }
 
 #[test]
+fn the_bye_to_another_fork_answers_one_challenge() {
+    let mut sip = config();
+    sip.password = config::Secret("mixpass".into());
+    let mut world = World::with(sip, 5);
+    let (_, invite, _) = world.confirmed();
+    let fork = invite.response(200, "other", "Contact: <sip:192.0.2.66:5060>\r\n", ANSWER);
+    world.receive(&fork);
+    world.expect(Method::Ack);
+    let bye = world.expect(Method::Bye);
+    let challenge = "WWW-Authenticate: Digest realm=\"m\", nonce=\"n\", qop=\"auth\"\r\n";
+    world.reply(&bye, 401, challenge, "");
+    let again = world.expect(Method::Bye);
+    assert!(again.header("Authorization").is_some());
+    assert_eq!((again.header("CSeq"), again.identity().to.tag()), (Some("3 BYE"), Some("other")));
+    world.reply(&again, 401, challenge, "");
+    world.expect_silence();
+}
+
+#[test]
 fn a_refusal_is_acknowledged_in_the_same_transaction_and_reported() {
     let mut world = World::new();
     let id = world.dial();
