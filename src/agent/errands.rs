@@ -123,7 +123,7 @@ impl Agent {
             let name = self.config.qss.names.send_invite_request.clone();
             let to = errand.users.first().map_or("", String::as_str);
             let code = self.config.invites.withdraw_code;
-            let payload = message::withdraw_payload(&self.config.qss.username, to, code);
+            let payload = message::withdraw_payload(&self.config.qss.names, &self.config.qss.username, to, code);
             self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &name, code, payload, out));
         }
         self.tell_errand(cx, errand, RequestOutcome::Withdrawn, None);

@@ -294,13 +294,12 @@ fn outcome_of(codes: &QssCodes, code: Option<u16>, message: &str, fields: Fields
         (&codes.not_connected, Outcome::NotConnected),
         (&codes.busy, Outcome::Busy),
         (&codes.elsewhere, Outcome::Elsewhere),
+        (&codes.failed, Outcome::Failed),
     ];
-    let found = table.into_iter().find(|(list, _)| message::says(list, code, message, fields));
-    match (found, code) {
-        (Some((_, outcome)), _) => outcome,
-        (None, Some(400 | 405 | 500..=599)) => Outcome::Failed,
-        (None, Some(_) | None) => Outcome::Declined,
-    }
+    let find = |code| table.iter().find(|(list, _)| message::says(list, code, message, fields));
+    // An unknown 5xx is taken for 500 (RFC 3261 8.1.3.2).
+    let class = || code.filter(|code| (500..600).contains(code)).and_then(|_| find(Some(500)));
+    find(code).or_else(class).map_or(Outcome::Declined, |(_, outcome)| *outcome)
 }
 
 #[cfg(test)]
@@ -430,5 +429,8 @@ mod tests {
         words.busy = vec!["777".into()];
         assert_eq!(outcome_of(&words, Some(777), "", Body::default().fields()), Outcome::Busy);
         assert_eq!(outcome_of(&words, Some(486), "", Body::default().fields()), Outcome::Declined);
+        words.failed = vec!["799".into()];
+        assert_eq!(outcome_of(&words, Some(799), "", Body::default().fields()), Outcome::Failed);
+        assert_eq!(outcome_of(&words, Some(503), "", Body::default().fields()), Outcome::Declined);
     }
 }

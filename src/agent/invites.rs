@@ -123,7 +123,7 @@ impl Agent {
             Meaning::InviteRequest => self.on_invite_request(cx, name, id, body),
             Meaning::Unknown => {
                 if self.config.qss.refuse_unknown {
-                    self.refuse(cx, name, id, 501, "not implemented", Value::Null);
+                    self.refuse(cx, name, id, self.config.qss.codes.say_unknown, "not implemented", Value::Null);
                 }
                 self.problem_with(cx, "qss_unknown_request", 1, name);
             }
@@ -134,7 +134,14 @@ impl Agent {
         self.reporter.counters.invites += 1;
         let fields = body.fields();
         let Some(invite) = Invite::read(fields) else {
-            self.refuse(cx, name, id, 400, "invite without inviter or room", Value::Null);
+            self.refuse(
+                cx,
+                name,
+                id,
+                self.config.qss.codes.say_malformed,
+                "invite without inviter or room",
+                Value::Null,
+            );
             let from = fields.text("from").unwrap_or_default();
             let cause = Cause::from(Failure::InviteUnusable);
             return self.invite_event(cx, InviteOutcome::Unusable, id, from, Some(cause));
@@ -184,7 +191,7 @@ impl Agent {
     /// Somebody asks to be invited. Who may, is called by us, or invited into the room we are in.
     fn on_invite_request(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, body: &Body) {
         let Some(asked) = InviteRequest::read(body.fields()) else {
-            return self.refuse(cx, name, id, 400, "nobody to be invited", Value::Null);
+            return self.refuse(cx, name, id, self.config.qss.codes.say_malformed, "nobody to be invited", Value::Null);
         };
         let who = Invite { from: asked.from.clone(), username: asked.username.clone(), ..Invite::default() };
         let (policy, from) = (&self.config.invites, asked.from.as_str());
@@ -228,20 +235,20 @@ impl Agent {
     }
 
     pub(super) fn decline(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, from: &str, code: u16) {
-        self.refuse(cx, name, id, code, "declined", message::decline_payload(from, code));
+        self.refuse(cx, name, id, code, "declined", message::decline_payload(&self.config.qss.names, from, code));
         let cause = Cause::from(Failure::InviteDeclined(code.into()));
         self.invite_event(cx, InviteOutcome::Declined, id, from, Some(cause));
     }
 
     pub(super) fn say_busy(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, from: &str) {
         let code = self.config.invites.busy_code;
-        self.refuse(cx, name, id, code, "busy", message::decline_payload(from, code));
+        self.refuse(cx, name, id, code, "busy", message::decline_payload(&self.config.qss.names, from, code));
         let cause = Cause::from(Failure::InviteBusy(code.into()));
         self.invite_event(cx, InviteOutcome::Busy, id, from, Some(cause));
     }
 
     pub(super) fn accept(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, from: &str) {
-        let payload = message::accept_payload(from);
+        let payload = message::accept_payload(&self.config.qss.names, from);
         self.with_session(cx, |session, _, out| session.answer(name, id, payload, out));
         self.invite_event(cx, InviteOutcome::Accepted, id, from, None);
     }

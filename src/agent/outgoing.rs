@@ -450,7 +450,7 @@ impl Agent {
         let code = self.config.invites.withdraw_code;
         for (user, id) in ended {
             if let Some(id) = id {
-                let payload = message::withdraw_payload(&us, &user, code);
+                let payload = message::withdraw_payload(&self.config.qss.names, &us, &user, code);
                 self.with_session(cx, |session, now, out| session.withdraw_id(now, &id, &name, code, payload, out));
             }
         }

@@ -100,7 +100,7 @@ impl Agent {
                 CallerAction::Ring | CallerAction::Reject | CallerAction::Busy => {
                     if rule.decline {
                         let code = self.config.invites.unanswered_code;
-                        let payload = message::decline_payload(&invite.from, code);
+                        let payload = message::decline_payload(&self.config.qss.names, &invite.from, code);
                         self.refuse(cx, &word, &id, code, "nobody answers", payload);
                     }
                     let cause = Cause::from(Failure::InviteUnanswered);

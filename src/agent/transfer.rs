@@ -137,14 +137,19 @@ impl Agent {
             agent.with_session(cx, |session, _, out| session.refuse(name, id, code, words, Value::Null, out));
         };
         let Some(asked) = AttendedTransfer::read(body.fields()) else {
-            return refuse(self, cx, 400, "transfer without a room");
+            return refuse(self, cx, self.config.qss.codes.say_malformed, "transfer without a room");
         };
         if !self.is_movable() {
             refuse(self, cx, self.config.invites.decline_code, "declined");
             return self.tell_transfer(cx, id, TransferState::Declined, &asked.room, None);
         }
         if !self.may_move() {
-            refuse(self, cx, 481, "no call to be transferred, or it is being transferred already");
+            refuse(
+                self,
+                cx,
+                self.config.qss.codes.say_no_call,
+                "no call to be transferred, or it is being transferred already",
+            );
             return self.tell_transfer(cx, id, TransferState::Declined, &asked.room, None);
         }
         self.with_session(cx, |session, _, out| session.answer(name, id, json!({}), out));
@@ -407,7 +412,7 @@ impl Agent {
         match std::mem::take(&mut self.transfer) {
             Transfer::Asked { ticket, to, word } => {
                 let code = self.config.invites.withdraw_code;
-                let payload = message::withdraw_payload(&self.config.qss.username, &to, code);
+                let payload = message::withdraw_payload(&self.config.qss.names, &self.config.qss.username, &to, code);
                 self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &word, code, payload, out));
                 self.tell_transfer(cx, "", TransferState::Canceled, &Room::default(), Some(&to));
                 true

@@ -65,21 +65,38 @@ pub struct QssNames {
     pub password_key: String,
     pub record_key: String,
     pub leave_cause_key: String,
+    /// Who invites and who is invited, in invites of either side and in their replies.
+    pub from_key: String,
+    pub to_key: String,
+    /// What the invited side is asked to share.
+    pub media_key: String,
+    pub context_key: String,
+    /// The request for an invite that an invite answers.
+    pub invite_request_key: String,
     pub participants_key: String,
     pub transfer_id_key: String,
     /// Who is to be talked to, in a blind transfer and in an attended one.
     pub transfer_to_key: String,
+    pub transfer_media_key: String,
     pub attended_target_key: String,
     /// Who is moved.
     pub attended_transferee_key: String,
+
+    // Keys in answers of the QSS.
+    /// The list of rooms in the answer to `get_rooms`.
+    pub rooms_key: String,
 }
 
 /// `[qss.codes]`: what a refusal means. An entry is a code as in SIP or HTTP, or a word looked for in the reply's texts.
 #[derive(Clone, PartialEq, Debug)]
 pub struct QssCodes {
+    /// Of `register`: another token may help.
+    pub unauthorized: Vec<u16>,
     pub forbidden: Vec<String>,
     pub not_found: Vec<String>,
     pub too_early: Vec<String>,
+    /// The key under which it says when the meeting begins.
+    pub valid_since_key: String,
     pub wrong_password: Vec<String>,
     pub room_full: Vec<String>,
     pub unknown_request: Vec<String>,
@@ -90,17 +107,25 @@ pub struct QssCodes {
     pub unknown_user: Vec<String>,
     pub not_allowed: Vec<String>,
     pub elsewhere: Vec<String>,
+    pub failed: Vec<String>,
     /// Which codes end a ringing invite; empty: any.
     pub withdrawn: Vec<u16>,
+    // What the device says itself: to a request that lacks what it needs, to a transfer without a call, and to a
+    // request that it does not know.
+    pub say_malformed: u16,
+    pub say_no_call: u16,
+    pub say_unknown: u16,
 }
 
 impl Default for QssCodes {
     fn default() -> QssCodes {
         let words = |list: &[&str]| list.iter().copied().map(str::to_owned).collect();
         QssCodes {
+            unauthorized: vec![401, 403],
             forbidden: words(&["403"]),
             not_found: words(&["404"]),
             too_early: words(&["425", "AccessBeforeTimeError"]),
+            valid_since_key: "validSince".to_owned(),
             wrong_password: words(&["WrongPasswordError", "wrong password"]),
             room_full: words(&["486", "participantsLimit"]),
             unknown_request: words(&["501", "unknown request"]),
@@ -110,7 +135,11 @@ impl Default for QssCodes {
             unknown_user: words(&["404", "UserNotFound"]),
             not_allowed: words(&["403", "Forbidden"]),
             elsewhere: words(&["487"]),
+            failed: words(&["400", "405", "500"]),
             withdrawn: Vec::new(),
+            say_malformed: 400,
+            say_no_call: 481,
+            say_unknown: 501,
         }
     }
 }
@@ -170,11 +199,19 @@ impl Default for QssNames {
             password_key: word("password"),
             record_key: word("record"),
             leave_cause_key: word("error"),
+            from_key: word("from"),
+            to_key: word("to"),
+            media_key: word("mediatypes"),
+            context_key: word("context"),
+            invite_request_key: word("requestId"),
             participants_key: word("participants"),
             transfer_id_key: word("callTransferId"),
             transfer_to_key: word("to"),
+            transfer_media_key: word("mediaTypes"),
             attended_target_key: word("target"),
             attended_transferee_key: word("transferee"),
+
+            rooms_key: word("rooms"),
         }
     }
 }

@@ -129,6 +129,7 @@ struct Settings {
     names: QssNames,
     cancel_code: CancelCode,
     withdrawn: Vec<u16>,
+    unauthorized: Vec<u16>,
     connect_timeout: Span,
     ping_interval: Span,
     ping_misses: u32,
@@ -186,6 +187,7 @@ impl Session {
                 names: qss.names.clone(),
                 cancel_code: qss.cancel_code,
                 withdrawn: qss.codes.withdrawn.clone(),
+                unauthorized: qss.codes.unauthorized.clone(),
                 connect_timeout: qss.connect_timeout,
                 ping_interval: qss.ping_interval,
                 ping_misses: qss.ping_misses,
@@ -510,18 +512,13 @@ impl Session {
         match self.state {
             State::Registering { link, ticket: ours } if ours == ticket => match reply {
                 Reply::Answer(_) => self.registered(now, link, out),
+                Reply::Refused { code: Some(code), message, .. } if self.settings.unauthorized.contains(&code) => {
+                    let cause = Cause::new(Failure::QssUnauthorized(code.into()), message);
+                    self.on_refused(now, cause, Close::Ours, out);
+                }
                 Reply::Refused { code, message, .. } => {
-                    let code = code.map_or(0, i32::from);
-                    match code {
-                        401 | 403 => {
-                            let cause = Cause::new(Failure::QssUnauthorized(code), message);
-                            self.on_refused(now, cause, Close::Ours, out);
-                        }
-                        _ => {
-                            let cause = Cause::new(Failure::RegisterRefused(code), message);
-                            self.lose(now, cause, None, Close::Ours, out);
-                        }
-                    }
+                    let cause = Cause::new(Failure::RegisterRefused(code.map_or(0, i32::from)), message);
+                    self.lose(now, cause, None, Close::Ours, out);
                 }
                 Reply::TimedOut | Reply::LinkLost => {
                     self.lose(now, Failure::RegisterTimedOut.into(), None, Close::Ours, out);
@@ -531,7 +528,7 @@ impl Session {
                 self.state = State::Registered { link, age, again: None };
                 match reply {
                     Reply::Answer(_) => self.tokens.accepted(),
-                    Reply::Refused { code: Some(code @ (401 | 403)), message, .. } => {
+                    Reply::Refused { code: Some(code), message, .. } if self.settings.unauthorized.contains(&code) => {
                         self.tokens.refused();
                         let cause = Cause::new(Failure::QssUnauthorized(code.into()), message);
                         self.lose(now, cause, None, Close::Ours, out);

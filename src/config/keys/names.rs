@@ -28,6 +28,18 @@ macro_rules! words {
     };
 }
 
+/// The code of a refusal of ours.
+macro_rules! said {
+    ($name:ident, $doc:expr) => {
+        key(
+            stringify!($name),
+            |d: &mut Draft| -> &mut dyn Field { &mut d.config.qss.codes.$name },
+            Rule::Range(400, 699),
+            $doc,
+        )
+    };
+}
+
 /// What a refusal may say.
 macro_rules! codes {
     ($name:ident, $doc:expr) => {
@@ -37,12 +49,24 @@ macro_rules! codes {
 
 pub(super) const CODES: Section = Section {
     name: "qss.codes",
-    doc: "What a refusal of the QSS means: its code, or a word in its texts.",
+    doc: "What a refusal of the QSS means, by its code or a word in its texts, and what the device's own refusals say.",
     board: false,
     keys: &[
+        key(
+            "unauthorized",
+            |d: &mut Draft| -> &mut dyn Field { &mut d.config.qss.codes.unauthorized },
+            Rule::Range(200, 699),
+            "By which codes `register` is refused for its token: another one is tried first.",
+        ),
         codes!(forbidden, "The user is not admitted to the room: tried again slowly, or an invite is waited for."),
         codes!(not_found, "There is no such room: tried again slowly."),
         codes!(too_early, "The meeting has not begun: tried again when it begins."),
+        key(
+            "valid_since_key",
+            |d: &mut Draft| -> &mut dyn Field { &mut d.config.qss.codes.valid_since_key },
+            WORD,
+            "Key of the time at which it begins, in such a refusal or in its `meeting`.",
+        ),
         codes!(wrong_password, "The password is wrong: not tried again, since servers lock out who insists."),
         codes!(room_full, "The room has as many participants as it may: tried again, more and more slowly."),
         codes!(
@@ -55,12 +79,16 @@ pub(super) const CODES: Section = Section {
         codes!(unknown_user, "Nobody knows who was invited."),
         codes!(not_allowed, "The device must not invite this user, or into this room."),
         codes!(elsewhere, "Somebody else has taken the call."),
+        codes!(failed, "The QSS could not invite. A 5xx that stands in no list counts as 500."),
         key(
             "withdrawn",
             |d: &mut Draft| -> &mut dyn Field { &mut d.config.qss.codes.withdrawn },
             Rule::Range(200, 699),
             "By which codes of a `cancel` a ringing invite is over; empty: by any.",
         ),
+        said!(say_malformed, "Code for an invite or a transfer that lacks its inviter or its room."),
+        said!(say_no_call, "Code for a transfer while no call can be transferred."),
+        said!(say_unknown, "Code for a request that the device does not know (`qss.refuse_unknown`)."),
     ],
 };
 
@@ -120,9 +148,16 @@ const KEYS: &[Key<Draft>] = &[
     needed!(password_key, "Key of a meeting's password."),
     needed!(record_key, "Key of the flag that has a new room recorded."),
     word!(leave_cause_key, "Key of the cause in `leave_room`, given unless it is 200; empty: never given."),
+    needed!(from_key, "Key of who invites, or asks to be invited, in what the device says of invites."),
+    needed!(to_key, "Key of who is invited, or asked, there."),
+    needed!(media_key, "Key of what is to be shared, in `send_invite`."),
+    needed!(context_key, "Key of the context in `send_invite`."),
+    needed!(invite_request_key, "Key of the request that an invite answers, in `send_invite`."),
     needed!(participants_key, "Key of the users in `add_participants` and `remove_participants`."),
     needed!(transfer_id_key, "Key of the transfer's id in `accept_transfer`."),
     needed!(transfer_to_key, "Key of the new party in `transfer`."),
+    needed!(transfer_media_key, "Key of what is to be shared, in `transfer`."),
     needed!(attended_target_key, "Key of the new party in `attended_transfer` ..."),
     needed!(attended_transferee_key, "... and of who is moved."),
+    needed!(rooms_key, "Key of the list in the answer to `get_rooms`; a list right under `payload` is read too."),
 ];

@@ -162,21 +162,21 @@ pub struct InviteOffer<'a> {
 pub fn send_invite(names: &QssNames, offer: &InviteOffer<'_>) -> Option<Request> {
     let context: Map<_, _> = offer.context.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     let mut payload = json!({
-        "from": offer.from,
-        "to": offer.to,
+        names.from_key.as_str(): offer.from,
+        names.to_key.as_str(): offer.to,
         names.room_key.as_str(): offer.room,
-        "mediatypes": offer.media.write(),
-        "context": context,
+        names.media_key.as_str(): offer.media.write(),
+        names.context_key.as_str(): context,
     });
     if let (Some(id), Some(payload)) = (offer.request_id, payload.as_object_mut()) {
-        payload.insert("requestId".to_owned(), json!(id));
+        payload.insert(names.invite_request_key.clone(), json!(id));
     }
     Request::new(&names.send_invite, payload)
 }
 
 /// Asks `to` for an invite, into `room` if one is named.
 pub fn send_invite_request(names: &QssNames, from: &str, to: &str, room: Option<&str>) -> Option<Request> {
-    let mut payload = json!({ "from": from, "to": to });
+    let mut payload = json!({ names.from_key.as_str(): from, names.to_key.as_str(): to });
     if let (Some(room), Some(payload)) = (room, payload.as_object_mut()) {
         payload.insert(names.room_key.clone(), json!(room));
     }
@@ -189,18 +189,18 @@ pub fn current_invitations(names: &QssNames) -> Option<Request> {
 }
 
 /// Payload of the `answer` that accepts an invite.
-pub fn accept_payload(from: &str) -> Value {
-    json!({ "from": from })
+pub fn accept_payload(names: &QssNames, from: &str) -> Value {
+    json!({ names.from_key.as_str(): from })
 }
 
 /// Payload of the `cancel` that declines an invite: the code stands at top level and here.
-pub fn decline_payload(from: &str, error: u16) -> Value {
-    json!({ "from": from, "error": error })
+pub fn decline_payload(names: &QssNames, from: &str, error: u16) -> Value {
+    json!({ names.from_key.as_str(): from, "error": error })
 }
 
 /// Payload of the `cancel` by which we withdraw an invite of ours.
-pub fn withdraw_payload(from: &str, to: &str, error: u16) -> Value {
-    json!({ "from": from, "to": to, "error": error })
+pub fn withdraw_payload(names: &QssNames, from: &str, to: &str, error: u16) -> Value {
+    json!({ names.from_key.as_str(): from, names.to_key.as_str(): to, "error": error })
 }
 
 // --- parts -------------------------------------------------------------------------------------------------------
@@ -318,5 +318,26 @@ mod tests {
         let expected = json!({"from":"lobby","to":"bob/4","room":"r","requestId":"Q","context":{"door":"north"},
             "mediatypes":{"audio":true,"video":false,"screen":false}});
         assert_eq!((request.name.as_str(), request.payload), ("invite", expected));
+    }
+
+    #[test]
+    fn what_we_say_of_invites_has_the_configured_keys() {
+        let names = QssNames {
+            from_key: "inviter".into(),
+            to_key: "invitee".into(),
+            media_key: "media".into(),
+            context_key: "info".into(),
+            invite_request_key: "askedBy".into(),
+            ..QssNames::default()
+        };
+        let media = MediaTypes::default();
+        let offer = InviteOffer { from: "a", to: "b", room: "r", media, request_id: Some("Q"), context: &[] };
+        let expected = json!({"inviter":"a","invitee":"b","room":"r","askedBy":"Q","info":{},"media":media.write()});
+        assert_eq!(send_invite(&names, &offer).map(|request| request.payload), Some(expected));
+        let asked = send_invite_request(&names, "a", "b", None).map(|request| request.payload);
+        assert_eq!(asked, Some(json!({"inviter":"a","invitee":"b"})));
+        assert_eq!(accept_payload(&names, "a"), json!({"inviter":"a"}));
+        assert_eq!(decline_payload(&names, "a", 603), json!({"inviter":"a","error":603}));
+        assert_eq!(withdraw_payload(&names, "a", "b", 487), json!({"inviter":"a","invitee":"b","error":487}));
     }
 }

@@ -67,9 +67,9 @@ impl Room {
         Room::read_flat(fields)
     }
 
-    /// The rooms of an answer to `getRooms`: a list under `rooms`, or the payload itself. An entry may be a mere id.
-    pub fn read_all(fields: Fields<'_>) -> Vec<Room> {
-        let list = match fields.list("rooms") {
+    /// The rooms of an answer to `getRooms`: a list under its configured key, or the payload itself. An entry may be a mere id.
+    pub fn read_all(names: &QssNames, fields: Fields<'_>) -> Vec<Room> {
+        let list = match fields.list(&names.rooms_key) {
             [] => fields.list("payload"),
             rooms => rooms,
         };
@@ -208,7 +208,9 @@ impl Refusal {
     pub fn of(codes: &QssCodes, code: Option<u16>, message: &str, body: &Body) -> Refusal {
         let fields = body.fields();
         let matches = |list: &[String]| says(list, code, message, fields);
-        let valid_since = || fields.number("validSince").or_else(|| Room::valid_since(fields));
+        // In the refusal itself or, DOC(AND:Meeting), in the meeting it describes.
+        let key = codes.valid_since_key.as_str();
+        let valid_since = || fields.number(key).or_else(|| fields.object("meeting")?.number(key));
         match () {
             () if matches(&codes.too_early) => Refusal::TooEarly { valid_since_ms: valid_since() },
             () if matches(&codes.wrong_password) => Refusal::WrongPassword,
@@ -228,13 +230,6 @@ pub fn says(list: &[String], code: Option<u16>, message: &str, fields: Fields<'_
         Ok(number) => code == Some(number),
         Err(_) => texts.iter().flatten().any(|text| text.contains(entry.as_str())),
     })
-}
-
-impl Room {
-    /// DOC(AND:Meeting): a meeting says from when on it is.
-    fn valid_since(fields: Fields<'_>) -> Option<u64> {
-        fields.object("meeting")?.number("validSince")
-    }
 }
 
 #[cfg(test)]
@@ -326,14 +321,18 @@ mod tests {
 
     #[test]
     fn the_list_of_rooms_is_read_in_every_form() {
-        let ids = |text: &str| -> Vec<String> {
-            Room::read_all(fields_of(text).fields()).into_iter().filter_map(|room| room.id).collect()
+        let mut names = QssNames::default();
+        let ids_by = |names: &QssNames, text: &str| -> Vec<String> {
+            Room::read_all(names, fields_of(text).fields()).into_iter().filter_map(|room| room.id).collect()
         };
+        let ids = |text: &str| ids_by(&QssNames::default(), text);
         let two = ["a", "b"];
         assert_eq!(ids(r#"{"answer":"getRooms","requestID":"x","payload":[{"uuid":"a"},{"roomId":"b"}]}"#), two);
         assert_eq!(ids(r#"{"answer":"getRooms","requestID":"x","payload":{"rooms":["a",{"room":"b"},7,null]}}"#), two);
         assert_eq!(ids(r#"{"answer":"getRooms","requestID":"x","rooms":[{"room":{"room":"a"}},{"room":"b"}]}"#), two);
         assert!(ids(r#"{"answer":"getRooms","requestID":"x","payload":{}}"#).is_empty());
+        names.rooms_key = "list".into();
+        assert_eq!(ids_by(&names, r#"{"answer":"getRooms","requestID":"x","payload":{"list":["a","b"]}}"#), two);
     }
 
     #[test]
@@ -387,6 +386,9 @@ mod tests {
         for (rest, refusal) in rows {
             assert_eq!(of(&codes, &cancel(rest)), refusal, "{rest}");
         }
+        codes.valid_since_key = "opens".into();
+        let early = cancel(r#""error":425,"payload":{"opens":7,"validSince":5}"#);
+        assert_eq!(of(&codes, &early), Refusal::TooEarly { valid_since_ms: Some(7) });
         codes.room_full = vec!["509".into()];
         assert_eq!(of(&codes, &cancel(r#""error":509"#)), Refusal::Full);
     }

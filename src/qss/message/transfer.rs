@@ -130,8 +130,8 @@ fn read_id(fields: Fields<'_>) -> Option<String> {
 
 /// Blind: whoever is with us in `room` shall talk to `to` instead.
 pub fn transfer(names: &QssNames, room: &str, to: &str) -> Option<Request> {
-    let (user, media) =
-        ((names.transfer_to_key.clone(), json!(to)), ("mediaTypes".to_owned(), MediaTypes::default().write()));
+    let user = (names.transfer_to_key.clone(), json!(to));
+    let media = (names.transfer_media_key.clone(), MediaTypes::default().write());
     let entries = [(names.room_id_key.clone(), json!(room)), user, media];
     Request::new(&names.transfer, object(entries.iter().map(|(key, value)| (key, value.clone()))))
 }
@@ -216,6 +216,9 @@ mod tests {
         let blind = transfer(&names, "r", "bob").expect("a word for it");
         let expected = json!({"roomId":"r","to":"bob","mediaTypes":{"audio":true,"video":false,"screen":false}});
         assert_eq!((blind.name.as_str(), blind.payload), ("callTransfer", expected));
+        names.transfer_media_key = "media".into();
+        let blind = transfer(&names, "r", "bob").expect("a word for it").payload;
+        assert!(blind.get("media").is_some() && blind.get("mediaTypes").is_none(), "{blind}");
         names.transfer_id_key = "callTransferID".into();
         let accept = accept_transfer(&names, "T").expect("a word for it");
         assert_eq!(accept.payload, json!({"callTransferID":"T"}));

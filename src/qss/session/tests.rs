@@ -143,6 +143,20 @@ fn a_refused_registration_is_classified_and_tried_again() {
 }
 
 #[test]
+fn the_codes_of_a_bad_token_are_configured() {
+    for (code, failure) in [(477, Failure::QssUnauthorized(477)), (401, Failure::RegisterRefused(401))] {
+        let mut t = Trace::with(1, |config| config.qss.codes.unauthorized = vec![477]);
+        t.session.start(t.now, &mut t.out);
+        t.take();
+        t.session.opened(t.now, &mut t.out);
+        let id = field(&t.sent(), "requestID");
+        t.frame(&format!(r#"{{"cancel":"register","requestID":"{id}","error":{code}}}"#));
+        assert_eq!(t.out.front(), Some(&Output::Close));
+        assert_eq!(t.lost().0.failure, failure);
+    }
+}
+
+#[test]
 fn silence_provokes_pings_and_then_ends_the_link() {
     let mut t = Trace::registered();
     t.run_to(74_999);
@@ -248,7 +262,7 @@ fn the_servers_request_comes_up_once_and_is_answered_the_same_each_time() {
     assert!(matches!(t.take().as_slice(), [Output::Event(Event::Request { .. })]));
     t.frame(invite);
     assert_eq!(t.take(), [], "still thinking");
-    t.session.answer("invite", "INV1", message::accept_payload("alice"), &mut t.out);
+    t.session.answer("invite", "INV1", message::accept_payload(&QssNames::default(), "alice"), &mut t.out);
     let answer = t.sent();
     t.frame(invite);
     assert_eq!(t.sent(), answer);
@@ -294,7 +308,14 @@ fn the_code_of_a_cancel_stands_where_it_is_wanted() {
         let mut t = registered_with(|config| config.qss.cancel_code = place);
         t.frame(r#"{"request":"invite","requestID":"INV1","payload":{}}"#);
         t.take();
-        t.session.refuse("invite", "INV1", 603, "declined", message::decline_payload("alice", 603), &mut t.out);
+        t.session.refuse(
+            "invite",
+            "INV1",
+            603,
+            "declined",
+            message::decline_payload(&QssNames::default(), "alice", 603),
+            &mut t.out,
+        );
         let sent: Value = serde_json::from_str(&t.sent()).expect("JSON");
         assert_eq!((&sent["error"], &sent["payload"]["error"]), (&top, &inside), "{place:?}");
         assert_eq!(sent["payload"]["from"], "alice");

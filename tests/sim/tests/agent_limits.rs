@@ -8,6 +8,25 @@ use serde_json::{Value, json};
 use sim::{World, config};
 
 #[test]
+fn our_refusals_have_the_configured_codes() {
+    let mut config = config();
+    let codes = &mut config.qss.codes;
+    (codes.say_unknown, codes.say_malformed, codes.say_no_call) = (405, 422, 455);
+    let mut w = World::playing(1, config);
+    w.local("hangup");
+    for (id, request, payload, code) in [
+        ("T1", "openDoor", "{}", 405),
+        ("T2", "invite", "{}", 422),
+        ("T3", "inviteRequest", "{}", 422),
+        ("T4", "transferring-attended-transfer", "{}", 422),
+        ("T5", "transferring-attended-transfer", r#"{"targetRoom":{"room":"x","sipUri":"sip:8@mixer"}}"#, 455),
+    ] {
+        w.qss_says(&format!(r#"{{"request":"{request}","requestID":"{id}","payload":{payload}}}"#));
+        assert_eq!(w.qss.replies_to(id)[0]["error"], code, "{request}");
+    }
+}
+
+#[test]
 fn unknown_requests_are_refused_with_501_and_unknown_events_counted() {
     let mut w = World::playing(1, config());
     w.qss_says(r#"{"request":"openDoor","requestID":"T1","payload":{}}"#);
