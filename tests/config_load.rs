@@ -216,7 +216,11 @@ fn a_room_is_exactly_one_room() {
         assert!(errors.problems[0].at.is_some_and(|(line, _)| line > 4));
     }
     assert!(errors("[[room]]\nid = 'a'\n").to_string().contains("only a QSS can give this room"));
-    assert_eq!(loaded(&format!("{qss}[[room]]\ncreate = true\n")).config.rooms[0].target, RoomTarget::Create);
+    let created = |more: &str| loaded(&format!("{qss}[[room]]\ncreate = true\n{more}")).config.rooms[0].target.clone();
+    assert_eq!(created(""), RoomTarget::Create { record: false });
+    assert_eq!(created("record = true\n"), RoomTarget::Create { record: true });
+    let theirs = errors(&format!("{qss}[[room]]\nid = 'a'\nrecord = true\n"));
+    assert!(theirs.to_string().contains("only a room of our own making"), "{theirs}");
 }
 
 #[test]

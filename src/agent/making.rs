@@ -120,7 +120,7 @@ impl Agent {
                 Origin::Made => true,
                 Origin::Configured(i) => self.rooms.entries.get_mut(i).is_some_and(|entry| {
                     let barred = entry.pause == Pause::Barred;
-                    if barred && entry.config.target == RoomTarget::Create {
+                    if barred && matches!(entry.config.target, RoomTarget::Create { .. }) {
                         entry.created = None;
                     }
                     barred

@@ -179,7 +179,7 @@ impl Agent {
             && let Some(entry) = self.rooms.entries.get_mut(i)
         {
             match entry.config.target {
-                RoomTarget::Create => entry.created = visit.room.id.clone(),
+                RoomTarget::Create { .. } => entry.created = visit.room.id.clone(),
                 RoomTarget::Id(_)
                 | RoomTarget::SipUri(_)
                 | RoomTarget::Meeting { .. }

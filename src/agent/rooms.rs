@@ -165,7 +165,7 @@ impl Rooms {
     pub(super) fn pace(&mut self, i: usize, failure: Failure) -> Pace {
         let gone = matches!(failure, Failure::RoomDestroyed | Failure::RoomNotFound);
         match self.entries.get_mut(i) {
-            Some(entry) if gone && entry.config.target == RoomTarget::Create => {
+            Some(entry) if gone && matches!(entry.config.target, RoomTarget::Create { .. }) => {
                 entry.created = None;
                 Pace::Normal
             }
@@ -178,9 +178,10 @@ impl Rooms {
     pub(super) fn is_direct(&self, i: usize) -> bool {
         match self.entries[i].config.target {
             RoomTarget::SipUri(_) => true,
-            RoomTarget::Id(_) | RoomTarget::Create | RoomTarget::Meeting { .. } | RoomTarget::QuickConference(_) => {
-                false
-            }
+            RoomTarget::Id(_)
+            | RoomTarget::Create { .. }
+            | RoomTarget::Meeting { .. }
+            | RoomTarget::QuickConference(_) => false,
         }
     }
 
@@ -196,7 +197,7 @@ impl Rooms {
                 || match &e.config.target {
                     RoomTarget::Id(id) | RoomTarget::Meeting { id, .. } => id == name,
                     RoomTarget::SipUri(uri) | RoomTarget::QuickConference(uri) => uri == name,
-                    RoomTarget::Create => false,
+                    RoomTarget::Create { .. } => false,
                 }
         };
         let i = self.entries.iter().position(is_called)?;
@@ -258,7 +259,7 @@ impl Agent {
         match &entry.config.target {
             RoomTarget::SipUri(uri) => room.sip_uri = Some(uri.clone()),
             RoomTarget::Id(id) => room.id = Some(id.clone()),
-            RoomTarget::Create => room.id = entry.created.clone(),
+            RoomTarget::Create { .. } => room.id = entry.created.clone(),
             // The answer says what the room is called.
             RoomTarget::Meeting { .. } | RoomTarget::QuickConference(_) => {}
         }
@@ -315,7 +316,13 @@ impl Agent {
         let request = match target {
             Some(RoomTarget::Meeting { id, password }) => message::join_meeting(names, id, password),
             Some(RoomTarget::QuickConference(uri)) => message::join_quick_conference(names, uri),
-            Some(RoomTarget::Id(_) | RoomTarget::SipUri(_) | RoomTarget::Create) | None => return self.ask(cx, id),
+            Some(RoomTarget::Create { record }) if id.is_none() => {
+                let record = *record;
+                return self.ask_for_new_room(cx, record);
+            }
+            Some(RoomTarget::Id(_) | RoomTarget::SipUri(_) | RoomTarget::Create { .. }) | None => {
+                return self.ask(cx, id);
+            }
         }?;
         self.with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
     }

@@ -139,7 +139,7 @@ impl Agent {
             RoomTarget::Id(wanted) | RoomTarget::Meeting { id: wanted, .. } | RoomTarget::QuickConference(wanted) => {
                 wanted == id
             }
-            RoomTarget::SipUri(_) | RoomTarget::Create => false,
+            RoomTarget::SipUri(_) | RoomTarget::Create { .. } => false,
         });
         ours && !here && !configured && !self.own.knows(id)
     }

@@ -218,6 +218,7 @@ impl<'a> Check<'a> {
                 id,
                 sip_uri,
                 create,
+                record,
                 meeting,
                 password,
                 quick_conference,
@@ -229,10 +230,14 @@ impl<'a> Check<'a> {
                 let what = "password: only a meeting has one";
                 self.push(place.as_ref(), &label, Fault::Conflict(what.into()));
             }
+            if record && !create {
+                let what = "record: only a room of our own making (create = true) is recorded";
+                self.push(place.as_ref(), &label, Fault::Conflict(what.into()));
+            }
             let targets = [
                 id.map(RoomTarget::Id),
                 sip_uri.map(RoomTarget::SipUri),
-                create.then_some(RoomTarget::Create),
+                create.then_some(RoomTarget::Create { record }),
                 meeting.map(|id| RoomTarget::Meeting { id, password }),
                 quick_conference.map(RoomTarget::QuickConference),
             ];
@@ -253,7 +258,7 @@ impl<'a> Check<'a> {
             let (default_name, needs_qss) = match &target {
                 RoomTarget::Id(id) => (id.clone(), true),
                 RoomTarget::SipUri(uri) => (uri.clone(), false),
-                RoomTarget::Create => ("new".to_owned(), true),
+                RoomTarget::Create { .. } => ("new".to_owned(), true),
                 RoomTarget::Meeting { id, .. } => (id.clone(), true),
                 RoomTarget::QuickConference(uri) => (uri.clone(), true),
             };

@@ -118,7 +118,8 @@ fn rooms(config: &Config, text: &mut String) {
         let target = match &room.target {
             RoomTarget::Id(id) => format!("id = {}", super::value::quoted(id)),
             RoomTarget::SipUri(uri) => format!("sip_uri = {}", super::value::quoted(uri)),
-            RoomTarget::Create => "create = true".to_owned(),
+            RoomTarget::Create { record: false } => "create = true".to_owned(),
+            RoomTarget::Create { record: true } => "create = true\nrecord = true".to_owned(),
             RoomTarget::Meeting { id, password } if password.0.is_empty() => {
                 format!("meeting = {}", super::value::quoted(id))
             }

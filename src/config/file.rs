@@ -127,6 +127,7 @@ pub(super) struct RoomDraft {
     pub(super) id: Option<String>,
     pub(super) sip_uri: Option<String>,
     pub(super) create: bool,
+    pub(super) record: bool,
     pub(super) meeting: Option<String>,
     pub(super) password: Secret,
     pub(super) quick_conference: Option<String>,

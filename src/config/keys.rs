@@ -739,6 +739,7 @@ pub(super) static ROOM: &[Key<RoomDraft>] = &[
          others. A room of the device's own making is made anew whatever this says.",
     ),
     key("create", |r| &mut r.create, Rule::Any, "Ask the QSS for a new room at each start, and join that one."),
+    key("record", |r| &mut r.record, Rule::Any, "Ask for a room that is recorded; only with `create = true`."),
 ];
 
 /// Lists of tables: each may be given again and again.

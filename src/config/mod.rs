@@ -92,7 +92,7 @@ impl Rejoin {
     pub fn usual(target: &RoomTarget) -> Rejoin {
         let after_destroy = match target {
             RoomTarget::Meeting { .. } | RoomTarget::QuickConference(_) => Span::from_secs(60),
-            RoomTarget::Id(_) | RoomTarget::SipUri(_) | RoomTarget::Create => Span::ZERO,
+            RoomTarget::Id(_) | RoomTarget::SipUri(_) | RoomTarget::Create { .. } => Span::ZERO,
         };
         Rejoin { after_expel: Span::ZERO, after_destroy }
     }
@@ -112,7 +112,10 @@ pub enum RoomTarget {
     /// Dialled directly, QSS or not.
     SipUri(String),
     /// Ask QSS for a new room at each start and join that one.
-    Create,
+    Create {
+        /// Have it recorded.
+        record: bool,
+    },
     /// Joined through QSS by the meeting's id; an empty password is none.
     Meeting { id: String, password: Secret },
     /// Joined through QSS by its URI, `wac-conf` and 20 digits; whoever comes first opens it.

@@ -104,7 +104,7 @@ fn policy(chance: &mut Rng, people: &mut Rng) -> Config {
     let lobby = |target| Room::new("lobby", target);
     config.rooms = match chance.below(6) {
         0 => vec![lobby(RoomTarget::SipUri(SIP_URI.into()))],
-        1 => vec![lobby(RoomTarget::Create)],
+        1 => vec![lobby(RoomTarget::Create { record: false })],
         2 => vec![
             lobby(RoomTarget::Id(ROOM.into())),
             Room::new("yard", RoomTarget::SipUri("sip:777@audiomixer-sfu1:5080".into())),
@@ -180,7 +180,7 @@ fn calm(w: &mut World, ms: u64) {
     assert_eq!(w.rung(), "playing", "seed {seed}: audio went in perfect calm");
     assert_eq!((w.connects.len(), w.mixer.invites()), before, "seed {seed}: attempts in perfect calm");
     // A room that the configuration has made stays, no other does.
-    let makes = w.config().rooms.iter().filter(|room| room.target == RoomTarget::Create).count();
+    let makes = w.config().rooms.iter().filter(|room| matches!(room.target, RoomTarget::Create { .. })).count();
     let left = w.qss.rooms_left();
     assert!(left.len() <= makes, "seed {seed}: rooms of the device are left behind: {left:?}");
     told(w);

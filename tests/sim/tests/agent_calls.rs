@@ -437,7 +437,7 @@ fn a_question_without_an_answer_is_repeated_under_its_id_and_its_room_destroyed(
 #[test]
 fn a_room_of_the_configuration_goes_when_it_is_hung_up_and_when_the_process_stops_or_has_crashed() {
     let mut config = config();
-    config.rooms[0].target = RoomTarget::Create;
+    config.rooms[0].target = RoomTarget::Create { record: false };
     let mut w = World::playing(3, config.clone());
     w.local("hangup");
     w.run(1_000);

@@ -112,7 +112,7 @@ fn without_a_qss_in_the_configuration_none_is_tried() {
 #[test]
 fn a_room_is_created_once_and_joined_again() {
     let mut config = config();
-    config.rooms[0].target = RoomTarget::Create;
+    config.rooms[0].target = RoomTarget::Create { record: false };
     let mut w = World::playing(3, config);
     assert_eq!(w.qss.requests("createRoom").len(), 1);
     w.kill_qss(Some(LinkErrorKind::Closed(1006)));
@@ -676,7 +676,7 @@ fn xruns_are_added_up() {
 #[test]
 fn a_created_room_that_was_destroyed_is_created_anew() {
     let mut config = config();
-    config.rooms[0].target = RoomTarget::Create;
+    config.rooms[0].target = RoomTarget::Create { record: false };
     let mut w = World::playing(28, config);
     w.qss_says(r#"{"type":"event","payload":{"eventName":"destroyed","payload":{"room":"created1"}}}"#);
     w.run_until(5_000, |w| w.rung() == "playing" && w.events.last().is_some_and(|e| e["room"]["id"] == "created2"));

@@ -181,6 +181,16 @@ fn a_room_that_is_destroyed_again_and_again_is_asked_for_more_and_more_slowly() 
 }
 
 #[test]
+fn a_room_of_the_configuration_is_made_recorded_if_it_says_so() {
+    for (record, payload) in [(true, serde_json::json!({"record": true})), (false, serde_json::json!({}))] {
+        let mut w = World::started(15, into(RoomTarget::Create { record }));
+        w.run_until(5_000, |w| w.rung() == "playing");
+        assert_eq!(w.qss.requests("createRoom")[0]["payload"], payload);
+        assert_eq!(w.qss.rooms["created1"]["record"], record);
+    }
+}
+
+#[test]
 fn what_a_rooms_bitrate_counts_is_a_key() {
     let mut config = config();
     config.qss.bitrate_unit = 500;
