@@ -33,12 +33,14 @@ pub(super) struct Plan {
     pub(super) ring: Span,
     /// How long the whole hunt may take.
     pub(super) total: Span,
+    /// Words that go with each invite.
+    pub(super) context: Vec<(String, String)>,
 }
 
 impl Plan {
     /// As a `[[call]]` says, for these users.
     pub(super) fn of(call: &Call, targets: Vec<String>) -> Plan {
-        Plan { targets, mode: call.mode, ring: call.ring, total: call.total }
+        Plan { targets, mode: call.mode, ring: call.ring, total: call.total, context: call.context.clone() }
     }
 }
 
@@ -47,6 +49,7 @@ pub(super) struct Hunt {
     targets: Vec<Target>,
     mode: Mode,
     ring: Span,
+    context: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -96,9 +99,14 @@ pub(super) enum Turn {
 
 impl Hunt {
     pub(super) fn new(now: Time, plan: Plan) -> Hunt {
-        let mut hunt = Hunt { targets: Vec::new(), mode: plan.mode, ring: plan.ring };
+        let mut hunt = Hunt { targets: Vec::new(), mode: plan.mode, ring: plan.ring, context: plan.context };
         hunt.add(now, plan.targets, plan.total);
         hunt
+    }
+
+    /// Words that go with each invite.
+    pub(super) fn context(&self) -> &[(String, String)] {
+        &self.context
     }
 
     /// More people, within `total` from now. Who is among them already is invited again, unless they ring.
@@ -317,7 +325,10 @@ mod tests {
 
     fn hunt(mode: Mode, users: &[&str]) -> Hunt {
         let targets = users.iter().map(|u| (*u).to_owned()).collect();
-        Hunt::new(Time::ZERO, Plan { targets, mode, ring: Span::from_secs(20), total: Span::from_secs(50) })
+        Hunt::new(
+            Time::ZERO,
+            Plan { targets, mode, ring: Span::from_secs(20), total: Span::from_secs(50), context: Vec::new() },
+        )
     }
 
     fn codes() -> QssCodes {

@@ -82,6 +82,14 @@ pub(super) struct Order {
     pub(super) frame_id: Option<String>,
 }
 
+/// What an invite says besides who and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words<'a> {
+    /// The `inviteRequest` that it answers.
+    pub(super) request_id: Option<&'a str>,
+    pub(super) context: &'a [(String, String)],
+}
+
 /// What a roster is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum News {
@@ -204,8 +212,9 @@ impl Agent {
     /// Invites somebody, who has asked for it, into the room we are in. False: we are in none.
     pub(super) fn invite_here(&mut self, cx: &mut Cx<'_>, user: &str, request_id: &str) -> bool {
         let in_room = self.visit.as_ref().is_some_and(|visit| visit.up().is_some() && visit.room.id.is_some());
-        let id = self.rng.request_id();
-        in_room && self.send_invite(cx, &id, user, Some(request_id), self.ring_patience()).is_some()
+        let (id, context) = (self.rng.request_id(), self.config.calls.plain.context.clone());
+        let words = Words { request_id: Some(request_id), context: &context };
+        in_room && self.send_invite(cx, &id, user, words, self.ring_patience()).is_some()
     }
 
     /// How long somebody is waited for who is asked on the spot.
@@ -234,8 +243,9 @@ impl Agent {
             && let Some((user, ring, id)) = hunt.next()
         {
             let (user, id) = (user.to_owned(), id.map_or_else(|| self.rng.request_id(), str::to_owned));
-            let patience = ring + self.config.calls.answer_travel;
-            let Some(ticket) = self.send_invite(cx, &id, &user, request_id.as_deref(), patience) else { break };
+            let (patience, context) = (ring + self.config.calls.answer_travel, hunt.context().to_vec());
+            let words = Words { request_id: request_id.as_deref(), context: &context };
+            let Some(ticket) = self.send_invite(cx, &id, &user, words, patience) else { break };
             if let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &mut self.outgoing {
                 hunt.invited(cx.now, ticket, id);
             }
@@ -421,12 +431,12 @@ impl Agent {
 
     // --- helpers -----------------------------------------------------------------------------------------------------
 
-    fn send_invite(
+    pub(super) fn send_invite(
         &mut self,
         cx: &mut Cx<'_>,
         id: &str,
         to: &str,
-        request_id: Option<&str>,
+        words: Words<'_>,
         patience: Span,
     ) -> Option<Ticket> {
         let room = self.visit.as_ref()?.room.id.as_deref()?;
@@ -435,8 +445,8 @@ impl Agent {
             to,
             room,
             media: MediaTypes::default(),
-            request_id,
-            context: &[],
+            request_id: words.request_id,
+            context: words.context,
         };
         let request = message::send_invite(&self.config.qss.names, &offer)?;
         self.with_session(cx, |session, now, out| {

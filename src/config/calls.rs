@@ -37,6 +37,8 @@ pub struct Call {
     pub total: Span,
     /// Ask for a room that is recorded.
     pub record: bool,
+    /// Words of the device for whoever is invited (docs/qss.md, Calls out).
+    pub context: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +73,7 @@ impl Default for Call {
             ring: Span::from_secs(30),
             total: Span::from_secs(120),
             record: false,
+            context: Vec::new(),
         }
     }
 }

@@ -27,6 +27,12 @@ const CALLS: &[Key<Draft>] = &[
     key("total_ms", |d| &mut d.config.calls.plain.total, TOTAL, "... and all of them together."),
     key("record", |d| &mut d.config.calls.plain.record, Rule::Any, "Ask for a room that is recorded, for these calls."),
     key(
+        "context",
+        |d| &mut d.config.calls.plain.context,
+        Rule::Any,
+        "Sent with the invites of these calls for those who are invited, such as `{ door = \"north\" }`.",
+    ),
+    key(
         "busy_tone_ms",
         |d| &mut d.config.calls.busy_tone,
         Rule::ZeroOr(100, 60_000),
@@ -82,4 +88,10 @@ pub(in super::super) static CALL: &[Key<Call>] = &[
     key("ring_ms", |c| &mut c.ring, RING, "How long each target rings ..."),
     key("total_ms", |c| &mut c.total, TOTAL, "... and all of them together."),
     key("record", |c| &mut c.record, Rule::Any, "Ask for a room that is recorded."),
+    key(
+        "context",
+        |c| &mut c.context,
+        Rule::Any,
+        "Sent with each invite for those who are called, such as `{ door = \"north\" }`.",
+    ),
 ];

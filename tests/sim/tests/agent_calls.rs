@@ -22,6 +22,7 @@ fn door() -> Config {
         ring: Span::from_secs(20),
         total: Span::from_secs(50),
         record: false,
+        context: vec![("door".into(), "north".into())],
     };
     config.calls.list = vec![desk(HuntMode::InTurn), Call { name: "all".into(), ..desk(HuntMode::AtOnce) }];
     config
@@ -204,6 +205,19 @@ fn at_once_all_ring_and_the_first_gets_the_call() {
     w.qss_says(&presence("bob", "IN_CALL"));
     w.qss_says(&presence("bob", "GONE"));
     nothing_left(&mut w);
+}
+
+#[test]
+fn the_words_of_a_call_go_with_its_invites() {
+    let mut config = door();
+    config.calls.plain.context = vec![("floor".into(), "2".into())];
+    for (line, words) in [("call all", json!({"door": "north"})), ("call eve", json!({"floor": "2"}))] {
+        let mut w = idle(config.clone());
+        w.local(line);
+        w.run(1_000);
+        let invites = w.qss.requests("invite");
+        assert!(!invites.is_empty() && invites.iter().all(|invite| invite["payload"]["context"] == words), "{line}");
+    }
 }
 
 #[test]
