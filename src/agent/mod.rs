@@ -271,8 +271,6 @@ pub struct Agent {
     outgoing: Option<Outgoing>,
     own: OwnRooms,
     sweep: Sweep,
-    /// What the QSS calls us, where that is not what the configuration says.
-    learned_id: Option<String>,
     /// Invites that ring.
     pending: Vec<Pending>,
     /// What local commands have asked of the QSS.
@@ -366,7 +364,6 @@ impl Agent {
             invites_again: None,
             own: OwnRooms::new(config.calls.destroy_retry),
             sweep: Sweep::default(),
-            learned_id: None,
             voice: Voice {
                 ports: None,
                 card: CardUse::Closed,

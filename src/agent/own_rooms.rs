@@ -32,6 +32,8 @@ const MAX_FORBIDDEN: u32 = 5;
 pub(super) struct OwnRooms {
     births: Vec<Birth>,
     rooms: Vec<Own>,
+    /// What the QSS calls us, where that is not our name: rooms that we have left to others are known by it after a restart.
+    us: Option<String>,
     retry: (Span, Span),
     /// What was last given out to be written down.
     kept: String,
@@ -143,6 +145,8 @@ struct Kept {
     rooms: Vec<String>,
     #[serde(default)]
     births: Vec<KeptBirth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    us: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -154,7 +158,7 @@ struct KeptBirth {
 
 impl OwnRooms {
     pub(super) fn new(retry: (Span, Span)) -> OwnRooms {
-        let mut own = OwnRooms { births: Vec::new(), rooms: Vec::new(), retry, kept: String::new() };
+        let mut own = OwnRooms { births: Vec::new(), rooms: Vec::new(), us: None, retry, kept: String::new() };
         own.kept = own.to_text();
         own
     }
@@ -163,6 +167,7 @@ impl OwnRooms {
     pub(super) fn restore(&mut self, text: &str) {
         let kept: Kept = serde_json::from_str(text).unwrap_or_default();
         let usable = |id: &String| (1..=MAX_ID).contains(&id.len());
+        self.us = kept.us.filter(usable);
         for id in kept.rooms.into_iter().filter(usable).take(MAX_ROOMS) {
             self.doom(&id);
         }
@@ -184,8 +189,18 @@ impl OwnRooms {
 
     fn to_text(&self) -> String {
         let births = self.births.iter().map(|b| KeptBirth { id: b.id.clone(), record: b.record });
-        let kept = Kept { rooms: self.rooms.iter().map(|r| r.id.clone()).collect(), births: births.collect() };
+        let rooms = self.rooms.iter().map(|r| r.id.clone()).collect();
+        let kept = Kept { rooms, births: births.collect(), us: self.us.clone() };
         serde_json::to_string(&kept).expect("strings and lists have no failing serializer")
+    }
+
+    /// What the QSS calls us, as far as it was heard.
+    pub(super) fn us(&self) -> Option<&str> {
+        self.us.as_deref()
+    }
+
+    pub(super) fn learn_us(&mut self, id: &str) {
+        self.us = Some(id.to_owned());
     }
 
     // --- making ----------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ impl Agent {
 
     /// Whether this is us, by any of the names that the QSS has for us.
     pub(super) fn is_us(&self, user: &str) -> bool {
-        self.config.qss.is_us(user) || self.learned_id.as_deref() == Some(user)
+        self.config.qss.is_us(user) || self.own.us() == Some(user)
     }
 
     /// What the QSS calls us stands in the room that it has made for us.
@@ -120,7 +120,7 @@ impl Agent {
             (None, _) => return,
         };
         if !self.is_us(id) && id.len() <= message::MAX_ID {
-            self.learned_id = Some(id.clone());
+            self.own.learn_us(id);
             if self.sweep.foreign > 0 {
                 self.look_again(cx);
             }

@@ -35,6 +35,8 @@ pub struct Qss {
     /// Request name -> refusal (code, message); 0 as code: no answer at all.
     pub refuse: BTreeMap<String, (u16, &'static str)>,
     pub rooms: BTreeMap<String, Value>,
+    /// The last request that was refused, and when.
+    refused: Option<(Value, Time, (u16, &'static str))>,
     /// Put the room's fields beside `answer` instead of under `payload`.
     pub flat: bool,
     /// Rooms that are meetings.
@@ -61,7 +63,7 @@ pub struct Qss {
     pub sweeps: bool,
     /// Rooms made by the device that nobody destroys: it has lost its memory, or has left them to others by a transfer
     /// and does not look for them.
-    given: BTreeSet<String>,
+    pub given: BTreeSet<String>,
     link: Option<u32>,
     created: u32,
 }
@@ -75,6 +77,7 @@ impl Default for Qss {
             door: Door::Open,
             refuse: BTreeMap::new(),
             rooms: BTreeMap::from([(ROOM.to_owned(), room(ROOM, SIP_URI))]),
+            refused: None,
             flat: false,
             meetings: BTreeMap::new(),
             people: BTreeMap::new(),
@@ -165,6 +168,10 @@ impl Qss {
         // What has been done is not refused when it is asked for again.
         let done = !self.forgets_ids && self.made.contains_key(&id.to_string());
         let refusal = self.refuse.get(name).copied().filter(|_| !done);
+        // A copy that the network has made of a refused request is refused as well, whatever has been decided meanwhile.
+        let copied = self.refused.take().filter(|(same, at, _)| same == id && now.since(*at).as_millis() < 1_000);
+        let refusal = refusal.or(copied.map(|(_, _, refusal)| refusal).filter(|_| !done));
+        self.refused = refusal.map(|refusal| (id.clone(), now, refusal));
         if self.mute || refusal.is_some_and(|(code, _)| code == 0) {
             return Vec::new();
         }
