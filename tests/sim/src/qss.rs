@@ -2,9 +2,12 @@
 
 use super::{Delivery, ROOM, SIP_URI};
 use qss_endpoint::agent::{LinkError, LinkErrorKind};
-use qss_endpoint::time::Time;
+use qss_endpoint::time::{Span, Time};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// For so long a request that comes again is known to be the same: longer than the device repeats one.
+const IDS_REMEMBERED: Span = Span::from_secs(30);
 
 /// What becomes of a new link.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,8 +38,8 @@ pub struct Qss {
     /// Request name -> refusal (code, message); 0 as code: no answer at all.
     pub refuse: BTreeMap<String, (u16, &'static str)>,
     pub rooms: BTreeMap<String, Value>,
-    /// The last request that was refused, and when.
-    refused: Option<(Value, Time, (u16, &'static str))>,
+    /// By id, when requests were refused and how.
+    refused: BTreeMap<String, (Time, (u16, &'static str))>,
     /// Put the room's fields beside `answer` instead of under `payload`.
     pub flat: bool,
     /// Rooms that are meetings.
@@ -77,7 +80,7 @@ impl Default for Qss {
             door: Door::Open,
             refuse: BTreeMap::new(),
             rooms: BTreeMap::from([(ROOM.to_owned(), room(ROOM, SIP_URI))]),
-            refused: None,
+            refused: BTreeMap::new(),
             flat: false,
             meetings: BTreeMap::new(),
             people: BTreeMap::new(),
@@ -168,10 +171,13 @@ impl Qss {
         // What has been done is not refused when it is asked for again.
         let done = !self.forgets_ids && self.made.contains_key(&id.to_string());
         let refusal = self.refuse.get(name).copied().filter(|_| !done);
-        // A copy that the network has made of a refused request is refused as well, whatever has been decided meanwhile.
-        let copied = self.refused.take().filter(|(same, at, _)| same == id && now.since(*at).as_millis() < 1_000);
-        let refusal = refusal.or(copied.map(|(_, _, refusal)| refusal).filter(|_| !done));
-        self.refused = refusal.map(|refusal| (id.clone(), now, refusal));
+        // A request that comes again under its id is the same request: refused once, it is refused again.
+        self.refused.retain(|_, (at, _)| now.since(*at) < IDS_REMEMBERED);
+        let before = self.refused.get(&id.to_string()).map(|(_, refusal)| *refusal);
+        let refusal = refusal.or(before.filter(|_| !done));
+        if let Some(refusal) = refusal.filter(|(code, _)| *code != 0 && !self.forgets_ids) {
+            self.refused.entry(id.to_string()).or_insert((now, refusal));
+        }
         if self.mute || refusal.is_some_and(|(code, _)| code == 0) {
             return Vec::new();
         }
