@@ -11,6 +11,7 @@
 //!                                                                 that go on with source and numbers, or authentic
 //! ```
 //!
+//! Back from `Elsewhere` one packet suffices if it goes on with source and numbers, comes after silence, or is authentic.
 //! While one source speaks no other is heard. With SRTP only authentic packets count at all (RFC 3711 3.3).
 
 use crate::config::Rtp;
@@ -154,7 +155,7 @@ impl Peer {
     /// Whether a valid packet (under SRTP: an authentic one) that came from `from` is the peer's.
     pub(super) fn admits(&mut self, now: Time, from: SocketAddr, header: &Header) -> bool {
         let heard = Last { at: now, ssrc: header.ssrc, sequence_number: header.sequence_number };
-        if same_address(from, self.negotiated) {
+        if same_address(from, self.negotiated) && self.may_return(now, header) {
             self.heard = Heard::Negotiated(heard);
             self.candidate = None;
             return true;
@@ -206,13 +207,21 @@ impl Peer {
         }
     }
 
+    /// Whether one packet that bears the negotiated address is the peer's. While somebody else was believed and speaks, the
+    /// address alone proves nothing: anybody can write it into a datagram, who does not hear the stream cannot continue it.
+    fn may_return(&self, now: Time, header: &Header) -> bool {
+        match &self.heard {
+            Heard::Nothing | Heard::Negotiated(_) => true,
+            Heard::Elsewhere { last, .. } => {
+                self.srtp.is_some() || now.since(last.at) >= self.silence || last.goes_on_with(header)
+            }
+        }
+    }
+
     /// Whether another source could be the peer, if it went on like this.
     fn may_move(&self, now: Time, from: SocketAddr, header: &Header, last: Option<Last>) -> bool {
         let is_silent = last.is_none_or(|last| now.since(last.at) >= self.silence);
-        let goes_on = last.is_none_or(|last| {
-            let ahead = header.sequence_number.wrapping_sub(last.sequence_number);
-            header.ssrc == last.ssrc && (1..MAX_DROPOUT).contains(&ahead)
-        });
+        let goes_on = last.is_none_or(|last| last.goes_on_with(header));
         let is_trusted = self.srtp.is_some() || (goes_on && (self.behind_nat || same_host(from, self.negotiated)));
         is_silent && is_trusted
     }
@@ -234,6 +243,14 @@ impl Peer {
                 SocketAddr::new(from.ip(), from.port().checked_add(1).unwrap_or(from.port()))
             }
         }
+    }
+}
+
+impl Last {
+    /// The same stream, a little later.
+    fn goes_on_with(&self, header: &Header) -> bool {
+        let ahead = header.sequence_number.wrapping_sub(self.sequence_number);
+        header.ssrc == self.ssrc && (1..MAX_DROPOUT).contains(&ahead)
     }
 }
 
@@ -340,7 +357,9 @@ mod tests {
         assert_eq!(scene.target(), OTHER_PORT);
         assert_eq!(scene.peer.rtcp_target().to_string(), "192.0.2.1:4001");
         assert_eq!(scene.five(THIEF, 9, 3), 0);
-        assert!(scene.packet(NEGOTIATED, 9, 3), "the address that was negotiated is always right");
+        assert!(!scene.packet(NEGOTIATED, 8, 3) && !scene.packet(NEGOTIATED, 9, 1), "an address alone is no proof");
+        assert_eq!(scene.target(), OTHER_PORT);
+        assert!(scene.packet(NEGOTIATED, 9, 3), "the stream goes on from where it was negotiated to come from");
         assert_eq!(scene.target(), NEGOTIATED);
         assert_eq!(scene.five(OTHER_PORT, 9, 4), 0, "and stays so");
     }
@@ -377,6 +396,15 @@ mod tests {
         scene.five(NEGOTIATED, 9, 100);
         scene.now += scene.peer.silence;
         assert_eq!(scene.five(ELSEWHERE, 8, 4_000), 1, "an authentic one may have another SSRC");
+    }
+
+    #[test]
+    fn when_the_other_source_is_silent_the_negotiated_address_is_believed_at_once() {
+        let mut scene = Scene::new(false, false);
+        scene.five(OTHER_PORT, 9, 1);
+        scene.now += scene.peer.silence;
+        assert!(scene.packet(NEGOTIATED, 8, 700));
+        assert_eq!(scene.target(), NEGOTIATED);
     }
 
     #[test]
