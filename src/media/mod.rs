@@ -20,6 +20,7 @@ pub mod gain;
 pub mod governor;
 pub mod histogram;
 pub mod jitter;
+mod kaiser;
 pub mod keypad;
 pub mod liveness;
 mod peer;

@@ -11,6 +11,8 @@
 //!           ▲ place of the next output, `phase` beyond the last whole sample
 //! ```
 
+use super::kaiser;
+
 /// Inputs that make an output; the one it lies behind is the eighth of them.
 const TAPS: usize = 16;
 const PLACES: usize = 64;
@@ -107,32 +109,13 @@ fn filter() -> Box<[[f32; TAPS]; PLACES + 1]> {
     for (place, weights) in filter.iter_mut().enumerate() {
         let between = place as f64 / PLACES as f64;
         let at = |k: usize| k as f64 - (TAPS / 2 - 1) as f64 - between;
-        let sum: f64 = (0..TAPS).map(|k| sinc(at(k)) * kaiser(at(k))).sum();
-        for (k, weight) in weights.iter_mut().enumerate() {
-            *weight = (sinc(at(k)) * kaiser(at(k)) / sum) as f32;
+        let weight = |k: usize| kaiser::weight(at(k), 1.0, (TAPS / 2) as f64, BETA);
+        let sum: f64 = (0..TAPS).map(weight).sum();
+        for (k, place) in weights.iter_mut().enumerate() {
+            *place = (weight(k) / sum) as f32;
         }
     }
     filter
-}
-
-fn sinc(x: f64) -> f64 {
-    let x = x * std::f64::consts::PI;
-    if x == 0.0 { 1.0 } else { x.sin() / x }
-}
-
-fn kaiser(x: f64) -> f64 {
-    let edge = x / (TAPS / 2) as f64;
-    bessel(BETA * (1.0 - edge * edge).max(0.0).sqrt()) / bessel(BETA)
-}
-
-/// The modified Bessel function of the first kind, order zero, by its series.
-fn bessel(x: f64) -> f64 {
-    let (mut sum, mut term) = (1.0, 1.0);
-    for k in 1..30 {
-        term *= (x / 2.0 / f64::from(k)).powi(2);
-        sum += term;
-    }
-    sum
 }
 
 #[cfg(test)]
