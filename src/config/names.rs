@@ -25,6 +25,8 @@ pub struct QssNames {
     pub mute_report: String,
     pub hold: String,
     pub unhold: String,
+    /// Asks for nothing but a reply.
+    pub json_ping: String,
     pub transfer: String,
     pub accept_transfer: String,
     pub attended_transfer: String,
@@ -167,6 +169,7 @@ impl Default for QssNames {
             mute_report: word("mute"),
             hold: String::new(),
             unhold: String::new(),
+            json_ping: word("ping"),
             transfer: word("callTransfer"),
             accept_transfer: word("acceptCallTransfer"),
             attended_transfer: word("attended-transfer"),

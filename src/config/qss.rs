@@ -38,6 +38,8 @@ pub struct Qss {
     pub ping_interval: Span,
     /// Pings without any frame back after which the link counts as dead.
     pub ping_misses: u32,
+    /// Between two pings in JSON; zero: none.
+    pub json_ping_interval: Span,
     pub request_timeout: Span,
     pub request_resend: Span,
     pub request_resends: u32,
@@ -151,6 +153,7 @@ impl Default for Qss {
             tcp_user_timeout: Span::from_secs(30),
             ping_interval: Span::from_secs(25),
             ping_misses: 2,
+            json_ping_interval: Span::ZERO,
             request_timeout: Span::from_secs(10),
             request_resend: Span::from_secs(3),
             request_resends: 3,

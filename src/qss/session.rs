@@ -13,8 +13,9 @@
 //! ```
 //!
 //! The shell opens and closes the link when told ([`Output::Open`], [`Output::Close`]); after `Close` it says nothing
-//! more about that link. Every inbound frame proves that the link lives; pings are only sent to provoke one. The
-//! back-off starts again from its first window only after a session that lasted `stable_after`, because a server may
+//! more about that link. Every inbound frame proves that the link lives; pings are only sent to provoke one. A proxy may
+//! answer those of WebSocket in front of a QSS that is dead: pings in JSON, if they are wanted, are answered by any
+//! message of the QSS. The back-off starts again from its first window only after a session that lasted `stable_after`, because a server may
 //! accept a link and drop it at once.
 //!
 //! Two things happen to all devices of a server in the same instant: they lose it, and the power returns to them. After
@@ -37,6 +38,7 @@ use crate::random::Rng;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, soonest};
 use serde::Serialize;
+use serde_json::json;
 use std::collections::VecDeque;
 
 /// What the session wants done, and what it has to tell the agent.
@@ -117,6 +119,8 @@ pub struct Session {
     /// When the network last came up while an attempt waited.
     link_up: Option<Time>,
     requests: Requests,
+    /// The ping in JSON that waits for its answer.
+    json_ping: Option<Ticket>,
     transactions: Transactions,
     /// Replies and withdrawals that found no session.
     owed: VecDeque<String>,
@@ -133,6 +137,8 @@ struct Settings {
     connect_timeout: Span,
     ping_interval: Span,
     ping_misses: u32,
+    /// `None`: there is no ping in JSON.
+    json_ping_interval: Option<Span>,
     stable_after: Span,
     spread: Span,
     power_return: Span,
@@ -172,8 +178,18 @@ enum Age {
 /// The liveness of an open link.
 #[derive(Clone, Copy, Debug)]
 struct Link {
-    ping_at: Time,
-    /// Pings sent since the last inbound frame.
+    /// Pings of WebSocket: any frame is an answer.
+    ping: Beat,
+    /// Pings in JSON, of a registered session that is to send them: any message is an answer.
+    json_ping: Option<Beat>,
+}
+
+/// The rhythm of pings of one kind.
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    /// The next one.
+    at: Time,
+    /// Those since the last answer.
     unanswered: u32,
 }
 
@@ -191,6 +207,8 @@ impl Session {
                 connect_timeout: qss.connect_timeout,
                 ping_interval: qss.ping_interval,
                 ping_misses: qss.ping_misses,
+                json_ping_interval: Some(qss.json_ping_interval)
+                    .filter(|interval| *interval > Span::ZERO && !qss.names.json_ping.is_empty()),
                 stable_after: qss.stable_after,
                 spread: qss.spread,
                 power_return: qss.power_return,
@@ -210,6 +228,7 @@ impl Session {
                 resend: qss.request_resend,
                 resends: qss.request_resends,
             }),
+            json_ping: None,
             transactions: Transactions::default(),
             owed: VecDeque::new(),
         }
@@ -295,7 +314,7 @@ impl Session {
                     let name = names.unregister.clone();
                     self.send_request(now, &name, payload, out);
                 }
-                self.state = State::Leaving { link };
+                self.state = State::Leaving { link: Link { json_ping: None, ..link } };
                 self.finish_leaving(out);
             }
             State::Connecting { .. } | State::Registering { .. } => {
@@ -318,7 +337,7 @@ impl Session {
         if !matches!(self.state, State::Connecting { .. }) {
             return;
         }
-        let link = Link { ping_at: now + self.settings.ping_interval, unanswered: 0 };
+        let link = Link { ping: Beat::first(now, self.settings.ping_interval), json_ping: None };
         if self.settings.names.register.is_empty() {
             return self.registered(now, link, out);
         }
@@ -330,6 +349,9 @@ impl Session {
 
     pub fn handle_frame(&mut self, now: Time, text: &str, out: &mut Outbox) {
         self.handle_alive();
+        if let Some(Link { json_ping: Some(beat), .. }) = self.link_mut() {
+            beat.unanswered = 0;
+        }
         match Frame::parse(text, self.settings.max_message) {
             Ok(Frame::Request { name, id, body }) => self.on_request(name, id, body, out),
             Ok(Frame::Answer { id, body, .. }) => self.on_reply(now, &id, Reply::Answer(body), out),
@@ -344,7 +366,7 @@ impl Session {
     /// Any inbound frame, a pong too: the link lives.
     pub fn handle_alive(&mut self) {
         if let Some(link) = self.link_mut() {
-            link.unanswered = 0;
+            link.ping.unanswered = 0;
         }
     }
 
@@ -396,9 +418,9 @@ impl Session {
                     self.link_up = Some(window);
                 }
             }
-            State::Registering { link, .. } | State::Registered { link, .. } if link.unanswered == 0 => {
-                let link = *link;
-                self.ping(now, link, out);
+            State::Registering { link, .. } | State::Registered { link, .. } if link.ping.unanswered == 0 => {
+                let beat = link.ping;
+                self.ping(now, beat, out);
             }
             State::Idle
             | State::AwaitingToken(_)
@@ -425,10 +447,10 @@ impl Session {
             State::Connecting { gives_up } => Some(Wakeup::new(gives_up, "qss connect timeout")),
             State::Waiting { retry_at, .. } => Some(Wakeup::new(retry_at, "qss reconnect")),
             State::Registered { link, age: Age::Young { stable_at }, .. } => {
-                soonest(Some(Wakeup::new(link.ping_at, "qss ping")), Some(Wakeup::new(stable_at, "qss session stable")))
+                soonest(link.poll_timeout(), Some(Wakeup::new(stable_at, "qss session stable")))
             }
             State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link } => {
-                Some(Wakeup::new(link.ping_at, "qss ping"))
+                link.poll_timeout()
             }
         };
         // Nobody needs a token while there is no session and none is tried for.
@@ -469,9 +491,9 @@ impl Session {
             }
             State::Waiting { retry_at, .. } if retry_at <= now => self.connect(now, out),
             State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link }
-                if link.ping_at <= now =>
+                if link.ping.at <= now =>
             {
-                self.ping(now, link, out);
+                self.ping(now, link.ping, out);
             }
             State::Idle
             | State::AwaitingToken(_)
@@ -481,34 +503,67 @@ impl Session {
             | State::Waiting { .. }
             | State::Leaving { .. } => {}
         }
+        if let State::Registered { link: Link { json_ping: Some(beat), .. }, .. } = self.state
+            && beat.at <= now
+        {
+            self.ping_in_json(now, beat, out);
+        }
     }
 
-    fn ping(&mut self, now: Time, link: Link, out: &mut Outbox) {
-        if link.unanswered >= self.settings.ping_misses {
-            return match self.state {
-                State::Leaving { .. } => {
-                    out.push_back(Output::Close);
-                    self.closed(now, LinkErrorKind::Dead.into(), out);
-                }
-                State::Idle
-                | State::AwaitingToken(_)
-                | State::Connecting { .. }
-                | State::Registering { .. }
-                | State::Registered { .. }
-                | State::Waiting { .. } => self.lose(now, Failure::QssSilent.into(), None, Close::Ours, out),
-            };
+    fn ping(&mut self, now: Time, beat: Beat, out: &mut Outbox) {
+        if beat.unanswered >= self.settings.ping_misses {
+            return self.silent(now, out);
         }
-        let next = Link { ping_at: now + self.settings.ping_interval, unanswered: link.unanswered + 1 };
+        let next = beat.next(now, self.settings.ping_interval);
         if let Some(link) = self.link_mut() {
-            *link = next;
+            link.ping = next;
         }
         out.push_back(Output::Ping);
+    }
+
+    /// A request like any other; while one is repeated for want of an answer, it stands for the next ones too.
+    fn ping_in_json(&mut self, now: Time, beat: Beat, out: &mut Outbox) {
+        if beat.unanswered >= self.settings.ping_misses {
+            return self.silent(now, out);
+        }
+        let next = self.settings.json_ping_interval.map(|interval| beat.next(now, interval));
+        if let Some(link) = self.link_mut() {
+            link.json_ping = next;
+        }
+        if self.json_ping.is_none() {
+            let word = self.settings.names.json_ping.clone();
+            self.json_ping = self.send_request(now, &word, json!({}), out);
+        }
+    }
+
+    /// Nothing has answered so many pings.
+    fn silent(&mut self, now: Time, out: &mut Outbox) {
+        match self.state {
+            State::Leaving { .. } => {
+                out.push_back(Output::Close);
+                self.closed(now, LinkErrorKind::Dead.into(), out);
+            }
+            State::Idle
+            | State::AwaitingToken(_)
+            | State::Connecting { .. }
+            | State::Registering { .. }
+            | State::Registered { .. }
+            | State::Waiting { .. } => self.lose(now, Failure::QssSilent.into(), None, Close::Ours, out),
+        }
     }
 
     // --- what comes in -------------------------------------------------------------------------------------------
 
     /// A request of ours is over: the registration is ours, the rest is the agent's.
     fn finish(&mut self, now: Time, ticket: Ticket, reply: Reply, out: &mut Outbox) {
+        if self.json_ping == Some(ticket) {
+            self.json_ping = None;
+            // It is one of the requests that the end waits for.
+            if matches!(self.state, State::Leaving { .. }) {
+                self.finish_leaving(out);
+            }
+            return;
+        }
         match self.state {
             State::Registering { link, ticket: ours } if ours == ticket => match reply {
                 Reply::Answer(_) => self.registered(now, link, out),
@@ -619,7 +674,8 @@ impl Session {
     fn registered(&mut self, now: Time, link: Link, out: &mut Outbox) {
         self.tokens.accepted();
         let age = Age::Young { stable_at: now + self.settings.stable_after.max(Span::from_millis(1)) };
-        self.state = State::Registered { link, age, again: None };
+        let json_ping = self.settings.json_ping_interval.map(|interval| Beat::first(now, interval));
+        self.state = State::Registered { link: Link { json_ping, ..link }, age, again: None };
         self.say_what_is_owed(out);
         out.push_back(Output::Event(Event::Registered));
     }
@@ -675,6 +731,23 @@ impl Session {
             State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link } => Some(link),
             State::Idle | State::AwaitingToken(_) | State::Connecting { .. } | State::Waiting { .. } => None,
         }
+    }
+}
+
+impl Link {
+    fn poll_timeout(self) -> Option<Wakeup> {
+        let json_ping = self.json_ping.map(|beat| Wakeup::new(beat.at, "qss json ping"));
+        soonest(Some(Wakeup::new(self.ping.at, "qss ping")), json_ping)
+    }
+}
+
+impl Beat {
+    fn first(now: Time, interval: Span) -> Beat {
+        Beat { at: now + interval, unanswered: 0 }
+    }
+
+    fn next(self, now: Time, interval: Span) -> Beat {
+        Beat { at: now + interval, unanswered: self.unanswered + 1 }
     }
 }
 

@@ -118,6 +118,7 @@ const KEYS: &[Key<Draft>] = &[
     word!(mute_report, "Request that tells that the device is muted or unmuted."),
     word!(hold, "Request that tells that the device holds the call; by default the media server tells the QSS."),
     word!(unhold, "Request that tells that it resumes the call."),
+    word!(json_ping, "Request that asks for nothing but a reply (`qss.json_ping_interval_ms`)."),
     word!(transfer, "Request for a blind transfer."),
     word!(accept_transfer, "Request that accepts being transferred."),
     word!(attended_transfer, "Request for an attended transfer."),

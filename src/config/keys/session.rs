@@ -119,6 +119,14 @@ pub(super) const QSS: Section = Section {
             "After so many pings without any frame back the link counts as dead.",
         ),
         key(
+            "json_ping_interval_ms",
+            |d| &mut d.config.qss.json_ping_interval,
+            Rule::ZeroOr(100, 3_600_000),
+            "A request `qss.names.json_ping` is sent this often too, for a QSS that wants one, or behind a proxy that \
+             answers WebSocket pings itself: after `ping_misses` of them without any message back the link counts as \
+             dead. 0: never.",
+        ),
+        key(
             "request_timeout_ms",
             |d| &mut d.config.qss.request_timeout,
             Rule::Range(100, 600_000),

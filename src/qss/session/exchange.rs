@@ -122,8 +122,9 @@ impl Session {
     }
 
     pub(super) fn fail_requests(&mut self, out: &mut Outbox) {
+        let ping = self.json_ping.take();
         let lost = |ticket| Output::Event(Event::Replied { ticket, reply: Reply::LinkLost });
-        out.extend(self.requests.drain().map(lost));
+        out.extend(self.requests.drain().filter(|ticket| Some(*ticket) != ping).map(lost));
     }
 
     pub(super) fn send_request(&mut self, now: Time, name: &str, payload: Value, out: &mut Outbox) -> Option<Ticket> {

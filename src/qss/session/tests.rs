@@ -182,6 +182,107 @@ fn any_inbound_frame_keeps_the_link() {
     assert!(t.session.is_registered());
 }
 
+// --- pings in JSON -----------------------------------------------------------------------------------------------
+
+/// Registered, and pinging in JSON every 5 s; WebSocket pings are an hour away.
+fn pinging() -> Trace {
+    let mut t = Trace::with(1, |config| {
+        config.qss.json_ping_interval = Span::from_secs(5);
+        config.qss.ping_interval = Span::from_secs(3_600);
+    });
+    t.session.start(t.now, &mut t.out);
+    t.session.opened(t.now, &mut t.out);
+    let id = field(&t.take().iter().find_map(sent_text).expect("register"), "requestID");
+    t.frame(&format!(r#"{{"answer":"register","requestID":"{id}"}}"#));
+    t.take();
+    t
+}
+
+#[test]
+fn a_ping_in_json_is_a_request_and_its_answer_is_told_to_nobody() {
+    let mut t = pinging();
+    let mut ids = Vec::new();
+    for i in 1..20_u64 {
+        t.run_to(i * 5_000);
+        let sent: Vec<_> = t.take().iter().filter_map(sent_text).collect();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        let ping: Value = serde_json::from_str(&sent[0]).expect("JSON");
+        assert_eq!((&ping["request"], &ping["payload"]), (&json!("ping"), &json!({})));
+        let id = field(&sent[0], "requestID");
+        let reply = match i % 2 {
+            0 => format!(r#"{{"answer":"ping","requestID":"{id}"}}"#),
+            _ => format!(r#"{{"cancel":"ping","requestID":"{id}","error":501}}"#),
+        };
+        t.frame(&reply);
+        assert_eq!(t.take(), [], "a refusal is an answer too");
+        ids.push(id);
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 19, "no id twice");
+}
+
+#[test]
+fn unanswered_pings_in_json_end_the_link_whatever_a_proxy_says() {
+    let mut t = pinging();
+    for s in 1..15 {
+        t.run_to(s * 1_000);
+        t.session.handle_alive();
+    }
+    let sent: Vec<_> = t.take().iter().filter_map(sent_text).collect();
+    assert!(sent.len() > 2 && sent.iter().all(|text| *text == sent[0]), "one request, repeated: {sent:?}");
+    t.run_to(15_000);
+    assert_eq!(t.out.front(), Some(&Output::Close));
+    let out: Vec<_> = t.take();
+    let told = |o: &Output| matches!(o, Output::Event(Event::Replied { .. }));
+    assert!(!out.iter().any(told), "nobody has asked: {out:?}");
+    let silent = |o: &Output| {
+        matches!(o, Output::Event(Event::Lost { cause, was_registered: true, .. }) if cause.failure == Failure::QssSilent)
+    };
+    assert!(out.iter().any(silent), "{out:?}");
+}
+
+#[test]
+fn any_message_answers_a_ping_in_json() {
+    let mut t = pinging();
+    for i in 1..20 {
+        t.run_to(i * 5_000);
+        match i % 2 {
+            0 => t.frame("garbage"),
+            _ => t.frame(r#"{"type":"event","payload":{"eventName":"x"}}"#),
+        }
+    }
+    assert!(t.session.is_registered());
+}
+
+#[test]
+fn without_an_interval_or_a_word_there_is_no_ping_in_json() {
+    for (interval, word) in [(Span::ZERO, "ping"), (Span::from_secs(5), "")] {
+        let mut t = Trace::with(1, |config| {
+            config.qss.json_ping_interval = interval;
+            config.qss.names.json_ping = word.into();
+        });
+        t.session.start(t.now, &mut t.out);
+        t.session.opened(t.now, &mut t.out);
+        let id = field(&t.take().iter().find_map(sent_text).expect("register"), "requestID");
+        t.frame(&format!(r#"{{"answer":"register","requestID":"{id}"}}"#));
+        t.run_to(24_000);
+        assert!(t.take().iter().filter_map(sent_text).next().is_none());
+    }
+}
+
+#[test]
+fn the_end_waits_for_no_ping_but_the_open_one() {
+    let mut t = pinging();
+    t.run_to(5_000);
+    let ping = field(&t.sent(), "requestID");
+    t.session.stop(t.now, &mut t.out);
+    let bye = field(&t.sent(), "requestID");
+    t.frame(&format!(r#"{{"answer":"unregister","requestID":"{bye}"}}"#));
+    t.take();
+    t.frame(&format!(r#"{{"answer":"ping","requestID":"{ping}"}}"#));
+    assert_eq!(t.take(), [Output::Close, Output::Event(Event::Stopped)]);
+}
+
 #[test]
 fn the_back_off_grows_until_a_session_was_stable() {
     let mut t = Trace::new(9);
@@ -417,7 +518,8 @@ fn a_lost_session_is_looked_for_within_the_spread_and_then_in_its_rhythm() {
     t.take();
     let register = t.session.requests.poll_timeout().expect("register waits for its answer");
     assert_eq!(register.why, "qss resend");
-    t.session.state = State::Registered { link: Link { ping_at: t.now, unanswered: 0 }, age: Age::Stable, again: None };
+    let link = Link { ping: Beat::first(t.now, Span::ZERO), json_ping: None };
+    t.session.state = State::Registered { link, age: Age::Stable, again: None };
     t.session.closed(t.now, LinkErrorKind::Closed(1012).into(), &mut t.out);
     let (_, first) = t.lost();
     assert!(first.since(t.now) <= Span::from_secs(10));

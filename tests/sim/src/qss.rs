@@ -293,7 +293,7 @@ impl Qss {
                 let target = self.rooms.values().next().cloned().unwrap_or(Value::Null);
                 answer(name, id, json!({"queryRoom": {"queryRoom": target}}))
             }
-            "unregister" | "addParticipants" | "removeParticipants" | "mute" | "hold" | "unhold" => {
+            "ping" | "unregister" | "addParticipants" | "removeParticipants" | "mute" | "hold" | "unhold" => {
                 answer(name, id, json!({}))
             }
             _ => cancel(name, id, 501, "unknown"),

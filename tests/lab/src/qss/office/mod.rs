@@ -233,6 +233,7 @@ impl Office {
                 out.extend(self.closed(conn));
                 answer(name, id, json!({}))
             }
+            "ping" => answer(name, id, json!({})),
             "createRoom" => self.on_create(user, id, payload),
             "joinRoom" => self.on_join(user, name, id, payload, out),
             "leaveRoom" => self.on_leave(user, id, room, out),
