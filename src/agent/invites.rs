@@ -97,7 +97,7 @@ impl Agent {
     /// A request of the server, never a duplicate. It is always answered.
     pub(super) fn on_request(&mut self, cx: &mut Cx<'_>, name: &str, id: &str, body: &Body) {
         let meaning = Meaning::of(&self.config.qss.names, name);
-        if meaning != Meaning::Unknown {
+        if !matches!(meaning, Meaning::Unknown | Meaning::StatusEvent) {
             self.count_unknown_fields(cx, body);
         }
         match meaning {
@@ -121,11 +121,11 @@ impl Agent {
             }
             Meaning::AttendedTransfer => self.on_attended_transfer(cx, name, id, body),
             Meaning::InviteRequest => self.on_invite_request(cx, name, id, body),
-            Meaning::Unknown => {
+            Meaning::StatusEvent | Meaning::Unknown => {
                 if self.config.qss.refuse_unknown {
                     self.refuse(cx, name, id, self.config.qss.codes.say_unknown, "not implemented", Value::Null);
                 }
-                self.problem_with(cx, "qss_unknown_request", 1, name);
+                self.not_understood(cx, "qss_unknown_request", name, 1, body);
             }
         }
     }

@@ -27,7 +27,7 @@
 //! * [`errands`]: what is asked of the QSS about others. * [`digits`]: keys.
 //! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
-//! * [`referral`]: the mixer moves us. * [`memory`]: what outlives the process.
+//! * [`referral`]: the mixer moves us. * [`memory`]: what outlives the process. * [`unknown`]: what nobody understands.
 //!
 //! Each `handle` ends in [`Agent::settle`]: children are drained, the next step of the visit is taken, and the ladder
 //! looks at the facts.
@@ -59,6 +59,7 @@ mod rooms;
 mod sound;
 mod sweep;
 mod transfer;
+mod unknown;
 mod visit;
 
 use crate::config::{Config, Secret};
@@ -88,6 +89,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use sweep::Sweep;
 use transfer::{Back, Transfer};
+use unknown::Unknown;
 use visit::Visit;
 
 /// What the world tells the agent.
@@ -292,6 +294,8 @@ pub struct Agent {
     /// The call that a more important invite has taken the place of.
     interrupted: Option<Back>,
     reporter: Reporter,
+    /// What the QSS has said and we did not understand.
+    unknown: Unknown,
     memory: Memory,
 }
 
@@ -380,6 +384,7 @@ impl Agent {
             transfer: Transfer::None,
             interrupted: None,
             reporter: Reporter::new(&config),
+            unknown: Unknown::default(),
             memory: Memory::default(),
             phase: Phase::Asleep,
             rng,

@@ -10,7 +10,7 @@ use crate::status::failure::Failure;
 impl Agent {
     pub(super) fn on_notice(&mut self, cx: &mut Cx<'_>, name: &str, body: &Body) {
         let meaning = Meaning::of(&self.config.qss.names, name);
-        if meaning != Meaning::Unknown {
+        if !matches!(meaning, Meaning::Unknown | Meaning::StatusEvent) {
             self.count_unknown_fields(cx, body);
         }
         self.on_meaning(cx, name, meaning, body);
@@ -19,7 +19,7 @@ impl Agent {
     /// Fields of a message that we know otherwise.
     pub(super) fn count_unknown_fields(&mut self, cx: &mut Cx<'_>, body: &Body) {
         if let (true, Some(unknown)) = (self.config.qss.report_unknown, message::unknown_fields(body.fields())) {
-            self.problem_with(cx, "qss_unknown_field", unknown.count, &unknown.example);
+            self.not_understood(cx, "qss_unknown_field", &unknown.example, unknown.count, body);
         }
     }
 
@@ -48,7 +48,9 @@ impl Agent {
             Meaning::CallTransfer => self.on_call_transfer(cx, body),
             Meaning::TransferError => self.on_transfer_error(cx, body),
             // Without a request there is nothing to answer; the room may not be ready either.
-            Meaning::AttendedTransfer | Meaning::Unknown => self.problem_with(cx, "qss_unknown_event", 1, name),
+            Meaning::AttendedTransfer | Meaning::Unknown => self.unknown_event(cx, name, body),
+            // A QSS that tells everybody what a device says tells the device too.
+            Meaning::StatusEvent => {}
         }
     }
 

@@ -165,7 +165,7 @@ impl Agent {
     /// What has become of one participant or of several; `implied` by the event's name.
     pub(super) fn on_participant(&mut self, cx: &mut Cx<'_>, body: &Body, implied: Option<ParticipantStatus>) {
         let roster = Roster::read(body.fields(), implied);
-        self.count_unknown(cx, &roster);
+        self.count_unknown(cx, &roster, body);
         if !self.is_ours(roster.room.as_deref()) {
             return;
         }
@@ -186,7 +186,7 @@ impl Agent {
     /// All participants there are.
     pub(super) fn on_participants(&mut self, cx: &mut Cx<'_>, body: &Body) {
         let roster = Roster::read(body.fields(), None);
-        self.count_unknown(cx, &roster);
+        self.count_unknown(cx, &roster, body);
         if !self.is_ours(roster.room.as_deref()) || (roster.told.is_empty() && roster.unknown > 0) {
             return;
         }
@@ -216,7 +216,7 @@ impl Agent {
     /// Somebody muted or unmuted. What we have done ourselves is told already.
     pub(super) fn on_mute_change(&mut self, cx: &mut Cx<'_>, body: &Body) {
         let Some(change) = MuteChange::read(body.fields()) else {
-            return self.problem(cx, "qss_unknown_event");
+            return self.not_understood(cx, "qss_unknown_event", "mute change", 1, body);
         };
         if self.is_us(&change.user) || !self.is_ours(change.room.as_deref()) {
             return;
@@ -283,9 +283,9 @@ impl Agent {
     }
 
     /// Entries that could not be understood: a status of a later version, or no user.
-    fn count_unknown(&mut self, cx: &mut Cx<'_>, roster: &Roster) {
+    fn count_unknown(&mut self, cx: &mut Cx<'_>, roster: &Roster, body: &Body) {
         if roster.unknown > 0 && self.config.qss.report_unknown {
-            self.problem_with(cx, "qss_unknown_value", roster.unknown.into(), "participant");
+            self.not_understood(cx, "qss_unknown_value", "participant", roster.unknown.into(), body);
         }
     }
 

@@ -2,6 +2,7 @@
 //! kept, and a snapshot follows each registration (`docs/status-events.md`).
 
 use super::conference::Told;
+use super::unknown::Seen;
 use super::visit::{Hearing, Hold, Visit};
 use super::{Agent, CardUse, Cx, Output, Phase};
 use crate::config::Config;
@@ -360,11 +361,14 @@ impl Agent {
             rung: Rung,
             #[serde(skip_serializing_if = "Option::is_none")]
             room: Option<RoomRef>,
+            /// What the QSS has said and the device did not understand, the latest last.
+            unknown: Vec<Seen>,
             #[serde(flatten)]
             snapshot: Snapshot,
         }
         let room = self.visit.as_ref().map(Visit::room_ref);
-        let status = Status { ok: true, rung: self.reporter.ladder.rung(), room, snapshot: self.snapshot() };
+        let (rung, unknown) = (self.reporter.ladder.rung(), self.unknown.seen());
+        let status = Status { ok: true, rung, room, unknown, snapshot: self.snapshot() };
         self.reply(cx, client, &status);
     }
 

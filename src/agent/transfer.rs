@@ -92,7 +92,7 @@ impl Agent {
     /// The event of a blind transfer: of ours, or one that moves us.
     pub(super) fn on_call_transfer(&mut self, cx: &mut Cx<'_>, body: &Body) {
         let Some(asked) = CallTransfer::read(body.fields()) else {
-            return self.problem(cx, "qss_unknown_event");
+            return self.not_understood(cx, "qss_unknown_event", "transfer", 1, body);
         };
         let id = asked.id.clone().or(asked.invite_id).unwrap_or_default();
         match asked.state {
@@ -103,14 +103,14 @@ impl Agent {
             Some(message::TransferState::Declined) => {
                 return self.tell_transfer(cx, &id, TransferState::Declined, &asked.room, asked.to.as_deref());
             }
-            Some(message::TransferState::Unknown) => return self.problem_with(cx, "qss_unknown_value", 1, "state"),
+            Some(message::TransferState::Unknown) => return self.not_understood(cx, "qss_unknown_value", "state", 1, body),
             Some(message::TransferState::Invited) | None => {}
         }
         let name = asked.to.clone().or_else(|| asked.room.id.clone()).unwrap_or_default();
         let goal = Goal { id, name, room: asked.room };
         let here = self.is_ours(goal.room.id.as_deref()) && goal.room.id.is_some();
         if !here && goal.room.id.is_none() && goal.room.sip_uri.is_none() {
-            return self.problem(cx, "qss_unknown_event");
+            return self.not_understood(cx, "qss_unknown_event", "transfer", 1, body);
         }
         if !self.is_movable() || !self.may_move() {
             return self.tell_transfer(cx, &goal.id, TransferState::Declined, &goal.room, None);

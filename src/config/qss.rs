@@ -78,6 +78,7 @@ pub struct Qss {
     pub meeting_retry: Span,
     /// Fields and words that mean nothing to us are counted as problems.
     pub report_unknown: bool,
+    pub unknown: QssUnknown,
     /// An unknown request of the server is refused with 501, or ignored.
     pub refuse_unknown: bool,
     pub auth: QssAuth,
@@ -100,6 +101,18 @@ pub enum OwnGone {
     Expelled,
     /// It is asked whether we may be there.
     Ask,
+}
+
+/// What becomes of messages that the device does not understand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QssUnknown {
+    /// So many events are passed on in each interval.
+    pub events: u32,
+    pub interval: Span,
+    /// What is kept or passed on of one.
+    pub bytes: usize,
+    /// So many are kept for people.
+    pub kept: usize,
 }
 
 impl Qss {
@@ -176,6 +189,7 @@ impl Default for Qss {
             report_retry: Span::from_secs(30),
             meeting_retry: Span::from_secs(600),
             report_unknown: true,
+            unknown: QssUnknown { events: 10, interval: Span::from_secs(60), bytes: 1_024, kept: 8 },
             refuse_unknown: true,
             auth: QssAuth {
                 token_url: None,

@@ -29,13 +29,15 @@ pub enum Meaning {
     TransferError,
     /// The status of the device is wanted.
     Snapshot,
+    /// A status event: ours, come back, or another device's.
+    StatusEvent,
     Unknown,
 }
 
 impl Meaning {
     /// What `word` means, as an event's name or as a request: a server may send most of them as either.
     pub fn of(names: &QssNames, word: &str) -> Meaning {
-        let table = [
+        let table: [(&[String], Meaning); 17] = [
             (&names.invite, Meaning::Invite),
             (&names.invite_request, Meaning::InviteRequest),
             (&names.expelled, Meaning::Expelled),
@@ -52,6 +54,7 @@ impl Meaning {
             (&names.incoming_attended_transfer, Meaning::AttendedTransfer),
             (&names.transfer_error, Meaning::TransferError),
             (&names.snapshot, Meaning::Snapshot),
+            (std::slice::from_ref(&names.status_event), Meaning::StatusEvent),
         ];
         let is_one_of = |words: &[String]| words.iter().any(|known| known == word);
         table.into_iter().find(|(words, _)| is_one_of(words)).map_or(Meaning::Unknown, |(_, meaning)| meaning)

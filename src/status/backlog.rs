@@ -195,6 +195,7 @@ fn is_snapshot(event: &Event) -> bool {
         | Kind::CallEnded { .. }
         | Kind::Card { .. }
         | Kind::Economy { .. }
+        | Kind::UnknownEvent { .. }
         | Kind::Mute { .. }
         | Kind::Hold { .. }
         | Kind::Room(_)

@@ -133,6 +133,16 @@ pub enum Kind {
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// An event of the QSS that means nothing to the device, as it came.
+    UnknownEvent {
+        name: String,
+        raw: String,
+        /// All of it, of which `raw` may be the beginning.
+        bytes: usize,
+        /// So many before it were not passed on.
+        #[serde(skip_serializing_if = "is_zero")]
+        skipped: u64,
+    },
     Snapshot(Box<Snapshot>),
     /// An event of the vendor's SDK, under its own name.
     #[serde(untagged)]

@@ -236,6 +236,32 @@ pub(super) const QSS: Section = Section {
              (true), or not (false).",
         ),
         key(
+            "unknown_events",
+            |d| &mut d.config.qss.unknown.events,
+            Rule::Range(0, 10_000),
+            "So many events of the QSS that the device does not know are passed on as they came, by the status event \
+             `unknown_event`, in each `unknown_interval_ms`; the others are counted only. 0: none.",
+        ),
+        key(
+            "unknown_interval_ms",
+            |d| &mut d.config.qss.unknown.interval,
+            Rule::Range(10, 86_400_000),
+            "See `unknown_events`.",
+        ),
+        key(
+            "unknown_bytes",
+            |d| &mut d.config.qss.unknown.bytes,
+            Rule::Range(0, 65_536),
+            "So many bytes of a message that the device does not understand are passed on, or kept.",
+        ),
+        key(
+            "unknown_kept",
+            |d| &mut d.config.qss.unknown.kept,
+            Rule::Range(0, 1_000),
+            "So many of the last messages that the device did not understand, or not all of, are kept as they came: \
+             `qss-endpoint status` shows them under `unknown`.",
+        ),
+        key(
             "refuse_unknown",
             |d| &mut d.config.qss.refuse_unknown,
             Rule::Any,

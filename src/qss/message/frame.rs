@@ -83,14 +83,14 @@ impl Frame {
             let name = name.clone();
             top.remove(kind);
             let id = take_request_id(&mut top).ok_or(Malformed::NoRequestId)?;
-            let body = Body::new(top);
+            let body = Body::new(top).of(text);
             return Ok(match kind {
                 "request" => Frame::Request { name, id, body },
                 "answer" => Frame::Answer { name, id, body },
                 _ => Frame::cancel(name, id, body),
             });
         }
-        Frame::event(top).ok_or(Malformed::NoKind)
+        Frame::event(top, text).ok_or(Malformed::NoKind)
     }
 
     fn cancel(name: String, id: String, body: Body) -> Frame {
@@ -101,7 +101,7 @@ impl Frame {
     }
 
     /// DOC(JS36:MuteRequestEventDto): the event's own payload lies in a second `payload`.
-    fn event(mut top: Map<String, Value>) -> Option<Frame> {
+    fn event(mut top: Map<String, Value>, text: &str) -> Option<Frame> {
         if top.get("type").and_then(Value::as_str) != Some("event") {
             return None;
         }
@@ -113,7 +113,7 @@ impl Frame {
             Some(Value::String(name)) if !name.is_empty() && name.len() <= MAX_ID => name,
             _ => return None,
         };
-        Some(Frame::Event { name, body: Body::new(inner) })
+        Some(Frame::Event { name, body: Body::new(inner).of(text) })
     }
 }
 
@@ -129,19 +129,29 @@ fn take_request_id(top: &mut Map<String, Value>) -> Option<String> {
 pub struct Body {
     payload: Map<String, Value>,
     beside: Map<String, Value>,
+    frame: String,
 }
 
 impl Body {
     pub(super) fn new(mut beside: Map<String, Value>) -> Body {
         match beside.remove("payload") {
-            Some(Value::Object(payload)) => Body { payload, beside },
+            Some(Value::Object(payload)) => Body { payload, beside, frame: String::new() },
             // A list: some answers are nothing else.
             Some(other) => {
                 beside.insert("payload".to_owned(), other);
-                Body { payload: Map::new(), beside }
+                Body { beside, ..Body::default() }
             }
-            None => Body { payload: Map::new(), beside },
+            None => Body { beside, ..Body::default() },
         }
+    }
+
+    fn of(self, frame: &str) -> Body {
+        Body { frame: frame.to_owned(), ..self }
+    }
+
+    /// The text that all of it was read from; empty if it is a part of another.
+    pub fn frame(&self) -> &str {
+        &self.frame
     }
 
     pub fn fields(&self) -> Fields<'_> {

@@ -224,6 +224,93 @@ fn what_is_unknown_is_ignored_counted_and_seen_in_the_status() {
     assert!(w.events_of("problem").is_empty());
 }
 
+/// An event of that name, which no configuration knows.
+fn weather(n: usize) -> String {
+    format!(r#"{{"type":"event","payload":{{"eventName":"weather","payload":{{"sun":true,"é":{n}}}}}}}"#)
+}
+
+#[test]
+fn an_unknown_event_is_passed_on_as_it_came_here_and_upstream() {
+    let mut config = config();
+    config.qss.unknown.bytes = 71;
+    let mut w = World::playing(23, config);
+    w.qss_says(&weather(7));
+    w.run(100);
+    let told = |event: &Value| json!([event["name"], event["raw"], event["bytes"]]);
+    // The 71st byte is the first half of a character.
+    let expected = json!(["weather", weather(7)[..70], weather(7).len()]);
+    assert_eq!(w.events_of("unknown_event").into_iter().map(told).collect::<Vec<_>>(), [expected.clone()]);
+    let upstream = w.qss.events().into_iter().filter(|event| event["event"] == "unknown_event");
+    assert_eq!(upstream.map(told).collect::<Vec<_>>(), [expected]);
+    let seen = w.local("status")["unknown"].clone();
+    assert_eq!((&seen[0]["word"], &seen[0]["raw"]), (&json!("weather"), &json!(weather(7)[..70])));
+}
+
+#[test]
+fn of_many_unknown_events_some_are_passed_on_and_the_next_says_how_many_were_not() {
+    let mut config = config();
+    config.qss.unknown.events = 3;
+    config.qss.unknown.interval = Span::from_secs(30);
+    let mut w = World::playing(24, config.clone());
+    (0..50).for_each(|n| w.qss_says(&weather(n)));
+    assert_eq!(w.events_of("unknown_event").len(), 3);
+    w.run(30_000);
+    w.qss_says(&weather(50));
+    let told = w.events_of("unknown_event");
+    assert_eq!((told.len(), &told[3]["skipped"], &told[0]["skipped"]), (4, &json!(47), &Value::Null));
+    config.qss.unknown.events = 0;
+    let mut w = World::playing(25, config);
+    w.qss_says(&weather(1));
+    assert!(w.events_of("unknown_event").is_empty());
+    assert_eq!(w.local("status")["counters"]["problems"]["qss_unknown_event"], 1);
+}
+
+#[test]
+fn our_own_events_that_come_back_are_not_passed_on_again() {
+    let mut w = World::playing(26, config());
+    w.run(1_000);
+    let ours: Vec<Value> = w.qss.events().into_iter().cloned().collect();
+    assert!(ours.len() > 5);
+    for event in &ours {
+        for word in ["endpointStatus", "deviceSaid"] {
+            w.qss_says(&json!({"type": "event", "payload": {"eventName": word, "payload": event}}).to_string());
+        }
+    }
+    assert!(w.events_of("unknown_event").is_empty());
+    let known = &w.local("status")["counters"]["problems"];
+    assert_eq!((&known["qss_unknown_event"], &known["qss_unknown_field"]), (&json!(ours.len()), &Value::Null));
+    // A QSS that answers each of our events by an unknown one of its own is not answered for ever.
+    let mut answered = w.qss.events().len();
+    for _ in 0..200 {
+        let more = w.qss.events().len() - answered;
+        answered += more;
+        (0..more.max(1)).for_each(|n| w.qss_says(&weather(n)));
+        w.run(100);
+    }
+    assert!(w.events_of("unknown_event").len() <= 10, "{}", w.events_of("unknown_event").len());
+}
+
+#[test]
+fn the_last_messages_that_were_not_understood_are_seen_in_the_status() {
+    let mut config = config();
+    config.qss.unknown.kept = 3;
+    let mut w = World::playing(27, config);
+    let participant = r#"{"type":"event","payload":{"eventName":"participant","payload":{"roomId":"2f11c520","userId":"bob","status":"DANCING","mood":"sunny"}}}"#;
+    w.qss_says(&weather(1));
+    w.qss_says(r#"{"request":"openDoor","requestID":"T1","payload":{}}"#);
+    w.qss_says(participant);
+    w.qss_says(participant);
+    let seen = w.local("status")["unknown"].clone();
+    let told: Vec<_> = seen.as_array().expect("a list").iter().map(|s| json!([s["what"], s["word"], s["count"]])).collect();
+    let expected = [
+        json!(["qss_unknown_request", "openDoor", 1]),
+        json!(["qss_unknown_field", "mood", 2]),
+        json!(["qss_unknown_value", "participant", 2]),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(seen[2]["raw"], participant);
+}
+
 #[test]
 fn a_snapshot_is_sent_when_the_qss_asks_and_not_for_each_time_it_asks() {
     let mut w = World::playing(22, config());
