@@ -450,8 +450,7 @@ pub(crate) fn qss_frame(data: &[u8]) {
                 return;
             }
         };
-        let names = qss_endpoint::config::QssNames::default();
-        let _ = (qss_message::Room::read(fields), qss_message::Room::read_all(&names, fields));
+        let _ = (qss_message::Room::read(fields), qss_message::Room::read_all(fields));
         let _ = (qss_message::Invite::read(fields), qss_message::InviteRequest::read(fields));
         let _ = (qss_message::InviteReply::read_all(fields), qss_message::read_current_invitations(fields));
         let _ = (qss_message::CallTransfer::read(fields), qss_message::AttendedTransfer::read(fields));

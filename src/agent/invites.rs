@@ -142,7 +142,7 @@ impl Agent {
                 "invite without inviter or room",
                 Value::Null,
             );
-            let from = fields.text("from").unwrap_or_default();
+            let from = fields.text(&fields.reads.from).unwrap_or_default();
             let cause = Cause::from(Failure::InviteUnusable);
             return self.invite_event(cx, InviteOutcome::Unusable, id, from, Some(cause));
         };

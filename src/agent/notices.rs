@@ -66,7 +66,7 @@ impl Agent {
             (None, Some(_)) => true,
             (_, None) => false,
         };
-        let about_us = fields.text("userId").is_none_or(|user| self.is_us(user));
+        let about_us = message::expelled_user(fields).is_none_or(|user| self.is_us(user));
         if ours && (about_us || failure == Failure::RoomDestroyed) {
             self.emit_room(cx, event, Some(failure.into()));
             self.fail_visit(cx, &failure.into());

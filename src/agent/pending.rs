@@ -16,7 +16,7 @@ use super::{Agent, Cx};
 use crate::config::{Caller, CallerAction};
 use crate::media::command::Command;
 use crate::media::tone::Tone;
-use crate::qss::message::{self, Body, Invite};
+use crate::qss::message::{self, Invite};
 use crate::qss::session::Reply;
 use crate::status::event::InviteOutcome;
 use crate::status::failure::{Cause, Failure};
@@ -142,7 +142,9 @@ impl Agent {
         };
         let current = message::read_current_invitations(body.fields());
         let over: Vec<String> = self.pending.iter().map(|p| p.id.clone()).collect();
-        for id in over.into_iter().filter(|id| is_listed(body) && current.iter().all(|(listed, _)| listed != id)) {
+        // An answer that has no list says nothing about what is over.
+        let listed = message::lists_invitations(body.fields());
+        for id in over.into_iter().filter(|id| listed && current.iter().all(|(listed, _)| listed != id)) {
             if let Some(pending) = self.forget_pending(cx, &id) {
                 let cause = Cause::from(Failure::InviteWithdrawn);
                 self.invite_event(cx, InviteOutcome::Withdrawn, &id, &pending.invite.from, Some(cause));
@@ -195,9 +197,4 @@ impl Agent {
         let place = invite.display_name.clone().unwrap_or_else(|| invite.from.clone());
         self.begin_visit(cx, place, origin, invite.room);
     }
-}
-
-/// The answer has a list: one that has none says nothing about what is over.
-fn is_listed(body: &Body) -> bool {
-    body.fields().get("currentInvitations").is_some()
 }

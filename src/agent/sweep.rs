@@ -82,7 +82,7 @@ impl Agent {
         if self.config.calls.leftover == Span::ZERO {
             return true;
         }
-        let rooms = Room::read_all(&self.config.qss.names, body.fields());
+        let rooms = Room::read_all(body.fields());
         let foreign = |room: &&Room| room.owner.as_deref().is_some_and(|owner| !owner.is_empty() && !self.is_us(owner));
         self.sweep.foreign = rooms.iter().filter(foreign).count();
         let ours = rooms.iter().filter(|room| self.is_leftover(room)).take(MAX_SUSPECTS);

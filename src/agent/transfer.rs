@@ -103,7 +103,9 @@ impl Agent {
             Some(message::TransferState::Declined) => {
                 return self.tell_transfer(cx, &id, TransferState::Declined, &asked.room, asked.to.as_deref());
             }
-            Some(message::TransferState::Unknown) => return self.not_understood(cx, "qss_unknown_value", "state", 1, body),
+            Some(message::TransferState::Unknown) => {
+                return self.not_understood(cx, "qss_unknown_value", "state", 1, body);
+            }
             Some(message::TransferState::Invited) | None => {}
         }
         let name = asked.to.clone().or_else(|| asked.room.id.clone()).unwrap_or_default();

@@ -9,6 +9,7 @@ use crate::qss::message::Body;
 use crate::status::event::Kind;
 use crate::time::Time;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::VecDeque;
 
 /// A message that was not understood, or not all of it.
@@ -98,7 +99,8 @@ impl Agent {
     /// One of our own events has come back under another name.
     fn is_an_echo(&self, body: &Body) -> bool {
         let fields = body.fields();
-        fields.text("device") == Some(&self.config.device.id) && fields.number("seq").is_some()
+        let device = fields.get("device").and_then(Value::as_str);
+        device == Some(&self.config.device.id) && fields.get("seq").is_some()
     }
 }
 

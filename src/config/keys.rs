@@ -30,7 +30,12 @@ pub(super) struct Section {
     pub(super) keys: &'static [Key<Draft>],
 }
 
-const fn key<T>(name: &'static str, field: fn(&mut T) -> &mut dyn Field, rule: Rule, doc: &'static str) -> Key<T> {
+pub(super) const fn key<T>(
+    name: &'static str,
+    field: fn(&mut T) -> &mut dyn Field,
+    rule: Rule,
+    doc: &'static str,
+) -> Key<T> {
     Key { name, field, rule, doc }
 }
 
@@ -41,7 +46,7 @@ const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
 const IPS: Rule = Rule::Text("IP addresses", shape::ip);
 const NAMESERVERS: Rule = Rule::Text("IP addresses, each with or without :port", shape::nameserver);
 const WORD: Rule = Rule::Text("not empty", shape::word);
-const WORDS: Rule = Rule::Text("none of them empty", shape::word);
+pub(super) const WORDS: Rule = Rule::Text("none of them empty", shape::word);
 
 pub(super) static SECTIONS: &[Section] = &[
     Section {
@@ -83,6 +88,7 @@ pub(super) static SECTIONS: &[Section] = &[
     session::QSS,
     session::AUTH,
     names::NAMES,
+    super::reads::READS,
     names::CODES,
     Section {
         name: "invites",

@@ -20,6 +20,7 @@ pub mod file;
 mod keys;
 mod names;
 mod qss;
+mod reads;
 mod register;
 mod shape;
 mod value;
@@ -30,6 +31,7 @@ pub use calls::{Call, Calls, HuntMode};
 pub(crate) use check::secret_line;
 pub use names::{QssCodes, QssNames};
 pub use qss::{CancelCode, OwnGone, Qss, QssAuth, QssUnknown};
+pub use reads::QssReads;
 pub use register::Register;
 
 use crate::sip::transport::Transport;

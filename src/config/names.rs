@@ -83,10 +83,6 @@ pub struct QssNames {
     pub attended_target_key: String,
     /// Who is moved.
     pub attended_transferee_key: String,
-
-    // Keys in answers of the QSS.
-    /// The list of rooms in the answer to `get_rooms`.
-    pub rooms_key: String,
 }
 
 /// `[qss.codes]`: what a refusal means. An entry is a code as in SIP or HTTP, or a word looked for in the reply's texts.
@@ -97,8 +93,6 @@ pub struct QssCodes {
     pub forbidden: Vec<String>,
     pub not_found: Vec<String>,
     pub too_early: Vec<String>,
-    /// The key under which it says when the meeting begins.
-    pub valid_since_key: String,
     pub wrong_password: Vec<String>,
     pub room_full: Vec<String>,
     pub unknown_request: Vec<String>,
@@ -127,7 +121,6 @@ impl Default for QssCodes {
             forbidden: words(&["403"]),
             not_found: words(&["404"]),
             too_early: words(&["425", "AccessBeforeTimeError"]),
-            valid_since_key: "validSince".to_owned(),
             wrong_password: words(&["WrongPasswordError", "wrong password"]),
             room_full: words(&["486", "participantsLimit"]),
             unknown_request: words(&["501", "unknown request"]),
@@ -213,8 +206,6 @@ impl Default for QssNames {
             transfer_media_key: word("mediaTypes"),
             attended_target_key: word("target"),
             attended_transferee_key: word("transferee"),
-
-            rooms_key: word("rooms"),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The session to the QSS: where it is, who we are there, and every pause of it.
 
-use super::{QssCodes, QssNames, Secret};
+use super::{QssCodes, QssNames, QssReads, Secret};
 use crate::time::Span;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Qss {
@@ -83,6 +84,8 @@ pub struct Qss {
     pub refuse_unknown: bool,
     pub auth: QssAuth,
     pub names: QssNames,
+    /// Shared with every message that was read by it.
+    pub reads: Arc<QssReads>,
     pub codes: QssCodes,
 }
 
@@ -206,6 +209,7 @@ impl Default for Qss {
                 register_again: false,
             },
             names: QssNames::default(),
+            reads: Arc::default(),
             codes: QssCodes::default(),
         }
     }

@@ -27,7 +27,7 @@
 mod exchange;
 
 use crate::agent::{LinkError, LinkErrorKind};
-use crate::config::{CancelCode, Config, QssNames, Secret};
+use crate::config::{CancelCode, Config, QssNames, QssReads, Secret};
 use crate::qss::attempts::Attempts;
 use crate::qss::backoff::Backoff;
 use crate::qss::message::{self, Body, Frame, Malformed};
@@ -40,6 +40,7 @@ use crate::time::{Span, Time, Wakeup, soonest};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What the session wants done, and what it has to tell the agent.
 #[derive(Clone, PartialEq, Debug)]
@@ -131,6 +132,7 @@ struct Settings {
     username: String,
     device_id: String,
     names: QssNames,
+    reads: Arc<QssReads>,
     cancel_code: CancelCode,
     withdrawn: Vec<u16>,
     unauthorized: Vec<u16>,
@@ -201,6 +203,7 @@ impl Session {
                 username: qss.username.clone(),
                 device_id: config.device.id.clone(),
                 names: qss.names.clone(),
+                reads: Arc::clone(&qss.reads),
                 cancel_code: qss.cancel_code,
                 withdrawn: qss.codes.withdrawn.clone(),
                 unauthorized: qss.codes.unauthorized.clone(),
@@ -352,7 +355,7 @@ impl Session {
         if let Some(Link { json_ping: Some(beat), .. }) = self.link_mut() {
             beat.unanswered = 0;
         }
-        match Frame::parse(text, self.settings.max_message) {
+        match Frame::read(text, self.settings.max_message, &self.settings.reads) {
             Ok(Frame::Request { name, id, body }) => self.on_request(name, id, body, out),
             Ok(Frame::Answer { id, body, .. }) => self.on_reply(now, &id, Reply::Answer(body), out),
             Ok(Frame::Cancel { id, code, message, body, .. }) => {

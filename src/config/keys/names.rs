@@ -61,12 +61,6 @@ pub(super) const CODES: Section = Section {
         codes!(forbidden, "The user is not admitted to the room: tried again slowly, or an invite is waited for."),
         codes!(not_found, "There is no such room: tried again slowly."),
         codes!(too_early, "The meeting has not begun: tried again when it begins."),
-        key(
-            "valid_since_key",
-            |d: &mut Draft| -> &mut dyn Field { &mut d.config.qss.codes.valid_since_key },
-            WORD,
-            "Key of the time at which it begins, in such a refusal or in its `meeting`.",
-        ),
         codes!(wrong_password, "The password is wrong: not tried again, since servers lock out who insists."),
         codes!(room_full, "The room has as many participants as it may: tried again, more and more slowly."),
         codes!(
@@ -160,5 +154,4 @@ const KEYS: &[Key<Draft>] = &[
     needed!(transfer_media_key, "Key of what is to be shared, in `transfer`."),
     needed!(attended_target_key, "Key of the new party in `attended_transfer` ..."),
     needed!(attended_transferee_key, "... and of who is moved."),
-    needed!(rooms_key, "Key of the list in the answer to `get_rooms`; a list right under `payload` is read too."),
 ];

@@ -7,8 +7,10 @@
 //! {"type": "event", "payload": {"eventName": name, "payload": {..}}}
 //! ```
 
+use crate::config::QssReads;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Longest `requestID`, message name or room id accepted, in bytes: they are remembered, so they must be small.
 pub const MAX_ID: usize = 256;
@@ -67,8 +69,13 @@ impl Malformed {
 }
 
 impl Frame {
-    /// Reads one text frame of at most `limit` bytes.
+    /// Reads one text frame of at most `limit` bytes, its fields under their usual names.
     pub fn parse(text: &str, limit: usize) -> Result<Frame, Malformed> {
+        Frame::read(text, limit, &Arc::default())
+    }
+
+    /// Reads one text frame of at most `limit` bytes, its fields under the names of `reads`.
+    pub fn read(text: &str, limit: usize, reads: &Arc<QssReads>) -> Result<Frame, Malformed> {
         if text.len() > limit {
             return Err(Malformed::TooLarge);
         }
@@ -82,26 +89,25 @@ impl Frame {
             }
             let name = name.clone();
             top.remove(kind);
-            let id = take_request_id(&mut top).ok_or(Malformed::NoRequestId)?;
-            let body = Body::new(top).of(text);
+            let id = take_request_id(&mut top, reads).ok_or(Malformed::NoRequestId)?;
+            let body = Body::new(top, text, reads);
             return Ok(match kind {
                 "request" => Frame::Request { name, id, body },
                 "answer" => Frame::Answer { name, id, body },
                 _ => Frame::cancel(name, id, body),
             });
         }
-        Frame::event(top, text).ok_or(Malformed::NoKind)
+        Frame::event(top, text, reads).ok_or(Malformed::NoKind)
     }
 
     fn cancel(name: String, id: String, body: Body) -> Frame {
         let fields = body.fields();
-        let code = ["error", "code"].iter().find_map(|key| fields.number(key)).and_then(|n| u16::try_from(n).ok());
-        let message = ["message", "reason"].iter().find_map(|key| fields.text(key)).unwrap_or_default();
-        Frame::Cancel { name, id, code, message: shorten(message), body }
+        let (code, message) = (fields.code(), fields.text(&fields.reads.message).map_or_else(String::new, shorten));
+        Frame::Cancel { name, id, code, message, body }
     }
 
     /// DOC(JS36:MuteRequestEventDto): the event's own payload lies in a second `payload`.
-    fn event(mut top: Map<String, Value>, text: &str) -> Option<Frame> {
+    fn event(mut top: Map<String, Value>, text: &str, reads: &Arc<QssReads>) -> Option<Frame> {
         if top.get("type").and_then(Value::as_str) != Some("event") {
             return None;
         }
@@ -113,12 +119,12 @@ impl Frame {
             Some(Value::String(name)) if !name.is_empty() && name.len() <= MAX_ID => name,
             _ => return None,
         };
-        Some(Frame::Event { name, body: Body::new(inner).of(text) })
+        Some(Frame::Event { name, body: Body::new(inner, text, reads) })
     }
 }
 
-fn take_request_id(top: &mut Map<String, Value>) -> Option<String> {
-    ["requestID", "requestId"].iter().find_map(|key| match top.remove(*key) {
+fn take_request_id(top: &mut Map<String, Value>, reads: &QssReads) -> Option<String> {
+    reads.request_id.iter().find_map(|key| match top.remove(key) {
         Some(Value::String(id)) if !id.is_empty() && id.len() <= MAX_ID => Some(id),
         _ => None,
     })
@@ -130,71 +136,103 @@ pub struct Body {
     payload: Map<String, Value>,
     beside: Map<String, Value>,
     frame: String,
+    reads: Arc<QssReads>,
 }
 
 impl Body {
-    pub(super) fn new(mut beside: Map<String, Value>) -> Body {
-        match beside.remove("payload") {
-            Some(Value::Object(payload)) => Body { payload, beside, frame: String::new() },
+    fn new(mut beside: Map<String, Value>, frame: &str, reads: &Arc<QssReads>) -> Body {
+        let payload = match beside.remove("payload") {
+            Some(Value::Object(payload)) => payload,
             // A list: some answers are nothing else.
             Some(other) => {
                 beside.insert("payload".to_owned(), other);
-                Body { beside, ..Body::default() }
+                Map::new()
             }
-            None => Body { beside, ..Body::default() },
-        }
+            None => Map::new(),
+        };
+        Body { payload, beside, frame: frame.to_owned(), reads: Arc::clone(reads) }
     }
 
-    fn of(self, frame: &str) -> Body {
-        Body { frame: frame.to_owned(), ..self }
-    }
-
-    /// The text that all of it was read from; empty if it is a part of another.
+    /// The text that all of it was read from.
     pub fn frame(&self) -> &str {
         &self.frame
     }
 
     pub fn fields(&self) -> Fields<'_> {
-        Fields { payload: &self.payload, beside: Some(&self.beside) }
+        Fields { payload: &self.payload, beside: Some(&self.beside), reads: &self.reads }
     }
 }
 
-/// A view of an object's fields; `null` and fields of another type count as absent.
+/// A view of an object's fields; `null` and fields of another type count as absent. A field is asked for by all the names
+/// it may have (`[qss.reads]`), and the first that is there and of its type is it.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     payload: &'a Map<String, Value>,
     beside: Option<&'a Map<String, Value>>,
+    pub reads: &'a QssReads,
 }
 
 impl<'a> Fields<'a> {
-    pub fn of(object: &'a Map<String, Value>) -> Fields<'a> {
-        Fields { payload: object, beside: None }
+    /// The fields of an object among these.
+    pub(super) fn inside(self, object: &'a Map<String, Value>) -> Fields<'a> {
+        Fields { payload: object, beside: None, reads: self.reads }
     }
 
-    pub fn get(self, key: &str) -> Option<&'a Value> {
-        self.payload.get(key).filter(|v| !v.is_null()).or_else(|| self.beside?.get(key).filter(|v| !v.is_null()))
-    }
-
-    /// A string that is not empty.
-    pub fn text(self, key: &str) -> Option<&'a str> {
-        self.get(key)?.as_str().filter(|s| !s.is_empty())
-    }
-
-    /// A non-negative integer, also when written as a string of digits.
-    pub fn number(self, key: &str) -> Option<u64> {
-        match self.get(key)? {
-            Value::Number(n) => n.as_u64(),
-            Value::String(s) => s.parse().ok(),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    /// The fields of an object that may be a whole frame.
+    pub(super) fn unfold(self, object: &'a Map<String, Value>) -> Fields<'a> {
+        match object.get("payload") {
+            Some(Value::Object(payload)) => Fields { payload, beside: Some(object), reads: self.reads },
+            Some(_) | None => self.inside(object),
         }
     }
 
-    pub fn flag(self, key: &str) -> Option<bool> {
-        self.get(key)?.as_bool()
+    /// The field of this very name.
+    pub fn get(self, name: &str) -> Option<&'a Value> {
+        self.payload.get(name).filter(|v| !v.is_null()).or_else(|| self.beside?.get(name).filter(|v| !v.is_null()))
     }
 
-    pub fn object(self, key: &str) -> Option<Fields<'a>> {
-        self.get(key)?.as_object().map(Fields::of)
+    /// What is there under any of these names, in their order.
+    pub fn all(self, names: &[String]) -> impl Iterator<Item = &'a Value> {
+        names.iter().filter_map(move |name| self.get(name))
+    }
+
+    pub fn any(self, names: &[String]) -> Option<&'a Value> {
+        self.all(names).next()
+    }
+
+    /// A string that is not empty.
+    pub fn text(self, names: &[String]) -> Option<&'a str> {
+        self.all(names).find_map(|value| value.as_str().filter(|text| !text.is_empty()))
+    }
+
+    pub(super) fn string(self, names: &[String]) -> Option<String> {
+        self.text(names).map(str::to_owned)
+    }
+
+    /// A non-negative integer, also when written as a string of digits.
+    pub fn number(self, names: &[String]) -> Option<u64> {
+        self.all(names).find_map(|value| match value {
+            Value::Number(n) => n.as_u64(),
+            Value::String(s) => s.parse().ok(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        })
+    }
+
+    /// The code of a reply.
+    pub(super) fn code(self) -> Option<u16> {
+        self.number(&self.reads.code).and_then(|code| u16::try_from(code).ok())
+    }
+
+    pub fn flag(self, names: &[String]) -> Option<bool> {
+        self.all(names).find_map(Value::as_bool)
+    }
+
+    pub fn object(self, names: &[String]) -> Option<Fields<'a>> {
+        self.map(names).map(|object| self.inside(object))
+    }
+
+    pub(super) fn map(self, names: &[String]) -> Option<&'a Map<String, Value>> {
+        self.all(names).find_map(Value::as_object)
     }
 
     /// The objects that the fields stand in.
@@ -202,32 +240,36 @@ impl<'a> Fields<'a> {
         std::iter::once(self.payload).chain(self.beside)
     }
 
-    pub(super) fn map(self, key: &str) -> Option<&'a Map<String, Value>> {
-        self.get(key)?.as_object()
+    /// The elements of a list; a single value counts as a list of one.
+    pub(super) fn list(self, names: &[String]) -> &'a [Value] {
+        self.any(names).map_or(&[], elements)
     }
 
-    /// The elements of a list; a single value counts as a list of one.
-    pub(super) fn list(self, key: &str) -> &'a [Value] {
-        match self.get(key) {
-            Some(Value::Array(list)) => list,
-            Some(one) => std::slice::from_ref(one),
-            None => &[],
+    /// The same; without any, the whole payload if it is a list.
+    pub(super) fn list_or_payload(self, names: &[String]) -> &'a [Value] {
+        match self.list(names) {
+            [] => self.get("payload").map_or(&[], elements),
+            list => list,
         }
     }
 
-    pub(super) fn texts(self, key: &str) -> Vec<String> {
-        self.list(key).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    pub(super) fn texts(self, names: &[String]) -> Vec<String> {
+        self.list(names).iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     /// A short text that is kept: an id, a user.
-    pub(super) fn id(self, keys: &[&str]) -> Option<String> {
-        keys.iter().find_map(|key| self.text(key)).filter(|id| id.len() <= MAX_ID).map(str::to_owned)
+    pub(super) fn id(self, names: &[String]) -> Option<String> {
+        self.text(names).filter(|id| id.len() <= MAX_ID).map(str::to_owned)
     }
 
-    /// The room a message is about, under any of the three names (docs/qss.md, Frames).
+    /// The room a message is about.
     pub fn room_id(self) -> Option<&'a str> {
-        ["room", "roomId", "uuid"].iter().find_map(|key| self.text(key)).filter(|id| id.len() <= MAX_ID)
+        self.text(&self.reads.room).filter(|id| id.len() <= MAX_ID)
     }
+}
+
+fn elements(value: &Value) -> &[Value] {
+    value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
 }
 
 // --- writing ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 //! Invites: into a room or out of one, by request of either side (docs/qss.md, Invites).
 
-use super::frame::{Body, Fields};
+use super::frame::Fields;
 use super::room::object;
 use super::{Request, Room};
 use crate::config::QssNames;
@@ -29,11 +29,11 @@ impl Invite {
     pub fn read(fields: Fields<'_>) -> Option<Invite> {
         let (from, username, display_name) = read_from(fields)?;
         Some(Invite {
-            id: fields.id(&["id"]),
+            id: fields.id(&fields.reads.invite),
             from,
             username,
             display_name,
-            request_id: fields.id(&["requestId"]),
+            request_id: fields.id(&fields.reads.invite_request),
             media: MediaTypes::read(fields),
             context: read_context(fields),
             room: Room::read(fields)?,
@@ -60,7 +60,7 @@ impl InviteRequest {
     pub fn read(fields: Fields<'_>) -> Option<InviteRequest> {
         let (from, username, display_name) = read_from(fields)?;
         Some(InviteRequest {
-            id: fields.id(&["requestId", "id"]),
+            id: fields.id(&fields.reads.asked_id),
             from,
             username,
             display_name,
@@ -86,11 +86,15 @@ impl Default for MediaTypes {
 
 impl MediaTypes {
     pub(super) fn read(fields: Fields<'_>) -> MediaTypes {
-        let Some(types) = fields.object("mediatypes").or_else(|| fields.object("mediaTypes")) else {
+        let reads = fields.reads;
+        let Some(types) = fields.object(&reads.media) else {
             return MediaTypes::default();
         };
-        let flag = |key| types.flag(key).unwrap_or(false);
-        MediaTypes { audio: types.flag("audio").unwrap_or(true), video: flag("video"), screen: flag("screen") }
+        MediaTypes {
+            audio: types.flag(&reads.audio).unwrap_or(true),
+            video: types.flag(&reads.video).unwrap_or(false),
+            screen: types.flag(&reads.screen).unwrap_or(false),
+        }
     }
 
     pub(super) fn write(self) -> Value {
@@ -109,20 +113,12 @@ impl InviteReply {
     /// One reply, or one for each of several invited. An answer without a code means 200.
     pub fn read_all(fields: Fields<'_>) -> Vec<InviteReply> {
         let read = |fields: Fields<'_>| InviteReply {
-            code: ["code", "error"]
-                .iter()
-                .find_map(|key| fields.number(key))
-                .and_then(|n| u16::try_from(n).ok())
-                .unwrap_or(200),
-            who_accepted: fields.id(&["whoAccepted", "from"]),
+            code: fields.code().unwrap_or(200),
+            who_accepted: fields.id(&fields.reads.who_accepted),
         };
-        let list = match fields.list("results") {
-            [] => fields.list("payload"),
-            results => results,
-        };
-        match list {
+        match fields.list_or_payload(&fields.reads.results) {
             [] => vec![read(fields)],
-            list => list.iter().filter_map(Value::as_object).map(|entry| read(Fields::of(entry))).collect(),
+            list => list.iter().filter_map(Value::as_object).map(|entry| read(fields.inside(entry))).collect(),
         }
     }
 }
@@ -130,17 +126,16 @@ impl InviteReply {
 /// The invitations still pending for us, each with the id it is answered under: the answer to
 /// [`current_invitations`]. The pages do not say what an entry is: a whole request frame is read as well as its payload.
 pub fn read_current_invitations(fields: Fields<'_>) -> Vec<(String, Invite)> {
-    let list = match fields.list("currentInvitations") {
-        [] => fields.list("payload"),
-        list => list,
-    };
     let read = |value: &Value| {
-        let entry = Body::new(value.as_object()?.clone());
-        let fields = entry.fields();
-        let id = fields.id(&["requestID", "requestId", "id"])?;
-        Some((id, Invite::read(fields)?))
+        let entry = fields.unfold(value.as_object()?);
+        Some((entry.id(&entry.reads.invitation_id)?, Invite::read(entry)?))
     };
-    list.iter().filter_map(read).collect()
+    fields.list_or_payload(&fields.reads.invitations).iter().filter_map(read).collect()
+}
+
+/// Whether the answer to [`current_invitations`] has a list: one that has none says nothing about what is over.
+pub fn lists_invitations(fields: Fields<'_>) -> bool {
+    fields.any(&fields.reads.invitations).is_some()
 }
 
 // --- what we say -------------------------------------------------------------------------------------------------
@@ -207,18 +202,17 @@ pub fn withdraw_payload(names: &QssNames, from: &str, to: &str, error: u16) -> V
 
 /// Who invites: their id, their name if it is another, and how they are called.
 fn read_from(fields: Fields<'_>) -> Option<(String, Option<String>, Option<String>)> {
-    let details = fields.object("fromDetails");
-    let detail = |key| details.and_then(|d| d.text(key)).map(str::to_owned);
-    let username = detail("username");
-    let from = fields.text("from").map(str::to_owned).or_else(|| username.clone())?;
-    let display_name = detail("displayName").or_else(|| detail("contactName"));
+    let reads = fields.reads;
+    let detail = |names| fields.object(&reads.from_details).and_then(|details| details.string(names));
+    let username = detail(&reads.from_username);
+    let from = fields.string(&reads.from).or_else(|| username.clone())?;
     let username = username.filter(|name| *name != from);
-    Some((from, username, display_name))
+    Some((from, username, detail(&reads.from_name)))
 }
 
 fn read_context(fields: Fields<'_>) -> Vec<(String, String)> {
-    let Some(context) = fields.map("context") else { return Vec::new() };
-    let inner = context.get("contextInfo").and_then(Value::as_object).into_iter().flatten();
+    let Some(context) = fields.map(&fields.reads.context) else { return Vec::new() };
+    let inner = fields.inside(context).map(&fields.reads.context_info).into_iter().flatten();
     let entry = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
     context.iter().chain(inner).filter_map(entry).collect()
 }

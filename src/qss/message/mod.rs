@@ -10,10 +10,11 @@
 //! | `mute`        | asked to mute, telling that one is muted                              |
 //! | `known`       | the fields there are: others are ignored, and counted                 |
 //!
-//! Reading is tolerant: fields may stand at top level or under `payload`, a room's id has three names, `server` is an
+//! Reading is tolerant: fields may stand at top level or under `payload`, each under any of its names, `server` is an
 //! object or a list, unknown fields are ignored, a field of an unexpected type counts as absent, an unknown word of an
-//! enumeration counts as unknown. Nothing read here can panic, and everything kept is bounded by the size of the frame.
-//! Writing follows the documented samples; every word that is not documented comes from `[qss.names]`.
+//! enumeration counts as unknown. The names and words are those of `[qss.reads]`: a body brings them along. Nothing read
+//! here can panic, and everything kept is bounded by the size of the frame. Writing follows the documented samples; every
+//! word that is not documented comes from `[qss.names]`.
 
 mod frame;
 mod invite;
@@ -26,12 +27,13 @@ mod transfer;
 pub use frame::{Body, Fields, Frame, MAX_ID, Malformed, write_answer, write_cancel, write_event, write_request};
 pub use invite::{
     Invite, InviteOffer, InviteReply, InviteRequest, MediaTypes, accept_payload, current_invitations, decline_payload,
-    read_current_invitations, send_invite, send_invite_request, withdraw_payload,
+    lists_invitations, read_current_invitations, send_invite, send_invite_request, withdraw_payload,
 };
 pub use known::{Unknown, unknown_fields};
 pub use mute::{MuteChange, MuteRequest, mute, report_mute};
 pub use participant::{
-    ParticipantStatus, Presence, Roster, active_speaker, add_participants, remove_participants, report_hold,
+    ParticipantStatus, Presence, Roster, active_speaker, add_participants, expelled_user, remove_participants,
+    report_hold,
 };
 pub use room::{
     IceServer, Refusal, Room, Server, create_room, destroy_room, get_rooms, join_meeting, join_quick_conference,

@@ -21,12 +21,13 @@ pub struct MuteRequest {
 impl MuteRequest {
     /// A request that does not say `muted` asks to mute: the documented default, and the one that opens no microphone.
     pub fn read(fields: Fields<'_>) -> MuteRequest {
+        let reads = fields.reads;
         MuteRequest {
             room: fields.room_id().map(str::to_owned),
-            to: fields.id(&["to"]),
-            requested_by: fields.id(&["requestedBy", "from"]),
-            audio: fields.text("media").is_none_or(|media| media == "audio"),
-            muted: fields.flag("muted").unwrap_or(true),
+            to: fields.id(&reads.mute_to),
+            requested_by: fields.id(&reads.requested_by),
+            audio: fields.text(&reads.mute_media).is_none_or(|media| reads.mute_audio.iter().any(|word| word == media)),
+            muted: fields.flag(&reads.muted).unwrap_or(true),
         }
     }
 }
@@ -44,8 +45,8 @@ impl MuteChange {
     pub fn read(fields: Fields<'_>) -> Option<MuteChange> {
         Some(MuteChange {
             room: fields.room_id().map(str::to_owned),
-            user: fields.id(&["userId", "user", "to"])?,
-            muted: fields.flag("muted").unwrap_or(true),
+            user: fields.id(&fields.reads.muted_user)?,
+            muted: fields.flag(&fields.reads.muted).unwrap_or(true),
         })
     }
 }

@@ -4,7 +4,7 @@
 use super::frame::{Fields, MAX_ID};
 use super::room::object;
 use super::{Request, Room};
-use crate::config::QssNames;
+use crate::config::{QssNames, QssReads};
 use serde_json::{Value, json};
 
 /// DOC(JS37:ParticipantEvent).
@@ -16,14 +16,16 @@ pub enum ParticipantStatus {
 }
 
 impl ParticipantStatus {
-    /// `None`: a word of a later version. The numbers are those of ConferenceParticipantState, DOC(JS37).
-    fn read(value: &Value) -> Option<ParticipantStatus> {
-        match (value.as_str(), value.as_u64()) {
-            (Some("IN_CALL"), _) | (_, Some(1)) => Some(ParticipantStatus::InCall),
-            (Some("HOLD"), _) | (_, Some(2)) => Some(ParticipantStatus::Hold),
-            (Some("GONE"), _) => Some(ParticipantStatus::Gone),
-            (Some(_), _) | (None, _) => None,
-        }
+    /// `None`: a word of a later version. The usual numbers are those of ConferenceParticipantState, DOC(JS37).
+    fn read(reads: &QssReads, value: &Value) -> Option<ParticipantStatus> {
+        let number = value.as_u64().map(|number| number.to_string());
+        let said = number.as_deref().or_else(|| value.as_str())?;
+        let table = [
+            (&reads.in_call, ParticipantStatus::InCall),
+            (&reads.on_hold, ParticipantStatus::Hold),
+            (&reads.gone, ParticipantStatus::Gone),
+        ];
+        table.into_iter().find(|(words, _)| words.iter().any(|word| word == said)).map(|(_, status)| status)
     }
 
     /// The word on the wire.
@@ -57,7 +59,7 @@ impl Roster {
     /// decides. `implied`: the status that the event's name means, whatever its fields say.
     pub fn read(fields: Fields<'_>, implied: Option<ParticipantStatus>) -> Roster {
         let mut roster = Roster { room: Room::read(fields).and_then(|room| room.id), ..Roster::default() };
-        let inside = fields.object("room").unwrap_or(fields);
+        let inside = fields.object(&fields.reads.room_object).unwrap_or(fields);
         roster.list(holder(inside).or_else(|| fields.get("payload")), fields, implied);
         roster
     }
@@ -73,11 +75,13 @@ impl Roster {
 
     fn list(&mut self, list: Option<&Value>, fields: Fields<'_>, implied: Option<ParticipantStatus>) {
         match list {
-            Some(Value::Array(list)) => list.iter().for_each(|entry| self.entry(entry, implied)),
+            Some(Value::Array(list)) => list.iter().for_each(|entry| self.entry(entry, fields, implied)),
             Some(Value::Object(map)) => {
-                for (user, status) in map {
-                    let status = status.get("status").or_else(|| status.get("state")).unwrap_or(status);
-                    self.add(Some(user), implied.or_else(|| ParticipantStatus::read(status)));
+                let reads = fields.reads;
+                for (user, entry) in map {
+                    let said = entry.as_object().and_then(|entry| fields.inside(entry).any(&reads.status));
+                    let status = ParticipantStatus::read(reads, said.unwrap_or(entry));
+                    self.add(Some(user), implied.or(status));
                 }
             }
             Some(Value::String(user)) => self.add(Some(user), implied),
@@ -86,18 +90,18 @@ impl Roster {
     }
 
     /// An entry of a list: an object, or a user's id, which is there because the user is.
-    fn entry(&mut self, entry: &Value, implied: Option<ParticipantStatus>) {
+    fn entry(&mut self, entry: &Value, fields: Fields<'_>, implied: Option<ParticipantStatus>) {
         match entry {
             Value::String(user) => self.add(Some(user), Some(implied.unwrap_or(ParticipantStatus::InCall))),
-            Value::Object(fields) => self.one(Fields::of(fields), implied),
+            Value::Object(entry) => self.one(fields.inside(entry), implied),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => self.unknown += 1,
         }
     }
 
     fn one(&mut self, fields: Fields<'_>, implied: Option<ParticipantStatus>) {
-        let user = ["userId", "user", "username", "participant", "id"].iter().find_map(|key| fields.text(key));
-        let said = ["status", "state"].iter().find_map(|key| fields.get(key));
-        self.add(user, implied.or_else(|| said.and_then(ParticipantStatus::read)));
+        let reads = fields.reads;
+        let said = fields.any(&reads.status).and_then(|said| ParticipantStatus::read(reads, said));
+        self.add(fields.text(&reads.user), implied.or(said));
     }
 
     fn add(&mut self, user: Option<&str>, status: Option<ParticipantStatus>) {
@@ -109,14 +113,18 @@ impl Roster {
 }
 
 /// Where a list of participants stands.
-fn holder(fields: Fields<'_>) -> Option<&Value> {
-    ["participants", "remoteParticipants", "users"].iter().find_map(|key| fields.get(key))
+fn holder<'a>(fields: Fields<'a>) -> Option<&'a Value> {
+    fields.any(&fields.reads.participants)
+}
+
+/// Who was expelled; `None`: the event does not say, and means us.
+pub fn expelled_user<'a>(fields: Fields<'a>) -> Option<&'a str> {
+    fields.text(&fields.reads.expelled_user)
 }
 
 /// Who speaks now; `None`: nobody, or the event does not say.
 pub fn active_speaker(fields: Fields<'_>) -> Option<String> {
-    let user = ["userId", "user", "username", "participant", "speaker", "id"];
-    ["participant", "speaker"].iter().find_map(|key| fields.object(key)).unwrap_or(fields).id(&user)
+    fields.object(&fields.reads.speaker).unwrap_or(fields).id(&fields.reads.user)
 }
 
 // --- requests ----------------------------------------------------------------------------------------------------

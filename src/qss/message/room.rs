@@ -54,12 +54,12 @@ pub struct IceServer {
 }
 
 impl Room {
-    /// Reads a room whose fields stand in `fields`, or in an object there named `room`, `queryRoom` or `targetRoom`,
-    /// perhaps nested in another of these. `None`: neither an id nor a SIP URI, so nothing can be done with it.
+    /// Reads a room whose fields stand in `fields`, or in an object there that is named as a room's is, perhaps nested in
+    /// another of these. `None`: neither an id nor a SIP URI, so nothing can be done with it.
     pub fn read(fields: Fields<'_>) -> Option<Room> {
         let mut fields = fields;
         for _ in 0..DEEPEST {
-            match ["queryRoom", "targetRoom", "room"].iter().find_map(|key| fields.object(key)) {
+            match fields.object(&fields.reads.room_object) {
                 Some(nested) => fields = nested,
                 None => break,
             }
@@ -67,69 +67,72 @@ impl Room {
         Room::read_flat(fields)
     }
 
-    /// The rooms of an answer to `getRooms`: a list under its configured key, or the payload itself. An entry may be a mere id.
-    pub fn read_all(names: &QssNames, fields: Fields<'_>) -> Vec<Room> {
-        let list = match fields.list(&names.rooms_key) {
-            [] => fields.list("payload"),
-            rooms => rooms,
-        };
+    /// The rooms of an answer to `getRooms`: a list under a name of its own, or the payload itself. An entry may be a mere
+    /// id.
+    pub fn read_all(fields: Fields<'_>) -> Vec<Room> {
         let read = |value: &Value| match value {
             Value::String(id) if (1..=MAX_ID).contains(&id.len()) => {
                 Some(Room { id: Some(id.clone()), ..Room::default() })
             }
-            Value::Object(fields) => Room::read(Fields::of(fields)),
+            Value::Object(room) => Room::read(fields.inside(room)),
             Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
         };
-        list.iter().filter_map(read).collect()
+        fields.list_or_payload(&fields.reads.rooms).iter().filter_map(read).collect()
     }
 
     fn read_flat(fields: Fields<'_>) -> Option<Room> {
-        let text = |key| fields.text(key).map(str::to_owned);
+        let reads = fields.reads;
+        let small = |names| fields.number(names).and_then(|n| u32::try_from(n).ok());
+        let objects =
+            |names| fields.list(names).iter().filter_map(Value::as_object).map(|object| fields.inside(object));
         let room = Room {
             id: fields.room_id().map(str::to_owned),
-            document_id: text("id"),
-            owner: text("owner"),
-            record: fields.flag("record").unwrap_or(false),
-            number: text("number"),
-            sip_uri: text("sipUri").filter(|uri| uri.len() <= MAX_ID),
-            bitrate: fields.number("bitrate").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
-            server_uuid: text("serverUuid"),
-            servers: fields.list("server").iter().filter_map(Server::read).collect(),
-            timestamp_ms: fields.number("timestamp"),
-            participants_limit: fields.number("participantsLimit").and_then(|n| u32::try_from(n).ok()),
-            ice: fields.list("ice").iter().filter_map(IceServer::read).collect(),
-            token: text("token").map(Secret),
+            document_id: fields.string(&reads.document),
+            owner: fields.string(&reads.owner),
+            record: fields.flag(&reads.record).unwrap_or(false),
+            number: fields.string(&reads.number),
+            sip_uri: fields.id(&reads.sip_uri),
+            bitrate: small(&reads.bitrate).filter(|n| *n > 0),
+            server_uuid: fields.string(&reads.server_uuid),
+            servers: objects(&reads.server).map(Server::read).collect(),
+            timestamp_ms: fields.number(&reads.timestamp),
+            participants_limit: small(&reads.participants_limit),
+            ice: objects(&reads.ice).filter_map(IceServer::read).collect(),
+            token: fields.string(&reads.token).map(Secret),
             participants: Roster::present(fields),
-            acl: fields.list("acl").iter().filter_map(read_acl_entry).collect(),
+            acl: objects(&reads.acl).filter_map(read_acl_entry).collect(),
         };
         (room.id.is_some() || room.sip_uri.is_some()).then_some(room)
     }
 }
 
 impl Server {
-    fn read(value: &Value) -> Option<Server> {
-        let fields = Fields::of(value.as_object()?);
-        let text = |key| fields.text(key).map(str::to_owned);
-        Some(Server { http: text("http"), https: text("https"), ws: text("ws"), wss: text("wss") })
+    fn read(fields: Fields<'_>) -> Server {
+        let reads = fields.reads;
+        Server {
+            http: fields.string(&reads.http),
+            https: fields.string(&reads.https),
+            ws: fields.string(&reads.ws),
+            wss: fields.string(&reads.wss),
+        }
     }
 }
 
 impl IceServer {
-    fn read(value: &Value) -> Option<IceServer> {
-        let fields = Fields::of(value.as_object()?);
-        let urls = fields.texts("urls");
-        let text = |key| fields.text(key).map(str::to_owned);
+    fn read(fields: Fields<'_>) -> Option<IceServer> {
+        let reads = fields.reads;
+        let urls = fields.texts(&reads.ice_urls);
         (!urls.is_empty()).then(|| IceServer {
             urls,
-            username: text("username"),
-            credential: text("credential").map(Secret),
+            username: fields.string(&reads.ice_username),
+            credential: fields.string(&reads.ice_credential).map(Secret),
         })
     }
 }
 
-fn read_acl_entry(value: &Value) -> Option<(String, Secret)> {
-    let fields = Fields::of(value.as_object()?);
-    Some((fields.text("username")?.to_owned(), Secret(fields.text("token").unwrap_or_default().to_owned())))
+fn read_acl_entry(fields: Fields<'_>) -> Option<(String, Secret)> {
+    let user = fields.string(&fields.reads.acl_user)?;
+    Some((user, Secret(fields.string(&fields.reads.acl_token).unwrap_or_default())))
 }
 
 // --- requests ----------------------------------------------------------------------------------------------------
@@ -209,8 +212,8 @@ impl Refusal {
         let fields = body.fields();
         let matches = |list: &[String]| says(list, code, message, fields);
         // In the refusal itself or, DOC(AND:Meeting), in the meeting it describes.
-        let key = codes.valid_since_key.as_str();
-        let valid_since = || fields.number(key).or_else(|| fields.object("meeting")?.number(key));
+        let begins = &fields.reads.valid_since;
+        let valid_since = || fields.number(begins).or_else(|| fields.object(&fields.reads.meeting)?.number(begins));
         match () {
             () if matches(&codes.too_early) => Refusal::TooEarly { valid_since_ms: valid_since() },
             () if matches(&codes.wrong_password) => Refusal::WrongPassword,
@@ -225,10 +228,10 @@ impl Refusal {
 
 /// Whether a refusal is one of `list`: by its code, or by a word in its texts.
 pub fn says(list: &[String], code: Option<u16>, message: &str, fields: Fields<'_>) -> bool {
-    let texts = [Some(message), fields.text("error"), fields.text("name"), fields.text("reason")];
+    let further = || fields.all(&fields.reads.refusal_words).filter_map(Value::as_str);
     list.iter().any(|entry| match entry.parse::<u16>() {
         Ok(number) => code == Some(number),
-        Err(_) => texts.iter().flatten().any(|text| text.contains(entry.as_str())),
+        Err(_) => std::iter::once(message).chain(further()).any(|text| text.contains(entry.as_str())),
     })
 }
 
@@ -321,18 +324,14 @@ mod tests {
 
     #[test]
     fn the_list_of_rooms_is_read_in_every_form() {
-        let mut names = QssNames::default();
-        let ids_by = |names: &QssNames, text: &str| -> Vec<String> {
-            Room::read_all(names, fields_of(text).fields()).into_iter().filter_map(|room| room.id).collect()
+        let ids = |text: &str| -> Vec<String> {
+            Room::read_all(fields_of(text).fields()).into_iter().filter_map(|room| room.id).collect()
         };
-        let ids = |text: &str| ids_by(&QssNames::default(), text);
         let two = ["a", "b"];
         assert_eq!(ids(r#"{"answer":"getRooms","requestID":"x","payload":[{"uuid":"a"},{"roomId":"b"}]}"#), two);
         assert_eq!(ids(r#"{"answer":"getRooms","requestID":"x","payload":{"rooms":["a",{"room":"b"},7,null]}}"#), two);
         assert_eq!(ids(r#"{"answer":"getRooms","requestID":"x","rooms":[{"room":{"room":"a"}},{"room":"b"}]}"#), two);
         assert!(ids(r#"{"answer":"getRooms","requestID":"x","payload":{}}"#).is_empty());
-        names.rooms_key = "list".into();
-        assert_eq!(ids_by(&names, r#"{"answer":"getRooms","requestID":"x","payload":{"list":["a","b"]}}"#), two);
     }
 
     #[test]
@@ -386,9 +385,6 @@ mod tests {
         for (rest, refusal) in rows {
             assert_eq!(of(&codes, &cancel(rest)), refusal, "{rest}");
         }
-        codes.valid_since_key = "opens".into();
-        let early = cancel(r#""error":425,"payload":{"opens":7,"validSince":5}"#);
-        assert_eq!(of(&codes, &early), Refusal::TooEarly { valid_since_ms: Some(7) });
         codes.room_full = vec!["509".into()];
         assert_eq!(of(&codes, &cancel(r#""error":509"#)), Refusal::Full);
     }

@@ -5,7 +5,7 @@ use super::frame::Fields;
 use super::invite::MediaTypes;
 use super::room::object;
 use super::{Request, Room};
-use crate::config::QssNames;
+use crate::config::{QssNames, QssReads};
 use serde_json::json;
 
 /// We are to move to another room, or a transfer we started has come further. DOC(JS36:CallTransferEvent) and
@@ -35,23 +35,30 @@ pub enum TransferState {
     Unknown,
 }
 
+impl TransferState {
+    fn of(reads: &QssReads, said: &str) -> TransferState {
+        let table = [
+            (&reads.transfer_invited, TransferState::Invited),
+            (&reads.transfer_accepted, TransferState::Accepted),
+            (&reads.transfer_declined, TransferState::Declined),
+        ];
+        let known = table.into_iter().find(|(words, _)| words.iter().any(|word| word == said));
+        known.map_or(TransferState::Unknown, |(_, state)| state)
+    }
+}
+
 impl CallTransfer {
     /// `None`: no room to go to, and no state that would say more.
     pub fn read(fields: Fields<'_>) -> Option<CallTransfer> {
-        let state = match fields.text("state") {
-            Some("INVITED") => Some(TransferState::Invited),
-            Some("ACCEPTED") => Some(TransferState::Accepted),
-            Some("DECLINED") => Some(TransferState::Declined),
-            Some(_) => Some(TransferState::Unknown),
-            None => None,
-        };
+        let reads = fields.reads;
+        let state = fields.text(&reads.transfer_state).map(|said| TransferState::of(reads, said));
         let room = Room::read(fields);
         (room.is_some() || state.is_some()).then(|| CallTransfer {
-            id: read_id(fields),
+            id: fields.id(&reads.transfer_id),
             room: room.unwrap_or_default(),
-            from: fields.id(&["from"]),
-            to: fields.id(&["to"]),
-            invite_id: fields.id(&["idInvite"]),
+            from: fields.id(&reads.from),
+            to: fields.id(&reads.transfer_to),
+            invite_id: fields.id(&reads.transfer_invite),
             media: MediaTypes::read(fields),
             state,
         })
@@ -71,8 +78,8 @@ impl AttendedTransfer {
     /// `None`: no room to go to.
     pub fn read(fields: Fields<'_>) -> Option<AttendedTransfer> {
         Some(AttendedTransfer {
-            id: fields.id(&["requestID", "requestId"]),
-            target_user: fields.id(&["targetUserId", "target", "to"]),
+            id: fields.id(&fields.reads.attended_id),
+            target_user: fields.id(&fields.reads.target_user),
             room: Room::read(fields)?,
         })
     }
@@ -91,9 +98,9 @@ impl AttendedTransferReply {
     pub fn read(fields: Fields<'_>) -> AttendedTransferReply {
         AttendedTransferReply {
             room: Room::read(fields),
-            target: fields.id(&["target"]),
-            transferee: fields.id(&["transferee"]),
-            transferor: fields.id(&["transferor"]),
+            target: fields.id(&fields.reads.target),
+            transferee: fields.id(&fields.reads.transferee),
+            transferor: fields.id(&fields.reads.transferor),
         }
     }
 }
@@ -110,20 +117,14 @@ pub struct TransferError {
 
 impl TransferError {
     pub fn read(fields: Fields<'_>) -> TransferError {
-        let code = ["error", "code"].iter().find_map(|key| fields.number(key));
-        let message = ["message", "reason"].iter().find_map(|key| fields.text(key)).unwrap_or_default();
+        let message = fields.text(&fields.reads.message).unwrap_or_default();
         TransferError {
-            id: read_id(fields),
+            id: fields.id(&fields.reads.transfer_id),
             room: fields.room_id().map(str::to_owned),
-            code: code.and_then(|code| u16::try_from(code).ok()),
+            code: fields.code(),
             message: message.chars().take(200).collect(),
         }
     }
-}
-
-/// The pages write its last letter both ways.
-fn read_id(fields: Fields<'_>) -> Option<String> {
-    fields.id(&["callTransferId", "callTransferID", "transferId"])
 }
 
 // --- requests ----------------------------------------------------------------------------------------------------

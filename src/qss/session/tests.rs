@@ -235,9 +235,7 @@ fn unanswered_pings_in_json_end_the_link_whatever_a_proxy_says() {
     let out: Vec<_> = t.take();
     let told = |o: &Output| matches!(o, Output::Event(Event::Replied { .. }));
     assert!(!out.iter().any(told), "nobody has asked: {out:?}");
-    let silent = |o: &Output| {
-        matches!(o, Output::Event(Event::Lost { cause, was_registered: true, .. }) if cause.failure == Failure::QssSilent)
-    };
+    let silent = |o: &Output| matches!(o, Output::Event(Event::Lost { cause, was_registered: true, .. }) if cause.failure == Failure::QssSilent);
     assert!(out.iter().any(silent), "{out:?}");
 }
 

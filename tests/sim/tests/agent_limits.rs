@@ -232,18 +232,18 @@ fn weather(n: usize) -> String {
 #[test]
 fn an_unknown_event_is_passed_on_as_it_came_here_and_upstream() {
     let mut config = config();
-    config.qss.unknown.bytes = 71;
+    config.qss.unknown.bytes = 73;
     let mut w = World::playing(23, config);
     w.qss_says(&weather(7));
     w.run(100);
     let told = |event: &Value| json!([event["name"], event["raw"], event["bytes"]]);
-    // The 71st byte is the first half of a character.
-    let expected = json!(["weather", weather(7)[..70], weather(7).len()]);
+    // The 73rd byte is the first half of a character.
+    let expected = json!(["weather", weather(7)[..72], weather(7).len()]);
     assert_eq!(w.events_of("unknown_event").into_iter().map(told).collect::<Vec<_>>(), [expected.clone()]);
     let upstream = w.qss.events().into_iter().filter(|event| event["event"] == "unknown_event");
     assert_eq!(upstream.map(told).collect::<Vec<_>>(), [expected]);
     let seen = w.local("status")["unknown"].clone();
-    assert_eq!((&seen[0]["word"], &seen[0]["raw"]), (&json!("weather"), &json!(weather(7)[..70])));
+    assert_eq!((&seen[0]["word"], &seen[0]["raw"]), (&json!("weather"), &json!(weather(7)[..72])));
 }
 
 #[test]
@@ -301,7 +301,8 @@ fn the_last_messages_that_were_not_understood_are_seen_in_the_status() {
     w.qss_says(participant);
     w.qss_says(participant);
     let seen = w.local("status")["unknown"].clone();
-    let told: Vec<_> = seen.as_array().expect("a list").iter().map(|s| json!([s["what"], s["word"], s["count"]])).collect();
+    let told: Vec<_> =
+        seen.as_array().expect("a list").iter().map(|s| json!([s["what"], s["word"], s["count"]])).collect();
     let expected = [
         json!(["qss_unknown_request", "openDoor", 1]),
         json!(["qss_unknown_field", "mood", 2]),

@@ -62,13 +62,22 @@ fn the_events_of_a_long_story_keep_to_the_schema_here_and_upstream() {
     w.qss_says(r#"{"type":"event","payload":{"eventName":"callTransfer","payload":{"callTransferId":"T","roomId":"nowhere"}}}"#);
     w.qss_says(r#"{"request":"invite","requestID":"I","payload":{"from":"a","room":{"room":"r","sipUri":"sip:1@m"}}}"#);
     w.run(5_000);
+    w.qss_says(r#"{"type":"event","payload":{"eventName":"weather","payload":{"sun":true}}}"#);
     w.qss_says(r#"{"type":"event","payload":{"eventName":"expelled","payload":{}}}"#);
     w.run(5_000);
     assert!(check(&w.events) > 40);
     assert!(check(w.qss.events()) > 40);
     let told = |kind: &str| w.events.iter().any(|e| e["event"] == kind);
-    let kinds =
-        ["participantHold", "participantRemoved", "transferError", "callTransfer", "expelled", "hold", "snapshot"];
+    let kinds = [
+        "participantHold",
+        "participantRemoved",
+        "transferError",
+        "callTransfer",
+        "expelled",
+        "hold",
+        "snapshot",
+        "unknown_event",
+    ];
     assert!(kinds.iter().all(|kind| told(kind)), "{:?}", w.events.iter().map(|e| &e["event"]).collect::<Vec<_>>());
 }
 
