@@ -277,6 +277,21 @@ fn a_call_begins_without_a_card_and_gets_it_when_it_comes() {
 }
 
 #[test]
+fn without_a_card_it_wakes_once_per_packet() {
+    let _alone = alone();
+    let card = rig::card("nowhere", "");
+    card.unplug();
+    let peer = Peer::new();
+    let mut station = Station::new(&card);
+    station.call(peer.0.local_addr().unwrap(), 7);
+    peer.listen(200);
+    let before = station.handle.progress();
+    let packets = peer.listen(2_000).len() as u64;
+    let passes = station.handle.progress() - before;
+    assert!(packets >= 90 && passes <= packets + packets / 10, "{passes} passes for {packets} packets");
+}
+
+#[test]
 fn a_busy_card_is_told_and_taken_when_it_is_free() {
     let _alone = alone();
     let card = rig::card("taken", "");

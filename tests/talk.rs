@@ -208,6 +208,24 @@ fn mute_sends_silence_and_time_runs_on() {
 }
 
 #[test]
+fn a_long_silence_costs_packets_and_no_encoder() {
+    let mut booth = Booth::new(params());
+    let mut minute = |muted| {
+        booth.stream.mute(muted);
+        let (packets, encoded) = (booth.wire.rtp.len(), booth.stream.encoder().packets);
+        booth.talk(secs(60));
+        (booth.wire.rtp.len() - packets, booth.stream.encoder().packets - encoded)
+    };
+    assert_eq!(minute(false), (3_000, 3_000));
+    let (sent, encoded) = minute(true);
+    assert!(sent == 3_000 && encoded <= 15, "{encoded} of {sent}");
+    assert_eq!(minute(false), (3_000, 3_000));
+    let headers: Vec<_> = booth.packets().iter().map(|(_, packet)| packet.header).collect();
+    let in_order = |pair: &[Header]| pair[1].timestamp.wrapping_sub(pair[0].timestamp) == 960;
+    assert!(headers.windows(2).all(in_order), "and time runs on");
+}
+
+#[test]
 fn a_lost_card_leaves_a_hole_in_time_and_none_in_sequence() {
     let mut booth = Booth::new(params());
     booth.talk(secs(1)).idle(secs(3)).talk(secs(1));

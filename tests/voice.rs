@@ -5,7 +5,7 @@
 
 mod line;
 
-use line::{FRAME, Line, OPUS, Room, Talker, VoiceEar, payload, peer, rtp};
+use line::{Ear, FRAME, Line, OPUS, Room, Talker, VoiceEar, params, payload, peer, rtp, settings};
 use qss_endpoint::config::Config;
 use qss_endpoint::media::codec::{CodecError, Decoder};
 use qss_endpoint::media::command::Event;
@@ -13,7 +13,9 @@ use qss_endpoint::media::stream::{Settings, Stream};
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
 use qss_endpoint::time::Span;
+use std::cell::Cell;
 use std::io::Write;
+use std::rc::Rc;
 
 const SEEDS: std::ops::Range<u64> = 0..8;
 /// The packet itself, and the line.
@@ -511,6 +513,66 @@ fn silence_of_the_line_is_silence_and_is_told() {
         room.events.iter().map(|(_, e)| *e).collect::<Vec<_>>(),
         [Event::Receiving { call: 1 }, Event::Playing { call: 1 }]
     );
+}
+
+/// Counts what it is asked for.
+struct Counted {
+    ear: Ear,
+    asked: Rc<Cell<u64>>,
+}
+
+impl Counted {
+    fn ear(&mut self) -> &mut Ear {
+        self.asked.set(self.asked.get() + 1);
+        &mut self.ear
+    }
+}
+
+impl Decoder for Counted {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
+        self.ear().decode(payload, pcm)
+    }
+    fn decode_fec(&mut self, next_payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
+        self.ear().decode_fec(next_payload, pcm)
+    }
+    fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError> {
+        self.ear().conceal(pcm)
+    }
+    fn reset(&mut self) -> Result<(), CodecError> {
+        self.ear.reset()
+    }
+}
+
+#[test]
+fn without_a_card_packets_are_counted_and_not_decoded_and_with_it_sound_is_back_at_once() {
+    each_seed(|seed| {
+        let asked = Rc::new(Cell::new(0));
+        let ear = Counted { ear: Ear, asked: asked.clone() };
+        let mut room = Room::hearing(seed, params(), settings(), ear);
+        room.line.jitter = 5_000;
+        room.run(secs(20)).mark().run(secs(5));
+        let (before, decoded, age) = (room.stream.stats(room.now), asked.get(), room.age_quantile(0.99));
+        assert!(decoded >= 1_250, "{decoded}");
+        room.stream.card_moves(room.now, false);
+        room.deaf = true;
+        room.events.clear();
+        room.run(secs(60));
+        let after = room.stream.stats(room.now);
+        assert_eq!(asked.get(), decoded);
+        assert_eq!(after.packets_received - before.packets_received, 3_000);
+        assert_eq!((after.packets_lost, after.packets_late), (before.packets_lost, before.packets_late));
+        assert_eq!(after.frames_concealed, before.frames_concealed, "what nobody could hear is not concealed");
+        assert_eq!(after.playback_level, -1_000);
+        assert_eq!(room.events.iter().map(|(_, e)| *e).collect::<Vec<_>>(), [Event::NotPlaying { call: 1 }]);
+        room.stream.card_moves(room.now, true);
+        room.deaf = false;
+        room.events.clear();
+        room.mark().run(secs(1));
+        let heard = room.heard.iter().position(|heard| heard.age_us.is_some()).unwrap();
+        assert!(heard <= 6, "after {heard} periods");
+        assert!(room.age_quantile(0.99) <= age + 3.0, "as late as before: {} and {age}", room.age_quantile(0.99));
+        assert_eq!(room.events.iter().map(|(_, e)| *e).collect::<Vec<_>>(), [Event::Playing { call: 1 }]);
+    });
 }
 
 #[test]

@@ -15,8 +15,8 @@
 //!                               Start, Tone
 //! ```
 //!
-//! While a card is away during a call (`Silent`), the monotonic clock paces the stream: silence is sent with
-//! continuous timestamps, arriving sound is decoded and dropped, and the card is looked for each
+//! While a card is away during a call (`Silent`), the monotonic clock paces the stream, once a packet: silence is sent
+//! with continuous timestamps, what arrives is counted and dropped, and the card is looked for each
 //! [`Audio::reopen_interval`]. A card whose clock stands still counts as away. What becomes of cards that come and go
 //! all the time is told in [`life`](crate::io::alsa::life).
 //!
@@ -98,6 +98,8 @@ enum Next {
     End,
 }
 
+/// Without card and call, a tone passes in such steps.
+const SILENT_PERIOD: Span = Span::from_millis(20);
 /// Nothing in RTP is larger; a longer datagram is not ours.
 const MAX_DATAGRAM: usize = 2048;
 /// A gap in what was recorded up to which silence is sent in its place.
@@ -167,7 +169,7 @@ impl Engine {
         let (deadline, count) = match &self.state {
             State::Idle | State::Prepared { .. } => (None, 0),
             State::Unprepared { away } => (Some(away.retry_at), 0),
-            State::Silent { away, tick_at } => (Some(away.retry_at.min(*tick_at)), 0),
+            State::Silent { tick_at, .. } => (Some(*tick_at), 0),
             State::Running { moved, .. } if moved.false_alarm => (Some(now + self.audio.period.min(FALSE_ALARM)), 0),
             // The stream's own timers are looked at in each pass: a period is fine enough for RTCP.
             State::Running { card, moved, .. } => {
@@ -245,9 +247,9 @@ impl Engine {
             State::Running { card, moved, life } => self.state = self.turn(now, card, moved, life, woken),
             State::Silent { away, mut tick_at } => {
                 while tick_at <= now {
-                    self.silent_period(now);
+                    let passed = self.silent_packet(now);
                     // What was missed for long is not made up for: it would be a burst of old silence.
-                    tick_at = if now.since(tick_at) > STALL { now } else { tick_at } + self.audio.period;
+                    tick_at = if now.since(tick_at) > STALL { now } else { tick_at } + passed;
                 }
                 self.state = self.retry(now, away, |away| State::Silent { away, tick_at });
                 self.start(now);
@@ -327,13 +329,15 @@ impl Engine {
         }
     }
 
-    /// A period without a card: silence leaves, what arrives is decoded (its state must go on) and dropped.
-    fn silent_period(&mut self, now: Time) {
-        let period = (self.audio.period.as_micros() * 48 / 1_000).clamp(48, MAX_FRAMES as u64) as usize;
-        self.samples[..period].fill(0);
-        self.stream.capture(now, &self.samples[..period], &mut &self.sockets);
+    /// The time of a packet without a card: silence leaves, what arrives is counted. Returns how long that was.
+    fn silent_packet(&mut self, now: Time) -> Span {
+        let span = self.stream.packet_time().unwrap_or(SILENT_PERIOD);
+        let frames = ((span.as_micros() * 48 / 1_000) as usize).min(MAX_FRAMES);
+        self.samples[..frames].fill(0);
+        self.stream.capture(now, &self.samples[..frames], &mut &self.sockets);
         self.drain(now);
-        self.stream.playback(now, &mut self.samples[..period]);
+        self.stream.play_unheard(&mut self.samples[..frames]);
+        span
     }
 
     fn drain(&mut self, now: Time) {

@@ -140,6 +140,35 @@ mod tests {
         assert!(with > 1_000.0 && without < 100.0, "with {with}, without {without}");
     }
 
+    /// What [`hush`](crate::media::hush) relies upon.
+    #[test]
+    fn the_packet_of_a_long_silence_may_be_sent_again_and_again() {
+        for (bitrate, loss, samples) in
+            [(32_000, 0, 960), (24_000, 20, 960), (64_000, 0, 480), (12_000, 0, 1_920), (32_000, 0, 2_880)]
+        {
+            let mut encoder = OpusEncoder::new(&Config::default().codec).unwrap();
+            encoder.set_bitrate(bitrate).unwrap();
+            encoder.set_fec(loss).unwrap();
+            let mut decoder = OpusDecoder::new().unwrap();
+            let (mut packet, mut silent, mut pcm) = ([0; 1_276], 0, vec![0; samples]);
+            for frame in 0..41 {
+                let spoken = if frame < 30 { tone(frame * samples, samples) } else { vec![0; samples] };
+                silent = encoder.encode(&spoken, &mut packet).unwrap();
+                assert_eq!(decoder.decode(&packet[..silent], &mut pcm), Ok(samples));
+            }
+            assert!(silent <= 64, "{silent} bytes at {bitrate}");
+            for _ in 0..200 {
+                assert_eq!(decoder.decode(&packet[..silent], &mut pcm), Ok(samples));
+                assert!(pcm.iter().all(|sample| sample.unsigned_abs() <= 2), "{bitrate}, {samples}: {pcm:?}");
+            }
+            for frame in 41..50 {
+                let length = encoder.encode(&tone(frame * samples, samples), &mut packet).unwrap();
+                assert_eq!(decoder.decode(&packet[..length], &mut pcm), Ok(samples));
+            }
+            assert!(level(&pcm) > 3_000.0, "{bitrate}, {samples}: and sound is back");
+        }
+    }
+
     #[test]
     fn rubbish_is_refused_not_played() {
         let mut decoder = OpusDecoder::new().unwrap();

@@ -1,7 +1,7 @@
 //! The voice path, as values: what the media thread does with frames and packets, without waiting for either.
 //!
-//! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]) as [`autopilot`] sets it, [`budget`] (the cap). Down:
-//! [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
+//! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]) as [`autopilot`] sets it, or [`hush`] where
+//! there is nothing to encode, [`budget`] (the cap). Down: [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
 //! that wait), [`stretch`] (time without clicks), [`drift`]
 //! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`uplink`] knows whether we are heard. [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen. [`command`] is the
@@ -19,6 +19,7 @@ pub mod drift;
 pub mod gain;
 pub mod governor;
 pub mod histogram;
+pub mod hush;
 pub mod jitter;
 mod kaiser;
 pub mod keypad;

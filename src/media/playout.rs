@@ -8,6 +8,7 @@
 //!      │                  │     FEC, the next, or concealment    │    │
 //!      │                  └──── a packet came, and is due ──────┘    │
 //!      └───────────────────── faded out ◀────────────────────────────┘
+//!   Unheard: there is no loudspeaker; `Waiting` once it asks
 //! ```
 //!
 //! Each packet has a position in the peer's time ([`timeline`](super::timeline)). A packet's *wait* is how long it has
@@ -150,6 +151,8 @@ struct Request {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
+    /// Nobody could hear: packets tell the time, and are not kept.
+    Unheard,
     /// Nothing is being played.
     Waiting,
     /// `next` is the packet to decode, `at` where the one before it ended.
@@ -253,6 +256,7 @@ impl<D: Decoder> Playout<D> {
 
     fn keep(&mut self, meta: Meta, payload: &[u8]) -> Arrival {
         let late = match self.state {
+            State::Unheard => return Arrival::Kept,
             State::Waiting => false,
             State::Playing { next, .. } | State::Concealing { next, .. } => meta.seq < next,
         };
@@ -270,8 +274,29 @@ impl<D: Decoder> Playout<D> {
         }
     }
 
+    /// Until the next [`Playout::play`] there is no loudspeaker: nothing is decoded, but how late packets come goes on being
+    /// learnt, so that sound is back at once.
+    pub fn pause(&mut self) {
+        if self.state == State::Unheard {
+            return;
+        }
+        self.jitter.clear();
+        self.fifo.clear();
+        self.merge.clear();
+        self.delays.clear();
+        (self.skip, self.invented) = (0, 0);
+        // What it will have asked for then is not the time that has passed.
+        self.card.restart();
+        self.state = State::Unheard;
+    }
+
     /// Fills `out`.
     pub fn play(&mut self, now: Time, out: &mut [i16]) {
+        if self.state == State::Unheard {
+            self.state = State::Waiting;
+            // A decoder that cannot forget goes on as it was.
+            let _ = self.decoder.reset();
+        }
         let now = delay::in_samples(now);
         self.card.observe(now, self.asked);
         self.asked += out.len() as i64;
@@ -322,7 +347,7 @@ impl<D: Decoder> Playout<D> {
     /// What this buffer adds to the delay at present.
     pub fn delay(&self, now: Time) -> Span {
         let at = match self.state {
-            State::Waiting => return Span::ZERO,
+            State::Unheard | State::Waiting => return Span::ZERO,
             State::Playing { at, .. } => at,
             State::Concealing { at, filled, .. } => at.shifted(filled),
         };
@@ -341,7 +366,7 @@ impl<D: Decoder> Playout<D> {
     /// Either fills the FIFO by at least one sample, or consumes a packet, or leaves `Playing`.
     fn produce(&mut self, now: i64, missing: usize) {
         match self.state {
-            State::Waiting => self.begin(now, missing),
+            State::Unheard | State::Waiting => self.begin(now, missing),
             State::Playing { next, at } => match self.jitter.first_from(next) {
                 Some(meta) if meta.seq == next => self.on_present(now, meta, at),
                 Some(later) => self.on_missing(now, next, at, later),
@@ -692,7 +717,7 @@ impl<D: Decoder> Playout<D> {
 
     /// What comes next does not continue what is being played: let it fade in from what would have come.
     fn fade_from_present(&mut self) {
-        if !self.merge.is_empty() || self.state == State::Waiting {
+        if !self.merge.is_empty() || matches!(self.state, State::Unheard | State::Waiting) {
             return;
         }
         self.merge.resize(MERGE, 0).expect("the capacity is MERGE");

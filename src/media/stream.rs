@@ -18,6 +18,7 @@ use crate::media::delay;
 use crate::media::drift::Rate;
 use crate::media::gain::{Level, Mute};
 use crate::media::governor::{Board, Economy, Governor, Pass};
+use crate::media::hush::Hush;
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::{Ear, Keypad, Press};
 use crate::media::liveness::Liveness;
@@ -83,6 +84,7 @@ pub struct Stream<E, D> {
     budget: Budget,
     liveness: Liveness,
     governor: Governor,
+    hush: Hush,
     frame: Box<[i16; MAX_FRAME]>,
     packet: Box<[u8; HEADER_LEN + MAX_PAYLOAD + srtp::MAX_OVERHEAD]>,
     /// Where a protected datagram is opened.
@@ -142,6 +144,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             budget: Budget::new(),
             liveness: Liveness::new(settings.rtp.silence_timeout),
             governor: Governor::new(),
+            hush: Hush::new(),
             frame: Box::new([0; MAX_FRAME]),
             packet: Box::new([0; HEADER_LEN + MAX_PAYLOAD + srtp::MAX_OVERHEAD]),
             opened: Box::new([0; MAX_DATAGRAM]),
@@ -272,6 +275,20 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     pub fn playback(&mut self, now: Time, samples: &mut [i16]) {
         self.play_far_end(now, samples);
         self.tones.mix(samples);
+    }
+
+    /// Time passes in which nobody can hear anything, because there is no card: as much as `samples` take. What arrives
+    /// is counted and not decoded.
+    pub fn play_unheard(&mut self, samples: &mut [i16]) {
+        samples.fill(0);
+        self.playout.pause();
+        self.playback_level.measure(samples);
+        self.tones.mix(samples);
+    }
+
+    /// How long the packets are that leave now; `None`: there is no call.
+    pub fn packet_time(&self) -> Option<Span> {
+        self.call.as_ref().map(|call| duration(call.frame_samples))
     }
 
     fn play_far_end(&mut self, now: Time, samples: &mut [i16]) {
@@ -493,6 +510,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     /// An encoder that refuses a setting goes on with the one it has: the budget still holds the cap.
     fn set_encoder(&mut self, choice: Choice) {
+        self.hush.forget();
         let _ = self.encoder.set_bitrate(choice.bitrate.max(500));
         let _ = self.encoder.set_fec(choice.expected_loss);
         let economy = self.governor.economy();
@@ -532,15 +550,22 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let limit =
             payload_limit(now, &mut self.budget, &call.params, call.choice.bitrate.max(call.params.bitrate), samples);
         let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
-        let encoded = if limit < LEAST_PAYLOAD {
-            None
-        } else {
-            self.encoder.encode(&self.frame[..samples], &mut payload[..limit]).ok().filter(|n| (1..=limit).contains(n))
+        let frame = &self.frame[..samples];
+        let len = match self.hush.payload(frame) {
+            _ if limit < LEAST_PAYLOAD => None,
+            Some(known) if known.len() <= limit => {
+                payload[..known.len()].copy_from_slice(known);
+                Some(known.len())
+            }
+            Some(_) | None => {
+                self.encoder.encode(frame, &mut payload[..limit]).ok().filter(|n| (1..=limit).contains(n))
+            }
         };
-        let Some(len) = encoded else {
+        let Some(len) = len else {
             call.counters.withheld += 1;
             return call.sender.on_skipped(samples as u32);
         };
+        self.hush.on_encoded(&payload[..len]);
         call.sender.header().write(header.first_chunk_mut().expect("split at HEADER_LEN"));
         if !call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + len, wire) {
             call.counters.withheld += 1;

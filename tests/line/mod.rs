@@ -174,22 +174,28 @@ pub(crate) struct Mouth {
     pub(crate) expected_loss: u8,
     pub(crate) band: Band,
     pub(crate) complexity: u8,
+    /// How often it was asked.
+    pub(crate) packets: u64,
 }
 
 impl Mouth {
     pub(crate) fn new() -> Mouth {
-        Mouth { rng: Rng::from_u64(5), bitrate: 32_000, expected_loss: 0, band: Band::Full, complexity: 10 }
+        let rng = Rng::from_u64(5);
+        Mouth { rng, bitrate: 32_000, expected_loss: 0, band: Band::Full, complexity: 10, packets: 0 }
     }
 }
 
 impl Encoder for Mouth {
     fn encode(&mut self, pcm: &[i16], packet: &mut [u8]) -> Result<usize, CodecError> {
+        self.packets += 1;
         let average = self.bitrate as usize / 8 * pcm.len() / 48_000;
-        let len = (average / 2 + self.rng.below(average as u64 + 1) as usize).max(2).min(packet.len());
+        let sound = pcm.iter().any(|s| *s != 0);
+        let voiced = (average / 2 + self.rng.below(average as u64 + 1) as usize).max(2);
+        let len = if sound { voiced } else { 3 }.min(packet.len());
         packet[..len].fill(0);
         packet[0] = 31 << 3;
         // Whether there was sound at all.
-        packet[1] = u8::from(pcm.iter().any(|s| *s != 0));
+        packet[1] = u8::from(sound);
         Ok(len)
     }
     fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError> {
@@ -316,6 +322,8 @@ pub(crate) struct Room<D = Ear> {
     pub(crate) frozen_until: Time,
     /// Until then the card does not ask.
     pub(crate) card_stalled_until: Time,
+    /// There is no card.
+    pub(crate) deaf: bool,
     rng: Rng,
     next_frame: i64,
     seq: u16,
@@ -357,6 +365,7 @@ impl<D: Decoder> Room<D> {
             card_ppm: 0,
             frozen_until: Time::ZERO,
             card_stalled_until: Time::ZERO,
+            deaf: false,
             next_frame: micros_to_samples(now.as_micros()) / FRAME + 1,
             seq: rng.next_u32() as u16,
             timestamp_origin: rng.next_u32(),
@@ -489,7 +498,11 @@ impl<D: Decoder> Room<D> {
 
     fn listen(&mut self) {
         let mut samples = vec![0; self.period];
-        self.stream.playback(self.now, &mut samples);
+        if self.deaf {
+            self.stream.play_unheard(&mut samples);
+        } else {
+            self.stream.playback(self.now, &mut samples);
+        }
         if self.keep {
             self.played_samples.extend(&samples);
         }

@@ -45,6 +45,12 @@ impl Machine {
         cards
     }
 
+    /// When a device of any card came or went last, in seconds and nanoseconds; `None`: there are no devices.
+    pub fn devices_changed(&self) -> Option<(i64, i64)> {
+        let devices = fs::metadata(self.path("dev/snd")).ok()?;
+        Some((devices.mtime(), devices.mtime_nsec()))
+    }
+
     /// Device and direction (`c`, `p`) of each of its PCMs.
     pub fn pcms(&self, card: &CardIdentity) -> Vec<(u32, char)> {
         let prefix = format!("pcmC{}D", card.index);

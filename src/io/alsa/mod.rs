@@ -260,19 +260,20 @@ fn mixer_name(config: &Audio, cards: &[CardIdentity]) -> String {
 ///
 /// It has parts for each card, made when it is first read; cards that came since then are unknown to it. To read it
 /// again costs more than everything else about a card that is not there, so it is done when the cards have changed.
-/// Machines without a list of cards (virtual ones) cannot tell: theirs is read each time.
+/// That its files have changed it sees by itself.
 #[derive(Default)]
 pub struct Remembered {
-    cards: Option<Vec<CardIdentity>>,
+    /// The cards, and when a device of theirs came or went last: not every machine shows us a list of them.
+    seen: Option<(Vec<CardIdentity>, Option<(i64, i64)>)>,
 }
 
 impl Remembered {
     /// Drops it if it may be outdated. Not while a card is open.
     pub fn refresh(&mut self, machine: &Machine) {
-        let cards = machine.cards();
-        if cards.is_empty() || self.cards.as_ref() != Some(&cards) {
+        let seen = Some((machine.cards(), machine.devices_changed()));
+        if self.seen != seen {
             let _ = alsa::config::update_free_global();
-            self.cards = Some(cards);
+            self.seen = seen;
         }
     }
 }

@@ -1,0 +1,122 @@
+//! Silence that goes on is encoded once: a muted microphone, or a card that is away, costs packets but no encoder.
+//!
+//! ```text
+//!            silence          so many packets of it, all of one length
+//!   Sound ───────────▶ Fading ──────────────────────────────────────▶ Known: the last of them is sent again and again
+//!     ▲                  │                                              │
+//!     └──── a sample ────┴──────────────────────────────────────────────┘
+//! ```
+//!
+//! An encoder lets what was said before fade out, so the first packets of a silence are its own. Then each is as good as
+//! the one before. Digital silence is meant: a room in which nobody speaks is noise, and is encoded.
+
+use heapless::Vec;
+
+/// Packets in which the past fades out: 200 ms of 20 ms packets, as few as they are when they are longer.
+const FADING: u8 = 10;
+/// Packets of silence have a few bytes; one that is longer is not kept.
+const MOST: usize = 64;
+
+#[derive(Debug)]
+pub struct Hush {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Sound,
+    /// So many packets of silence, each of so many samples, have been encoded.
+    Fading {
+        samples: usize,
+        packets: u8,
+    },
+    Known {
+        samples: usize,
+        payload: Vec<u8, MOST>,
+    },
+}
+
+impl Hush {
+    pub fn new() -> Hush {
+        Hush { state: State::Sound }
+    }
+
+    /// The encoder was told something new, or shall begin anew.
+    pub fn forget(&mut self) {
+        self.state = State::Sound;
+    }
+
+    /// The payload for this frame, if it is known; if not, it has to be encoded, and [`Hush::on_encoded`] told.
+    pub fn payload(&mut self, frame: &[i16]) -> Option<&[u8]> {
+        if frame.iter().any(|sample| *sample != 0) {
+            self.state = State::Sound;
+            return None;
+        }
+        match self.state {
+            State::Fading { samples, .. } | State::Known { samples, .. } if samples == frame.len() => {}
+            State::Sound | State::Fading { .. } | State::Known { .. } => {
+                self.state = State::Fading { samples: frame.len(), packets: 0 };
+            }
+        }
+        match &self.state {
+            State::Known { payload, .. } => Some(payload),
+            State::Sound | State::Fading { .. } => None,
+        }
+    }
+
+    /// The encoder's packet for the frame that [`Hush::payload`] was asked about.
+    pub fn on_encoded(&mut self, packet: &[u8]) {
+        let State::Fading { samples, packets } = self.state else { return };
+        self.state = match Vec::from_slice(packet) {
+            Ok(payload) if packets >= FADING => State::Known { samples, payload },
+            Ok(_) | Err(_) => State::Fading { samples, packets: packets.saturating_add(1) },
+        };
+    }
+}
+
+impl Default for Hush {
+    fn default() -> Hush {
+        Hush::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SILENCE: [i16; 960] = [0; 960];
+
+    /// Packets that were encoded among so many of silence.
+    fn encoded(hush: &mut Hush, frame: &[i16], packets: usize, payload: &[u8]) -> usize {
+        let mut encoded = 0;
+        for _ in 0..packets {
+            match hush.payload(frame) {
+                Some(known) => assert_eq!(known, payload),
+                None => {
+                    hush.on_encoded(payload);
+                    encoded += 1;
+                }
+            }
+        }
+        encoded
+    }
+
+    #[test]
+    fn of_a_long_silence_the_first_packets_are_encoded() {
+        let mut hush = Hush::new();
+        let first = usize::from(FADING) + 1;
+        assert_eq!(encoded(&mut hush, &SILENCE, 3_000, &[1, 2]), first);
+        let mut click = SILENCE;
+        click[959] = 1;
+        assert_eq!(encoded(&mut hush, &click, 3, &[9]), 3, "one sample is a sound");
+        assert_eq!(encoded(&mut hush, &SILENCE, 50, &[3]), first, "and the silence after it another one");
+        assert_eq!(encoded(&mut hush, &SILENCE[..480], 50, &[4]), first, "so is one of shorter packets");
+        hush.forget();
+        assert_eq!(encoded(&mut hush, &SILENCE[..480], 50, &[5]), first);
+    }
+
+    #[test]
+    fn a_long_packet_is_not_kept() {
+        assert_eq!(encoded(&mut Hush::new(), &SILENCE, 300, &[7; MOST + 1]), 300);
+    }
+}
