@@ -500,7 +500,7 @@ impl Source for Alone {
 /// 5 the microphone speaks, 6 parameters change.
 pub(crate) fn stream(data: &[u8]) {
     let config = Config::default();
-    let settings = Settings { codec: config.codec, jitter: config.jitter, rtp: config.rtp, tone_level: 20 };
+    let settings = Settings::of(&config);
     let mut stream = Stream::new(settings, Mute, Mute);
     let mut now = Time::ZERO;
     let mut wire = Nowhere;

@@ -58,8 +58,8 @@ fn a_misspelt_key_is_shown_with_its_place_and_the_nearest_spelling() {
     assert_eq!(
         lines(text),
         [":3:3: [audio] perod_ms: unknown key; did you mean period_ms? allowed: capture, playback, mixer, \
-          controls, amplifier_control, rate, period_ms, \
-          periods, capture_channels, capture_channel, playback_channels, realtime_priority, lock_memory, \
+          controls, amplifier_control, playback_db, playback_min_db, playback_max_db, capture_db, capture_min_db, \
+          capture_max_db, rate, period_ms, periods, capture_channels, capture_channel, playback_channels, realtime_priority, lock_memory, \
           reopen_interval_ms, mute_at_start, tones, ladder_tones, tone_level_db"]
     );
 }
@@ -232,6 +232,12 @@ fn keys_that_contradict_each_other() {
         ("[rtp]\nport_min = 20000", "port_min and port_max must both be 0 or both be given"),
         ("[rtp]\nport_min = 20001\nport_max = 20099", "RTP ports are even"),
         ("[rtp]\nport_min = 20010\nport_max = 20000", "port_min is more than port_max"),
+        (
+            "[audio]\nplayback_db = 9",
+            "audio.playback_db (9) is not between audio.playback_min_db (-40) and audio.playback",
+        ),
+        ("[audio]\ncapture_min_db = 3", "audio.capture_db (0) is not between audio.capture_min_db (3) and"),
+        ("[audio]\ncapture_db = -61", "-60 to 30"),
         ("[audio]\ncapture_channel = 1", "there are 1 channels, counted from 0"),
         ("[qss]\nurl = 'ws://h'", "[qss] username: missing"),
         ("[qss]\nurl = 'wss://q'\nusername = 'u'\n[[room]]\nid = 'r'\npassword = 'p'", "only a meeting has one"),

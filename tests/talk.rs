@@ -8,6 +8,7 @@ use qss_endpoint::dtmf::{Digit, Digits, TelephoneEvent};
 use qss_endpoint::media::command::{Event, StreamParams};
 use qss_endpoint::media::plan::plan;
 use qss_endpoint::media::stream::Stream;
+use qss_endpoint::media::volume::{Decibels, Volumes};
 use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::event::NamedEvent;
 use qss_endpoint::rtp::packet::{HEADER_LEN, Header, Packet};
@@ -205,6 +206,19 @@ fn mute_sends_silence_and_time_runs_on() {
     assert!(sound[101..].iter().all(|s| *s));
     let (first, last) = (packets[0].1.header, packets[149].1.header);
     assert_eq!(last.timestamp.wrapping_sub(first.timestamp), 149 * 960);
+}
+
+#[test]
+fn the_microphones_volume_is_in_what_is_sent_and_mute_is_mute_at_any_volume() {
+    let mut booth = Booth::new(params());
+    booth.talk(secs(1));
+    assert_eq!(booth.stream.encoder().heard, [1_000; 960]);
+    booth.stream.set_volumes(Volumes { capture: Decibels(20), playback: Decibels(-40) });
+    booth.talk(secs(1));
+    assert_eq!(booth.stream.encoder().heard, [10_000; 960]);
+    booth.stream.mute(true);
+    booth.talk(ms(100));
+    assert_eq!(booth.stream.encoder().heard, [0; 960]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::transfer::TransferOrder;
 use super::visit::Hold;
+use super::volume::VolumeOrder;
 use crate::dtmf::Digits;
 use crate::qss::message::MAX_ID;
 use serde_json::{Map, Value};
@@ -18,6 +19,8 @@ pub(super) enum Command {
         user: String,
         muted: bool,
     },
+    /// Tells how loud it is, after this change.
+    Volume(Option<VolumeOrder>),
     Hold(Hold),
     Digits(Digits),
     Transfer(TransferOrder),
@@ -74,6 +77,12 @@ impl Command {
             "mute" => Ok(Command::MuteOther { user: user(words)?, muted: true }),
             "unmute" if rest.is_empty() => Ok(Command::Mute(false)),
             "unmute" => Ok(Command::MuteOther { user: user(words)?, muted: false }),
+            "volume" => match &words[..] {
+                [] => Ok(Command::Volume(None)),
+                [direction, to] => volume(direction, to.parse().ok(), None),
+                [direction, by, step] if by == "by" => volume(direction, None, step.parse().ok()),
+                _ => Err(Malformed::BadArgument),
+            },
             "hold" if rest.is_empty() || rest == "on" => Ok(Command::Hold(Hold::On)),
             "hold" if rest == "off" => Ok(Command::Hold(Hold::Off)),
             "unhold" => Ok(Command::Hold(Hold::Off)),
@@ -117,6 +126,10 @@ impl Command {
             "status" | "snapshot" => Ok(Command::Status),
             "mute" => mute(text(&object, "to")?, flag(&object, "on", true)?),
             "unmute" => mute(text(&object, "to")?, false),
+            "volume" => match text(&object, "direction")? {
+                None => Ok(Command::Volume(None)),
+                Some(direction) => volume(direction, number(&object, "db")?, number(&object, "by")?),
+            },
             "hold" => Ok(Command::Hold(if flag(&object, "on", true)? { Hold::On } else { Hold::Off })),
             "unhold" => Ok(Command::Hold(Hold::Off)),
             "dtmf" => digits(text(&object, "digits")?.unwrap_or_default()),
@@ -192,6 +205,10 @@ fn mute(user: Option<&str>, muted: bool) -> Result<Command, Malformed> {
     user.map_or(Ok(Command::Mute(muted)), |user| Ok(Command::MuteOther { user: id(user)?, muted }))
 }
 
+fn volume(direction: &str, to: Option<i64>, by: Option<i64>) -> Result<Command, Malformed> {
+    VolumeOrder::of(direction, to, by).map(|order| Command::Volume(Some(order))).ok_or(Malformed::BadArgument)
+}
+
 fn transfer(users: Vec<String>) -> Result<Command, Malformed> {
     TransferOrder::of(users).map(Command::Transfer).ok_or(Malformed::BadArgument)
 }
@@ -202,6 +219,10 @@ fn flag(object: &Map<String, Value>, key: &str, otherwise: bool) -> Result<bool,
 
 fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, Malformed> {
     object.get(key).map(|value| value.as_str().ok_or(Malformed::BadArgument)).transpose()
+}
+
+fn number(object: &Map<String, Value>, key: &str) -> Result<Option<i64>, Malformed> {
+    object.get(key).map(|value| value.as_i64().ok_or(Malformed::BadArgument)).transpose()
 }
 
 /// One text, or a list of them.
@@ -217,6 +238,7 @@ fn list(object: &Map<String, Value>, key: &str) -> Result<Vec<String>, Malformed
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::volume::{Change, Direction};
 
     fn words(words: &[&str]) -> Vec<String> {
         words.iter().map(|w| (*w).to_owned()).collect()
@@ -240,6 +262,17 @@ mod tests {
             ("mute on\n", r#"{"command":"mute"}"#, Command::Mute(true)),
             ("mute off", r#"{"command":"mute","on":false}"#, Command::Mute(false)),
             ("unmute", r#"{"command":"unmute"}"#, Command::Mute(false)),
+            ("volume", r#"{"command":"volume"}"#, Command::Volume(None)),
+            (
+                "volume playback -12",
+                r#"{"command":"volume","direction":"playback","db":-12}"#,
+                Command::Volume(Some(VolumeOrder { direction: Direction::Playback, change: Change::To(-12) })),
+            ),
+            (
+                "volume capture by 3",
+                r#"{"command":"volume","direction":"capture","by":3}"#,
+                Command::Volume(Some(VolumeOrder { direction: Direction::Capture, change: Change::By(3) })),
+            ),
             ("hold", r#"{"command":"hold","on":true}"#, Command::Hold(Hold::On)),
             ("hold off", r#"{"command":"unhold"}"#, Command::Hold(Hold::Off)),
             (
@@ -297,6 +330,17 @@ mod tests {
         let bad = [
             "join",
             "mute bob eve",
+            "volume 3",
+            "volume up",
+            "volume playback",
+            "volume playback by",
+            "volume playback loud",
+            "volume loudspeaker 3",
+            "volume playback 99999999999999999999",
+            r#"{"command":"volume","direction":"playback"}"#,
+            r#"{"command":"volume","direction":"playback","db":1,"by":1}"#,
+            r#"{"command":"volume","direction":"playback","db":"1"}"#,
+            r#"{"command":"volume","direction":7,"db":1}"#,
             "unmute bob eve",
             "add",
             "remove",

@@ -13,6 +13,7 @@ use super::visit::{Hold, Origin, Visit};
 use super::{Agent, Cx, Output, Phase};
 use crate::config::Button;
 use crate::evdev;
+use crate::media::volume::{Decibels, Volumes};
 use crate::qss::message::Room;
 use crate::status::event::{Kind, MutedBy};
 use crate::status::failure::{Cause, Failure};
@@ -43,6 +44,10 @@ enum Done {
     },
     Held {
         held: bool,
+    },
+    Volumes {
+        playback_db: Decibels,
+        capture_db: Decibels,
     },
     Joining {
         room: String,
@@ -177,6 +182,13 @@ impl Agent {
             Command::Mute(muted) => {
                 self.set_muted(cx, muted, MutedBy::Local);
                 Ok(Done::Muted { muted })
+            }
+            Command::Volume(order) => {
+                let Volumes { capture, playback } = match order {
+                    Some(order) => self.set_volume(cx, order),
+                    None => self.voice.volumes,
+                };
+                Ok(Done::Volumes { playback_db: playback, capture_db: capture })
             }
             Command::MuteOther { user, muted } => Ok(Done::Asking { request: self.mute_other(cx, user, muted)? }),
             Command::Add(users) => Ok(Done::Asking { request: self.change_participants(cx, true, users)? }),

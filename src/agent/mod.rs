@@ -23,7 +23,7 @@
 //! * [`outgoing`]: calls of our own; [`hunt`]: who rings when. * [`own_rooms`], [`making`], [`sweep`]: no room of ours is
 //!   left behind.
 //! * [`invites`]: policy and races; [`pending`]: what rings. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
-//!   [`participants`]: who is there; [`mute`]: the microphone. * [`local`]: the local socket; [`commands`]: its lines.
+//!   [`participants`]: who is there; [`mute`]: the microphone; [`volume`]: how loud it is. * [`local`]: the local socket; [`commands`]: its lines.
 //! * [`errands`]: what is asked of the QSS about others. * [`digits`]: keys.
 //! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
@@ -61,9 +61,11 @@ mod sweep;
 mod transfer;
 mod unknown;
 mod visit;
+mod volume;
 
 use crate::config::{Config, Secret};
 use crate::media::command;
+use crate::media::volume::Volumes;
 use crate::qss::requests::Ticket;
 use crate::qss::session::{self, Session};
 use crate::qss::token;
@@ -326,6 +328,7 @@ struct Voice {
     ports: Option<(u16, u16)>,
     card: CardUse,
     muted: bool,
+    volumes: Volumes,
     /// What others wanted last: to be muted, or not.
     wish: Option<bool>,
     /// Why the card cannot be used at present.
@@ -372,6 +375,7 @@ impl Agent {
                 ports: None,
                 card: CardUse::Closed,
                 muted: config.audio.mute_at_start,
+                volumes: config.audio.volumes(),
                 wish: None,
                 trouble: None,
                 stats: None,

@@ -384,6 +384,8 @@ impl Agent {
             since_ms: reporter.ladder.since().as_millis(),
             facts: fact_states(&reporter.ladder),
             muted: self.voice.muted,
+            playback_db: self.voice.volumes.playback,
+            capture_db: self.voice.volumes.capture,
             held: self.visit.as_ref().is_some_and(|visit| visit.hold == Hold::On),
             participants,
             participants_more,

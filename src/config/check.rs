@@ -1,6 +1,7 @@
 //! From a draft to a [`Config`]: secrets read, what was left out filled in, keys compared with each other.
 
 mod calls;
+mod volumes;
 
 use super::card_name::{CardIdentity, CardKey, PcmName};
 use super::error::{Fault, Problem};
@@ -456,6 +457,7 @@ impl<'a> Check<'a> {
                 self.at(key, Fault::Conflict(format!("{low} ({low_value}) is more than {high} ({high_value})")));
             }
         }
+        self.volumes(audio);
         let known = !self.problems.has(&heading("audio.capture_channels"));
         if known && audio.capture_channel >= audio.capture_channels {
             let what = format!("there are {} channels, counted from 0", audio.capture_channels);

@@ -45,6 +45,7 @@ const SUITE: Rule = Rule::Text(shape::SUITES, shape::srtp_suite);
 const PCM: Rule = Rule::Text("an ALSA PCM name, no card number", shape::pcm);
 const IPS: Rule = Rule::Text("IP addresses", shape::ip);
 const NAMESERVERS: Rule = Rule::Text("IP addresses, each with or without :port", shape::nameserver);
+const VOLUME: Rule = Rule::Signed(-60, 30);
 const WORD: Rule = Rule::Text("not empty", shape::word);
 pub(super) const WORDS: Rule = Rule::Text("none of them empty", shape::word);
 
@@ -554,6 +555,24 @@ pub(super) static SECTIONS: &[Section] = &[
                 "Switch of the mixer that turns the loudspeaker's amplifier on: on while the card runs, off otherwise. Empty: \
                  none.",
             ),
+            key(
+                "playback_db",
+                |d| &mut d.config.audio.playback_volume.start,
+                VOLUME,
+                "The loudspeaker is so much louder, or softer, than the card's mixer makes it: at the start, until the command \
+                 `volume` says otherwise. Tones are, too. It glides, half a decibel a millisecond; what becomes too loud is \
+                 clipped.",
+            ),
+            key(
+                "playback_min_db",
+                |d| &mut d.config.audio.playback_volume.min,
+                VOLUME,
+                "The command goes no lower ...",
+            ),
+            key("playback_max_db", |d| &mut d.config.audio.playback_volume.max, VOLUME, "... and no higher."),
+            key("capture_db", |d| &mut d.config.audio.capture_volume.start, VOLUME, "The same for the microphone ..."),
+            key("capture_min_db", |d| &mut d.config.audio.capture_volume.min, VOLUME, "... at the least ..."),
+            key("capture_max_db", |d| &mut d.config.audio.capture_volume.max, VOLUME, "... and at the most."),
             key(
                 "rate",
                 |d| &mut d.config.audio.rate,

@@ -34,6 +34,7 @@ pub use qss::{CancelCode, OwnGone, Qss, QssAuth, QssUnknown};
 pub use reads::QssReads;
 pub use register::Register;
 
+use crate::media::volume::{Decibels, Volumes};
 use crate::sip::transport::Transport;
 use crate::srtp::Suite;
 use crate::time::Span;
@@ -323,6 +324,9 @@ pub struct Audio {
     pub mixer: String,
     /// Controls of the mixer and their values, set when the card is opened (see [`control_value`]).
     pub controls: Vec<(String, String)>,
+    /// How much louder the loudspeaker, and the microphone, shall be at the start, and how far a command may go.
+    pub playback_volume: VolumeRange,
+    pub capture_volume: VolumeRange,
     /// A switch that is on only while the card runs; empty: none.
     pub amplifier_control: String,
     pub rate: u32,
@@ -343,6 +347,21 @@ pub struct Audio {
     pub ladder_tones: bool,
     /// Peak of a tone, in dB below full scale.
     pub tone_level: u8,
+}
+
+/// A volume at the start, and its limits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VolumeRange {
+    pub start: Decibels,
+    pub min: Decibels,
+    pub max: Decibels,
+}
+
+impl Audio {
+    /// At the start.
+    pub fn volumes(&self) -> Volumes {
+        Volumes { capture: self.capture_volume.start, playback: self.playback_volume.start }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -483,6 +502,8 @@ impl Default for Config {
                 playback: "default".into(),
                 mixer: String::new(),
                 controls: Vec::new(),
+                playback_volume: VolumeRange { start: Decibels(0), min: Decibels(-40), max: Decibels(6) },
+                capture_volume: VolumeRange { start: Decibels(0), min: Decibels(-40), max: Decibels(20) },
                 amplifier_control: String::new(),
                 rate: 48_000,
                 period: Span::from_millis(10),

@@ -8,6 +8,7 @@ use super::{
     CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, OwnGone, Refer, RequestRoom, Secret,
     SrtpMode,
 };
+use crate::media::volume::Decibels;
 use crate::sip::transport::Transport;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,8 @@ pub(super) enum Rule {
     /// Zero (with a meaning of its own) or a range.
     ZeroOr(u64, u64),
     OneOf(&'static [u64]),
+    /// A range that may begin below zero.
+    Signed(i64, i64),
     /// For texts, each text of a list, each value of a table: the shape in words, and the check that says what is wrong.
     Text(&'static str, fn(&str) -> Result<(), &'static str>),
     /// For tables of texts: the shape in words, the check of each key, the check of each value.
@@ -55,6 +58,7 @@ impl Rule {
             Rule::Range(min, max) => format!("{min} to {max}"),
             Rule::ZeroOr(min, max) => format!("0, or {min} to {max}"),
             Rule::OneOf(values) => values.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
+            Rule::Signed(min, max) => format!("{min} to {max}"),
             Rule::Text(words, _) | Rule::Pairs(words, ..) => (*words).to_owned(),
         }
     }
@@ -65,6 +69,7 @@ impl Rule {
             Rule::Range(min, max) => within(*min, *max),
             Rule::ZeroOr(min, max) => n == 0 || within(*min, *max),
             Rule::OneOf(values) => values.iter().any(|&v| i128::from(v) == n),
+            Rule::Signed(min, max) => (i128::from(*min)..=i128::from(*max)).contains(&n),
             Rule::Any | Rule::Text(..) | Rule::Pairs(..) => n >= 0,
         }
     }
@@ -79,7 +84,7 @@ impl Rule {
         }
         match self {
             Rule::Text(_, check) | Rule::Pairs(_, _, check) => check(text),
-            Rule::Any | Rule::Range(..) | Rule::ZeroOr(..) | Rule::OneOf(_) => Ok(()),
+            Rule::Any | Rule::Range(..) | Rule::ZeroOr(..) | Rule::OneOf(_) | Rule::Signed(..) => Ok(()),
         }
     }
 }
@@ -179,6 +184,18 @@ impl Field for Option<Span> {
     }
     fn kind(&self) -> &'static str {
         "an integer, milliseconds"
+    }
+}
+
+impl Field for Decibels {
+    fn set(&mut self, value: &Spanned<DeValue<'_>>, rule: &Rule, list: &mut Vec<Wrong>) {
+        keep(self, integer(value, rule, self.kind()).map(Decibels), list);
+    }
+    fn show(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+    fn kind(&self) -> &'static str {
+        "an integer, decibels"
     }
 }
 

@@ -209,6 +209,7 @@ impl Engine {
                 Command::Update(params) if self.in_call() => self.stream.update(now, params),
                 Command::Update(_) => {}
                 Command::Mute(muted) => self.stream.mute(muted),
+                Command::Volume(volumes) => self.stream.set_volumes(volumes),
                 Command::Tone(tone) => {
                     self.stream.tone(tone);
                     self.open(now);

@@ -42,17 +42,11 @@ impl MediaThread {
         let (rtp_port, rtcp_port) = sockets.ports();
         let encoder = OpusEncoder::new(&config.codec).map_err(StartError::Codec)?;
         let decoder = OpusDecoder::new().map_err(StartError::Codec)?;
-        let settings = Settings {
-            codec: config.codec.clone(),
-            jitter: config.jitter.clone(),
-            rtp: config.rtp.clone(),
-            tone_level: config.audio.tone_level,
-        };
         let (commands, command_receiver) = queue::<Command, COMMANDS>().map_err(StartError::System)?;
         let (mut event_sender, events) = queue::<Event, EVENTS>().map_err(StartError::System)?;
         let _ = event_sender.push(Event::Bound { rtp_port, rtcp_port });
         let progress = Arc::new(AtomicU64::new(0));
-        let mut stream = Stream::new(settings, encoder, decoder);
+        let mut stream = Stream::new(Settings::of(config), encoder, decoder);
         stream.mute(config.audio.mute_at_start);
         let engine = Engine::new(
             config.audio.clone(),

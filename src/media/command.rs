@@ -9,6 +9,7 @@ use crate::media::autopilot::Choice;
 use crate::media::governor::{Board, Economy};
 use crate::media::histogram::{Stage, Summary};
 use crate::media::tone::Tone;
+use crate::media::volume::Volumes;
 use crate::srtp::Keys;
 use crate::time::Span;
 use std::net::SocketAddr;
@@ -49,6 +50,8 @@ pub enum Command {
     /// The same call goes on with other parameters (hold, new address); sequence numbers continue.
     Update(StreamParams),
     Mute(bool),
+    /// Glide to these levels.
+    Volume(Volumes),
     /// Play a tone over what is played, in a call or not: the card is opened for it, and closed after it, unless a call
     /// has it; so a tone for the end of a call is asked for before `Stop`. A tone that goes on until it is stopped gives
     /// way at once, a short one is played to its end before.

@@ -14,8 +14,8 @@ use heapless::Vec;
 
 /// Packets in which the past fades out: 200 ms of 20 ms packets, as few as they are when they are longer.
 const FADING: u8 = 10;
-/// Packets of silence have a few bytes; one that is longer is not kept.
-const MOST: usize = 64;
+/// Packets of silence are short: 107 bytes for 60 ms at 32 kbit/s. One that is longer than this is not kept.
+pub const MOST: usize = 160;
 
 #[derive(Debug)]
 pub struct Hush {

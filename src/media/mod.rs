@@ -1,6 +1,6 @@
 //! The voice path, as values: what the media thread does with frames and packets, without waiting for either.
 //!
-//! [`stream`] composes the rest. Up: [`gain`] (mute, level), the codec ([`codec`]) as [`autopilot`] sets it, or [`hush`] where
+//! [`stream`] composes the rest. Up: [`volume`], [`gain`] (mute, level), the codec ([`codec`]) as [`autopilot`] sets it, or [`hush`] where
 //! there is nothing to encode, [`budget`] (the cap). Down: [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
 //! that wait), [`stretch`] (time without clicks), [`drift`]
 //! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`uplink`] knows whether we are heard. [`liveness`] turns what happens into events, [`tone`] speaks to those
@@ -35,3 +35,4 @@ pub mod timeline;
 pub mod toc;
 pub mod tone;
 pub mod uplink;
+pub mod volume;

@@ -1,14 +1,14 @@
 //! One call's audio: frames of the card in, packets out; packets in, frames for the card out.
 //!
 //! ```text
-//!   capture ─▶ Mute, Level ─▶ 20 ms ─▶ Keypad or Encoder ─▶ Sender ─▶ Budget ─▶ Wire
-//!   playback ◀─ Tones ◀─ Level ◀─ Playout (Decoder, jitter buffer) ◀─ Receiver ◀─ handle_rtp
+//!   capture ─▶ Level ─▶ Volume, Mute ─▶ 20 ms ─▶ Keypad or Encoder ─▶ Sender ─▶ Budget ─▶ Wire
+//!   playback ◀─ Volume ◀─ Tones ◀─ Level ◀─ Playout (Decoder, jitter buffer) ◀─ Receiver ◀─ handle_rtp
 //!                                                                  digits ◀─ Ear ◀─'
 //! ```
 //!
 //! Nothing here allocates after [`Stream::new`], waits, or logs.
 
-use crate::config::{Codec, Jitter, Rtp};
+use crate::config::{Codec, Config, Jitter, Rtp};
 use crate::dtmf::{Digit, Digits, TelephoneEvent};
 use crate::media::autopilot::{Autopilot, Choice, Limits};
 use crate::media::budget::{Budget, Kind, Overhead};
@@ -27,6 +27,7 @@ use crate::media::playout::{Arrival, Playout};
 use crate::media::quality;
 use crate::media::tone::{Tone, Tones};
 use crate::media::uplink::Uplink;
+use crate::media::volume::{Volume, Volumes};
 use crate::random::Rng;
 use crate::rtp::event::{self, NamedEvent};
 use crate::rtp::packet::{HEADER_LEN, Header, Malformed, Packet, is_rtcp};
@@ -68,6 +69,20 @@ pub struct Settings {
     pub rtp: Rtp,
     /// [`Audio::tone_level`](crate::config::Audio::tone_level).
     pub tone_level: u8,
+    /// At the start.
+    pub volumes: Volumes,
+}
+
+impl Settings {
+    pub fn of(config: &Config) -> Settings {
+        Settings {
+            codec: config.codec.clone(),
+            jitter: config.jitter.clone(),
+            rtp: config.rtp.clone(),
+            tone_level: config.audio.tone_level,
+            volumes: config.audio.volumes(),
+        }
+    }
 }
 
 pub struct Stream<E, D> {
@@ -75,6 +90,8 @@ pub struct Stream<E, D> {
     encoder: E,
     playout: Playout<D>,
     mute: Mute,
+    capture_volume: Volume,
+    playback_volume: Volume,
     tones: Tones,
     capture_level: Level,
     playback_level: Level,
@@ -136,6 +153,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             encoder,
             playout: Playout::new(&settings.jitter, decoder),
             mute: Mute::new(false),
+            capture_volume: Volume::new(settings.volumes.capture),
+            playback_volume: Volume::new(settings.volumes.playback),
             tones: Tones::new(settings.tone_level),
             capture_level: Level::default(),
             playback_level: Level::default(),
@@ -223,6 +242,12 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.mute.set(muted);
     }
 
+    /// What the microphone gives, and all that the loudspeaker gets, is louder or softer by this.
+    pub fn set_volumes(&mut self, volumes: Volumes) {
+        self.capture_volume.set(volumes.capture);
+        self.playback_volume.set(volumes.playback);
+    }
+
     /// Plays a tone over the far end, or alone when no call runs. Tones outlive calls.
     pub fn tone(&mut self, tone: Tone) {
         self.tones.start(tone);
@@ -260,6 +285,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             let (taken, after) = rest.split_at(rest.len().min(call.frame_samples - call.gathered));
             let place = &mut self.frame[call.gathered..call.gathered + taken.len()];
             place.copy_from_slice(taken);
+            self.capture_volume.apply(place);
             self.mute.apply(place);
             call.gathered += taken.len();
             rest = after;
@@ -275,6 +301,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     pub fn playback(&mut self, now: Time, samples: &mut [i16]) {
         self.play_far_end(now, samples);
         self.tones.mix(samples);
+        self.playback_volume.apply(samples);
     }
 
     /// Time passes in which nobody can hear anything, because there is no card: as much as `samples` take. What arrives

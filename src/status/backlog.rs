@@ -197,6 +197,7 @@ fn is_snapshot(event: &Event) -> bool {
         | Kind::Economy { .. }
         | Kind::UnknownEvent { .. }
         | Kind::Mute { .. }
+        | Kind::Volume { .. }
         | Kind::Hold { .. }
         | Kind::Room(_)
         | Kind::Request { .. }
@@ -346,6 +347,8 @@ mod tests {
             since_ms: 0,
             facts: Vec::new(),
             muted: false,
+            playback_db: Default::default(),
+            capture_db: Default::default(),
             held: false,
             participants: Vec::new(),
             participants_more: 0,

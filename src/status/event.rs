@@ -2,6 +2,7 @@
 //! `docs/status-events.md` lists the kinds and fields.
 
 use crate::agent::Way;
+use crate::media::volume::Decibels;
 use crate::status::conference::RoomEvent;
 use crate::status::failure::Cause;
 use crate::status::ladder::Rung;
@@ -115,6 +116,11 @@ pub enum Kind {
     Mute {
         muted: bool,
         by: MutedBy,
+    },
+    /// The loudspeaker, or the microphone, is louder or softer now.
+    Volume {
+        playback_db: Decibels,
+        capture_db: Decibels,
     },
     /// The call of this room was put on hold here, or goes on.
     Hold {

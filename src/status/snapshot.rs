@@ -5,6 +5,7 @@ use crate::media::autopilot::Choice;
 use crate::media::codec::Band;
 use crate::media::command::Stats;
 use crate::media::histogram::{Stage, Summary};
+use crate::media::volume::Decibels;
 use crate::status::conference::Participant;
 use crate::status::failure::Cause;
 use crate::status::ladder::{Ladder, Rung};
@@ -19,6 +20,9 @@ pub struct Snapshot {
     pub since_ms: u64,
     pub facts: Vec<FactState>,
     pub muted: bool,
+    /// How much louder the loudspeaker, and the microphone, are than the card's mixer makes them.
+    pub playback_db: Decibels,
+    pub capture_db: Decibels,
     /// The call of the present room is on hold here.
     pub held: bool,
     /// Who else is in the room, and how many more than are kept.

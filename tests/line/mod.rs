@@ -48,7 +48,7 @@ pub(crate) fn settings() -> Settings {
     let config = Config::default();
     // No margin: what these tests bound is the delay that the buffer adds by itself.
     let jitter = Jitter { min: Span::from_millis(20), ..config.jitter };
-    Settings { codec: config.codec, jitter, rtp: config.rtp, tone_level: config.audio.tone_level }
+    Settings { jitter, ..Settings::of(&Config::default()) }
 }
 
 // ---- sound that knows its time ----
@@ -174,20 +174,31 @@ pub(crate) struct Mouth {
     pub(crate) expected_loss: u8,
     pub(crate) band: Band,
     pub(crate) complexity: u8,
-    /// How often it was asked.
+    /// How often it was asked, and about what at last.
     pub(crate) packets: u64,
+    pub(crate) heard: Vec<i16>,
 }
 
 impl Mouth {
     pub(crate) fn new() -> Mouth {
         let rng = Rng::from_u64(5);
-        Mouth { rng, bitrate: 32_000, expected_loss: 0, band: Band::Full, complexity: 10, packets: 0 }
+        Mouth {
+            rng,
+            bitrate: 32_000,
+            expected_loss: 0,
+            band: Band::Full,
+            complexity: 10,
+            packets: 0,
+            heard: Vec::new(),
+        }
     }
 }
 
 impl Encoder for Mouth {
     fn encode(&mut self, pcm: &[i16], packet: &mut [u8]) -> Result<usize, CodecError> {
         self.packets += 1;
+        self.heard.clear();
+        self.heard.extend(pcm);
         let average = self.bitrate as usize / 8 * pcm.len() / 48_000;
         let sound = pcm.iter().any(|s| *s != 0);
         let voiced = (average / 2 + self.rng.below(average as u64 + 1) as usize).max(2);

@@ -66,9 +66,12 @@ impl Voice {
                 self.muted = muted;
                 Vec::new()
             }
-            Command::Tone(_) | Command::ToneStop | Command::Digits { .. } | Command::Board(_) | Command::Recall(_) => {
-                Vec::new()
-            }
+            Command::Volume(_)
+            | Command::Tone(_)
+            | Command::ToneStop
+            | Command::Digits { .. }
+            | Command::Board(_)
+            | Command::Recall(_) => Vec::new(),
             Command::Stop => {
                 assert!(self.card_open, "seed {seed}: Stop of nothing");
                 self.card_open = false;

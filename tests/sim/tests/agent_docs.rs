@@ -231,6 +231,7 @@ fn every_kind_and_field_is_on_the_page() {
     w.qss_says(r#"{"request":"invite","requestID":"I","payload":{"from":"a","room":{"room":"r","sipUri":"sip:1@m"}}}"#);
     w.qss_says("garbage");
     w.local("mute on");
+    w.local("volume playback -3");
     w.local("hold on");
     w.local("status");
     w.mixer.manner = sim::mixer::Manner::Refuse(503);
@@ -239,7 +240,7 @@ fn every_kind_and_field_is_on_the_page() {
     let mut kinds: Vec<_> = w.events.iter().map(|e| e["event"].as_str().expect("a kind").to_owned()).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let own = ["attempt", "call_ended", "card", "hold", "invite", "ladder", "mute", "problem", "snapshot"];
+    let own = ["attempt", "call_ended", "card", "hold", "invite", "ladder", "mute", "problem", "snapshot", "volume"];
     assert!(own.iter().all(|kind| kinds.iter().any(|k| k == kind)), "{kinds:?}");
     for event in &w.events {
         for key in event.as_object().expect("an object").keys() {
