@@ -62,11 +62,17 @@ impl Agent {
             SipEvent::Incoming { call, caller, source, .. } => self.on_incoming(cx, call, caller, source),
             SipEvent::Early { call, media } => self.on_early(cx, call, &media),
             SipEvent::Confirmed { call, media } => self.on_confirmed(cx, call, &media),
-            SipEvent::Modified { call, media } => self.on_modified(cx, call, &media),
+            SipEvent::Modified { call, media } => {
+                self.on_parked_modified(call, &media);
+                self.on_modified(cx, call, &media);
+            }
             SipEvent::Ended { call, cause } => {
                 self.ending.retain(|ending| *ending != call);
                 self.on_referrer_gone(call);
                 self.on_caller_gone(cx, call);
+                if self.on_parked_ended(cx, call, &cause) {
+                    return;
+                }
                 if self.visit.as_ref().and_then(Visit::has_call) == Some(call) {
                     self.on_ended(cx, &cause);
                 }
@@ -377,7 +383,7 @@ pub(super) fn held(now: Time, probe: Span) -> Hearing {
 }
 
 /// The mixer is there again or will be, without our call: no word of the peer that it is over.
-fn is_lost(failure: Failure) -> bool {
+pub(super) fn is_lost(failure: Failure) -> bool {
     const LOST: [Failure; 4] = [Failure::NoMedia, Failure::MediaUnheard, Failure::SipCallGone, Failure::SipTimeout];
     LOST.contains(&failure)
 }
@@ -396,7 +402,7 @@ fn may_have_moved(failure: Failure) -> bool {
 }
 
 /// What the peer said about the end, for people.
-fn words_of(end: &EndCause) -> String {
+pub(super) fn words_of(end: &EndCause) -> String {
     match end {
         EndCause::Remote { reason } => reason.clone().unwrap_or_default(),
         EndCause::Refused { status, reason } => format!("{status} {reason}"),

@@ -22,6 +22,8 @@ pub(super) enum Command {
     /// Tells how loud it is, after this change.
     Volume(Option<VolumeOrder>),
     Hold(Hold),
+    /// The call that waits, or the one in that room, goes on; the present one waits.
+    Swap(Option<String>),
     Digits(Digits),
     Transfer(TransferOrder),
     /// Takes a transfer of ours back that nobody has answered yet.
@@ -86,6 +88,8 @@ impl Command {
             "hold" if rest.is_empty() || rest == "on" => Ok(Command::Hold(Hold::On)),
             "hold" if rest == "off" => Ok(Command::Hold(Hold::Off)),
             "unhold" => Ok(Command::Hold(Hold::Off)),
+            "swap" if rest.is_empty() => Ok(Command::Swap(None)),
+            "swap" => Ok(Command::Swap(Some(id(rest)?))),
             "dtmf" => digits(rest),
             "transfer" if rest == "cancel" => Ok(Command::CancelTransfer),
             "transfer" => transfer(users(words)?),
@@ -132,6 +136,7 @@ impl Command {
             },
             "hold" => Ok(Command::Hold(if flag(&object, "on", true)? { Hold::On } else { Hold::Off })),
             "unhold" => Ok(Command::Hold(Hold::Off)),
+            "swap" => Ok(Command::Swap(text(&object, "room")?.map(id).transpose()?)),
             "dtmf" => digits(text(&object, "digits")?.unwrap_or_default()),
             "transfer" if flag(&object, "cancel", false)? => Ok(Command::CancelTransfer),
             "transfer" => {
@@ -275,6 +280,8 @@ mod tests {
             ),
             ("hold", r#"{"command":"hold","on":true}"#, Command::Hold(Hold::On)),
             ("hold off", r#"{"command":"unhold"}"#, Command::Hold(Hold::Off)),
+            ("swap", r#"{"command":"swap"}"#, Command::Swap(None)),
+            ("swap the lobby", r#"{"command":"swap","room":"the lobby"}"#, Command::Swap(Some("the lobby".into()))),
             (
                 "dtmf 12#d",
                 r#"{"command":"dtmf","digits":"12#D"}"#,
@@ -358,6 +365,7 @@ mod tests {
             "invite",
             "{",
             r#"{"command":"join"}"#,
+            r#"{"command":"swap","room":7}"#,
             r#"{"command":"mute","on":"yes"}"#,
             r#"{"command":"call","to":[7]}"#,
             r#"{"command":"call","to":[]}"#,

@@ -65,6 +65,27 @@ impl Agent {
         self.tell_streams_begun(cx, local, remote);
     }
 
+    /// The call of the room waits on hold: its streams are no more. What was told of it, for when it goes on.
+    pub(super) fn pause_telling(&mut self, cx: &mut Cx<'_>) -> Told {
+        self.tell_streams_ended(cx, true, true);
+        std::mem::take(&mut self.reporter.told)
+    }
+
+    /// It goes on; the room before it is left.
+    pub(super) fn resume_telling(&mut self, cx: &mut Cx<'_>, told: Told) {
+        self.tell_streams_ended(cx, true, true);
+        self.tell_status(cx, self.after_the_end());
+        self.reporter.told = told;
+    }
+
+    /// It is over without having gone on.
+    pub(super) fn tell_parked_over(&mut self, cx: &mut Cx<'_>, told: Told, cause: &Cause) {
+        let present = std::mem::replace(&mut self.reporter.told, told);
+        self.reporter.told.cause = Some(cause.clone());
+        self.tell_status(cx, self.after_the_end());
+        self.reporter.told = present;
+    }
+
     /// An event about the room of the visit.
     pub(super) fn emit_room(&mut self, cx: &mut Cx<'_>, event: RoomEvent, cause: Option<Cause>) {
         if self.config.status.room_events {

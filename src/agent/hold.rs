@@ -38,6 +38,7 @@ impl Agent {
     pub(super) fn hold(&mut self, cx: &mut Cx<'_>, wanted: Hold) -> Result<(), HoldError> {
         if wanted == Hold::Off {
             self.rooms.entries.iter_mut().for_each(|entry| entry.hold = Hold::Off);
+            self.parked.iter_mut().for_each(|parked| parked.visit.hold = Hold::Off);
         }
         let visit = self.visit.as_mut().ok_or(HoldError::NoCall)?;
         if visit.hold == wanted {

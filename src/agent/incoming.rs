@@ -4,12 +4,15 @@
 //! |----------------------|--------------------------|-------------|
 //! | no call              | rings `sip.ring`, answer | 403         |
 //! | in a call, ringing   | 486                      | 403         |
+//! | in one that can wait | rings `sip.ring`, answer | 403         |
 //! | stopping, no socket  | 480                      | 480         |
+//!
+//! A call of no higher priority than 0 can wait, under `calls.limit` ([`parked`](super::parked)).
 //!
 //! In status events such a call is an invite: accepted, declined, busy, or withdrawn by who hung up while it rang.
 
 use super::offer::local;
-use super::visit::{Hold, Leg, Origin, Visit};
+use super::visit::{Hold, Leg, Origin};
 use super::{Agent, CardUse, Cx, Phase};
 use crate::config;
 use crate::media::command::Command;
@@ -115,7 +118,7 @@ impl Agent {
                 return self.called(cx, InviteOutcome::Busy, call, &caller.uri, Some(cause));
             }
         };
-        self.end_visit(cx, &Failure::Replaced.into());
+        self.make_way(cx, 0);
         let name = if caller.name.is_empty() { caller.uri.clone() } else { caller.name.clone() };
         self.begin_visit(cx, name, Origin::Called, Room::default());
         let Some(plan) = self.visit.as_ref().map(|visit| self.plan(visit)) else { return };
@@ -148,9 +151,11 @@ impl Agent {
         }
     }
 
-    /// In a call, or on the way to one that somebody wanted.
+    /// In a call, or on the way to one that somebody wanted, which does not wait on hold for a call by SIP.
     fn is_taken(&self) -> bool {
-        self.is_engaged() || self.visit.as_ref().and_then(Visit::has_call).is_some()
+        let Some(visit) = &self.visit else { return false };
+        let waits = visit.origin.priority() == 0 && self.can_wait() && self.has_place();
+        (self.is_engaged() || visit.has_call().is_some()) && !waits
     }
 
     fn stop_ringing(&mut self, cx: &mut Cx<'_>) {

@@ -6,8 +6,12 @@
 //! | in a call as important       | busy_code, or go (`replaces_call`) | decline_code |
 //! | in a call less important     | answer, go                         | decline_code |
 //! | in a call more important     | busy_code                          | decline_code |
+//! | in a call that can wait      | answer, go, unless more important  | decline_code |
 //! | in the very room             | answer, stay                       | decline_code |
 //! | stopping                     | busy_code                          | busy_code    |
+//!
+//! A call can wait on hold under `calls.limit` ([`parked`](super::parked)); one to whose room the invite is and that
+//! waits already needs no further place.
 //!
 //! A call that somebody wanted counts from its acceptance to its end: also while joinRoom is on its way and while it is
 //! dialled again.
@@ -47,7 +51,13 @@ enum Verdict {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Engagement {
     Free,
-    InCall { priority: u8 },
+    InCall {
+        priority: u8,
+    },
+    /// In a call that waits on hold for one that is not less important.
+    CanWait {
+        priority: u8,
+    },
     InThisRoom,
     Stopping,
 }
@@ -74,23 +84,21 @@ fn judge(policy: &config::Invites, invite: &Invite, engagement: Engagement) -> V
         (_, CallerAction::Reject) => Verdict::Decline,
         (_, CallerAction::Busy) => Verdict::Busy,
         (Engagement::InThisRoom, CallerAction::Accept | CallerAction::Ring) => Verdict::Stay,
-        (Engagement::InCall { priority }, CallerAction::Accept | CallerAction::Ring)
-            if !displaces(policy, &rule, priority) =>
-        {
-            Verdict::Busy
-        }
-        (Engagement::InCall { .. } | Engagement::Free, CallerAction::Accept) if rule.after == Span::ZERO => {
-            Verdict::Go { priority: rule.priority }
-        }
-        (Engagement::InCall { .. } | Engagement::Free, CallerAction::Accept | CallerAction::Ring) => {
-            Verdict::Ring(rule)
-        }
+        (_, CallerAction::Accept | CallerAction::Ring) if !gets_in(policy, &rule, engagement) => Verdict::Busy,
+        (_, CallerAction::Accept) if rule.after == Span::ZERO => Verdict::Go { priority: rule.priority },
+        (_, CallerAction::Accept | CallerAction::Ring) => Verdict::Ring(rule),
     }
 }
 
-/// Whether an invite by this rule takes the place of a call of this priority.
-pub(super) fn displaces(policy: &config::Invites, rule: &Caller, priority: u8) -> bool {
-    rule.priority > priority || (rule.priority == priority && policy.replaces_call)
+/// Whether there is a place for an invite by this rule: the present call's, or one beside it.
+pub(super) fn gets_in(policy: &config::Invites, rule: &Caller, engagement: Engagement) -> bool {
+    match engagement {
+        Engagement::Free | Engagement::InThisRoom | Engagement::Stopping => true,
+        Engagement::InCall { priority } => {
+            rule.priority > priority || (rule.priority == priority && policy.replaces_call)
+        }
+        Engagement::CanWait { priority } => rule.priority >= priority,
+    }
 }
 
 impl Agent {
@@ -181,7 +189,7 @@ impl Agent {
                 self.withdraw_invitation_request(cx);
                 self.say_busy(cx, name, id, &invite.from);
             }
-            Engagement::Free | Engagement::InCall { .. } | Engagement::InThisRoom => {
+            Engagement::Free | Engagement::InCall { .. } | Engagement::CanWait { .. } | Engagement::InThisRoom => {
                 self.invitation_came(cx, &invite);
                 self.go(cx, name, id, invite, 0);
             }
@@ -268,6 +276,9 @@ impl Agent {
             // On its way there, or to be dialled again: nothing is lost.
             (Origin::Configured(_), None) => Engagement::Free,
             (_, _) if here => Engagement::InThisRoom,
+            (origin, _) if self.can_wait() && (self.has_place() || self.parked_in(&invite.room).is_some()) => {
+                Engagement::CanWait { priority: origin.priority() }
+            }
             // What somebody wanted keeps its place also while it waits for joinRoom or for a redial.
             (origin, _) => Engagement::InCall { priority: origin.priority() },
         }
@@ -282,10 +293,14 @@ impl Agent {
             Origin::Invited { id: accepted, accepted_at, .. } => accepted == id && cx.now.since(*accepted_at) < fresh,
             Origin::Configured(_) | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => false,
         });
-        if self.request_withdrawn(cx, id) || (replied && !ours) {
+        let cause = Cause::from(Failure::InviteWithdrawn);
+        if self.request_withdrawn(cx, id) {
             return;
         }
-        let cause = Cause::from(Failure::InviteWithdrawn);
+        let waited = self.withdraw_parked(cx, id, &cause);
+        if replied && !ours && !waited {
+            return;
+        }
         let rang = self.forget_pending(cx, id);
         if ours {
             self.end_visit(cx, &cause);

@@ -8,6 +8,7 @@ use super::errands::NoErrand;
 use super::hold::HoldError;
 use super::hunt::Plan;
 use super::outgoing::{NoCall, Order};
+use super::parked::SwapError;
 use super::transfer::TransferError;
 use super::visit::{Hold, Origin, Visit};
 use super::{Agent, Cx, Output, Phase};
@@ -103,6 +104,8 @@ refusals! {
     NoRoom => "no_room", "the QSS gives no new room, or too many of ours could not be destroyed yet";
     NotRinging => "not_ringing", "no invite rings here, or none with this id";
     NotOurs => "not_ours", "this is for rooms that this device has made, and it has not made this one";
+    NoneWaits => "none_waits", "no call waits on hold for another one, or none in that room";
+    NotUp => "not_up", "the present call does not stand yet, or is being moved, and cannot be put on hold";
     NoDigits => "no_digits", "the mixer takes no digits the way the configuration wants (sip.dtmf)";
     DigitsWait => "digits_wait", "the digits before these are still being sent";
     Moving => "moving", "a transfer is under way";
@@ -200,6 +203,11 @@ impl Agent {
                 Ok(()) => Ok(Done::Held { held: wanted == Hold::On }),
                 Err(HoldError::NoCall) => Err(Refusal::NoCall),
             },
+            Command::Swap(name) => match self.swap(cx, name.as_deref()) {
+                Ok(room) => Ok(Done::Joining { room, already: false }),
+                Err(SwapError::NoneWaits) => Err(Refusal::NoneWaits),
+                Err(SwapError::NotUp) => Err(Refusal::NotUp),
+            },
             Command::Digits(digits) => match self.press(cx, &digits) {
                 Ok(()) => Ok(Done::Nothing {}),
                 Err(DigitsError::NoCall) => Err(Refusal::NoCall),
@@ -292,6 +300,8 @@ impl Agent {
         }
         if here.as_ref() == Some(&room) {
             self.fail_visit(cx, &Cause::new(Failure::HungUp, "the room is destroyed"));
+        } else if let Some(i) = self.parked_in_room(Some(&room)) {
+            self.fail_parked(cx, i, &Cause::new(Failure::HungUp, "the room is destroyed"));
         }
         self.forget_room(&room);
         Ok(Done::Nothing {})
@@ -300,6 +310,16 @@ impl Agent {
     fn on_join(&mut self, cx: &mut Cx<'_>, name: &str) -> Result<Done, Refusal> {
         let configured = self.rooms.admit_again(name);
         let is_uri = name.starts_with("sip:");
+        let waits = self.parked.iter().position(|parked| is_in(&parked.visit, configured, name));
+        if let Some(parked) = waits.map(|i| self.parked.remove(i)) {
+            if let Some(i) = configured {
+                self.rooms.ask_for(i);
+            }
+            self.leave_all(cx);
+            self.resume(cx, parked);
+            self.forgive();
+            return Ok(Done::Joining { room: name.to_owned(), already: false });
+        }
         let possible = self.session.is_registered() || configured.map_or(is_uri, |i| self.rooms.is_direct(i));
         if !possible {
             return Err(Refusal::NoSession);
@@ -308,13 +328,13 @@ impl Agent {
             self.rooms.ask_for(i);
         }
         if self.visit.as_ref().is_some_and(|visit| is_in(visit, configured, name)) {
+            self.interrupted = None;
+            self.end_all_parked(cx, &Failure::Replaced.into());
             // Whoever asks for it wants it whatever it did before.
             self.forgive();
             return Ok(Done::Joining { room: name.to_owned(), already: true });
         }
-        // Whoever wants to be here does not want to be taken back elsewhere.
-        self.interrupted = None;
-        self.end_visit(cx, &Failure::Replaced.into());
+        self.leave_all(cx);
         match configured {
             Some(i) => self.visit_configured(cx, i),
             None => {
@@ -323,6 +343,13 @@ impl Agent {
             }
         }
         Ok(Done::Joining { room: name.to_owned(), already: false })
+    }
+
+    /// Whoever wants to be elsewhere does not want to be taken back.
+    fn leave_all(&mut self, cx: &mut Cx<'_>) {
+        self.interrupted = None;
+        self.end_all_parked(cx, &Failure::Replaced.into());
+        self.end_visit(cx, &Failure::Replaced.into());
     }
 
     pub(super) fn reply(&self, cx: &mut Cx<'_>, client: u32, reply: &impl Serialize) {

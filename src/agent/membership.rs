@@ -20,6 +20,34 @@ use crate::status::event::Attempt;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time};
 
+/// What a refusal of the QSS means for a visit.
+pub(super) enum Sentence {
+    /// No such request at this QSS: media alone joins.
+    Stays,
+    /// It may be starting up.
+    Open(Cause),
+    Out(Cause),
+}
+
+impl Sentence {
+    /// `known`: the room's SIP URI is.
+    pub(super) fn of(refusal: Refusal, code: Option<u16>, message: String, known: bool) -> Sentence {
+        let failure = match refusal {
+            Refusal::Forbidden => Failure::RoomForbidden,
+            Refusal::NotFound => Failure::RoomNotFound,
+            Refusal::WrongPassword => Failure::RoomWrongPassword,
+            Refusal::Full => Failure::RoomFull,
+            Refusal::TooEarly { .. } => Failure::RoomTooEarly,
+            Refusal::Unknown if known => return Sentence::Stays,
+            Refusal::Unknown | Refusal::Other => match code.map_or(0, i32::from) {
+                status @ 500.. => return Sentence::Open(Cause::new(Failure::RoomRefused(status), message)),
+                status => Failure::RoomRefused(status),
+            },
+        };
+        Sentence::Out(Cause::new(failure, message))
+    }
+}
+
 impl Agent {
     // --- the session ---------------------------------------------------------------------------------------------
 
@@ -31,6 +59,7 @@ impl Agent {
         self.look_for_leftovers(cx);
         self.ask_for_invites(cx);
         self.ask_again(cx);
+        (0..self.parked.len()).for_each(|i| self.prove_parked(cx, i));
         self.advance(cx);
         self.snapshot_soon(cx);
     }
@@ -40,10 +69,18 @@ impl Agent {
         let Some(Visit { membership: Membership::Unproven { until, .. }, room, origin, .. }) = &self.visit else {
             return;
         };
-        let (until, origin) = (*until, origin.clone());
-        let membership = match room.id.clone() {
+        let (until, origin, id) = (*until, origin.clone(), room.id.clone());
+        let membership = self.proven(cx, until, &origin, id.as_deref());
+        if let Some(visit) = &mut self.visit {
+            visit.membership = membership;
+        }
+    }
+
+    /// What becomes of an unproven membership when it is asked for. Without a room to ask for there is nothing to prove.
+    pub(super) fn proven(&mut self, cx: &mut Cx<'_>, until: Time, origin: &Origin, id: Option<&str>) -> Membership {
+        match id {
             Some(id) if !self.config.qss.names.join_room.is_empty() => {
-                let proof = match self.ask_for(cx, &origin, Some(&id)) {
+                let proof = match self.ask_for(cx, origin, Some(id)) {
                     Some(ticket) => Proof::Asked(ticket),
                     None if self.session.is_registered() => Proof::Again(cx.now + self.config.sip.retry_min),
                     None => Proof::NoSession,
@@ -51,9 +88,6 @@ impl Agent {
                 Membership::Unproven { until, proof }
             }
             Some(_) | None => Membership::Admitted,
-        };
-        if let Some(visit) = &mut self.visit {
-            visit.membership = membership;
         }
     }
 
@@ -66,20 +100,11 @@ impl Agent {
             Span::ZERO => cx.now,
             grace => retry_at + grace,
         };
-        if let Some(visit) = &mut self.visit {
-            visit.believed_muted = visit.believed_muted.filter(|muted| !muted);
-            visit.believed_hold = visit.believed_hold.filter(|hold| *hold == Hold::Off);
-            match visit.membership {
-                Membership::Direct => {}
-                Membership::Admitted => {
-                    visit.membership = Membership::Unproven { until: grace_ends, proof: Proof::NoSession }
-                }
-                Membership::Unproven { until, .. } => {
-                    visit.membership = Membership::Unproven { until, proof: Proof::NoSession };
-                }
-                // Nothing has come of it yet; the room is chosen again with the next session.
-                Membership::Asked(_) => self.end_visit(cx, cause),
-            }
+        let parked = self.parked.iter_mut().map(|parked| &mut parked.visit);
+        self.visit.iter_mut().chain(parked).for_each(|visit| visit.lose_session(grace_ends));
+        // Nothing has come of it yet; the room is chosen again with the next session.
+        if self.visit.as_ref().is_some_and(|visit| matches!(visit.membership, Membership::Asked(_))) {
+            self.end_visit(cx, cause);
         }
         if was_registered {
             self.observe(cx, Some(cause));
@@ -106,6 +131,9 @@ impl Agent {
         self.on_own_reply(cx, ticket, &reply);
         self.on_invite_reply(cx, ticket, &reply);
         self.on_report_reply(cx, ticket, &reply);
+        if self.on_parked_reply(cx, ticket, &reply) {
+            return;
+        }
         let Some(visit) = &mut self.visit else { return };
         if visit.inquiry == Some(ticket) {
             visit.inquiry = None;
@@ -150,7 +178,7 @@ impl Agent {
         match reply {
             // The next dial takes the new address, at its own time: two that alternate must not make a storm.
             Reply::Answer(body) => self.on_admitted(cx, message::Room::read(body.fields())),
-            Reply::Refused { code, message, body } => match self.refusal(code, &message, &body) {
+            Reply::Refused { code, message, body } => match self.refusal_here(code, &message, &body) {
                 Refusal::Forbidden | Refusal::NotFound => self.on_room_refused(cx, code, message, &body),
                 Refusal::TooEarly { .. }
                 | Refusal::WrongPassword
@@ -167,13 +195,7 @@ impl Agent {
         let mut users = Vec::new();
         if let Some(mut described) = described {
             users = described.participants.take().unwrap_or_default();
-            let known = std::mem::take(&mut visit.room);
-            visit.room = message::Room {
-                id: described.id.clone().or(known.id),
-                sip_uri: described.sip_uri.clone().or(known.sip_uri),
-                bitrate: described.bitrate.or(known.bitrate),
-                ..described
-            };
+            visit.describe(described);
         }
         if let Origin::Configured(i) = visit.origin
             && let Some(entry) = self.rooms.entries.get_mut(i)
@@ -196,34 +218,26 @@ impl Agent {
     }
 
     fn on_room_refused(&mut self, cx: &mut Cx<'_>, code: Option<u16>, message: String, body: &Body) {
-        let failure = match self.refusal(code, &message, body) {
-            Refusal::Forbidden => Failure::RoomForbidden,
-            Refusal::NotFound => Failure::RoomNotFound,
-            Refusal::WrongPassword => Failure::RoomWrongPassword,
-            Refusal::Full => Failure::RoomFull,
-            Refusal::TooEarly { valid_since_ms } => {
-                self.wait_for_meeting(cx, valid_since_ms);
-                Failure::RoomTooEarly
-            }
-            // No such request at this QSS: media alone joins.
-            Refusal::Unknown if self.visit.as_ref().is_some_and(|v| v.room.sip_uri.is_some()) => {
-                return self.on_admitted(cx, None);
-            }
-            Refusal::Unknown | Refusal::Other => {
-                let status = code.map_or(0, i32::from);
-                if status >= 500 {
-                    return self.on_room_undecided(cx, &Cause::new(Failure::RoomRefused(status), message));
-                }
-                Failure::RoomRefused(status)
-            }
-        };
-        self.fail_visit(cx, &Cause::new(failure, message));
+        let refusal = self.refusal_here(code, &message, body);
+        if let Refusal::TooEarly { valid_since_ms } = refusal {
+            self.wait_for_meeting(cx, valid_since_ms);
+        }
+        let known = self.visit.as_ref().is_some_and(|visit| visit.room.sip_uri.is_some());
+        match Sentence::of(refusal, code, message, known) {
+            Sentence::Stays => self.on_admitted(cx, None),
+            Sentence::Open(cause) => self.on_room_undecided(cx, &cause),
+            Sentence::Out(cause) => self.fail_visit(cx, &cause),
+        }
     }
 
-    /// What a refusal means. Who gave no password cannot have given a wrong one.
-    fn refusal(&self, code: Option<u16>, message: &str, body: &Body) -> Refusal {
-        let meeting = self.visit.as_ref().is_some_and(|visit| match visit.origin {
-            Origin::Configured(i) => self.rooms.is_meeting(i),
+    fn refusal_here(&self, code: Option<u16>, message: &str, body: &Body) -> Refusal {
+        self.refusal(self.visit.as_ref().map(|visit| &visit.origin), code, message, body)
+    }
+
+    /// What a refusal means for a visit of that origin. Who gave no password cannot have given a wrong one.
+    pub(super) fn refusal(&self, of: Option<&Origin>, code: Option<u16>, message: &str, body: &Body) -> Refusal {
+        let meeting = of.is_some_and(|origin| match origin {
+            Origin::Configured(i) => self.rooms.is_meeting(*i),
             Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => {
                 false
             }
@@ -268,7 +282,13 @@ impl Agent {
         self.forget_participants(cx);
         self.transfer = Transfer::None;
         let Some(visit) = self.visit.take() else { return };
-        self.release_room(&visit, cause);
+        self.depart(cx, &visit, cause);
+        self.observe(cx, Some(cause));
+    }
+
+    /// The visit is over: the QSS is told that we are out of its room, unless that is where we know it from.
+    pub(super) fn depart(&mut self, cx: &mut Cx<'_>, visit: &Visit, cause: &Cause) {
+        self.release_room(visit, cause);
         let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
         if let (Membership::Admitted, Some(id), false) = (visit.membership, &visit.room.id, out_already)
             && !self.own.is_doomed(id)
@@ -276,33 +296,34 @@ impl Agent {
         {
             self.with_session(cx, |session, now, out| session.request(now, &leave.name, leave.payload, out));
         }
-        self.observe(cx, Some(cause));
     }
 
     /// The room cannot be had, or not kept: it pauses, and the next most wanted gets its turn.
     pub(super) fn fail_visit(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
-        let retry_at = match self.visit.as_ref().map(|v| (v.origin.clone(), v.redial.attempts())) {
-            Some((Origin::Configured(i), redials)) => {
-                let pace = self.rooms.pace(i, cause.failure);
-                // What failed within the visit counts for the room, or two refusing rooms would be dialled in turns
-                // as if each were new.
-                if let Some(entry) = self.rooms.entries.get_mut(i) {
-                    entry.backoff.at_least(redials);
-                }
-                self.pause(cx.now, i, pace)
-            }
-            Some((
-                Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. },
-                _,
-            ))
-            | None => None,
-        };
+        let failed = self.visit.as_ref().map(|visit| (visit.origin.clone(), visit.redial.attempts()));
+        let retry_at = failed.and_then(|(origin, redials)| self.pause_after(cx.now, &origin, redials, cause.failure));
         let moving = self.take_move(cause);
         self.attempt_failed(cx, Attempt::Room, cause, retry_at);
         self.end_visit(cx, cause);
         self.reporter.explain(Rung::Room, cause);
         if let Some(moving) = moving {
             self.return_from_move(cx, moving, cause);
+        }
+    }
+
+    /// A visit of that origin has failed after so many redials: when its room is tried again.
+    pub(super) fn pause_after(&mut self, now: Time, of: &Origin, redials: u32, failure: Failure) -> Option<Time> {
+        match *of {
+            Origin::Configured(i) => {
+                let pace = self.rooms.pace(i, failure);
+                // What failed within the visit counts for the room, or two refusing rooms would be dialled in turns
+                // as if each were new.
+                if let Some(entry) = self.rooms.entries.get_mut(i) {
+                    entry.backoff.at_least(redials);
+                }
+                self.pause(now, i, pace)
+            }
+            Origin::Invited { .. } | Origin::Asked | Origin::Called | Origin::Made | Origin::Transferred { .. } => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The agent: QSS session, rooms, SIP call and status put together. Everything here is a decision; nothing waits.
 //!
 //! Three machines run side by side. The QSS session (`qss::session`) comes and goes by itself. A *visit* ([`visit`]) is
-//! the one room the device is in, or on its way to; there is never more than one, because there is one sound card:
+//! the one room the device is in, or on its way to; there is never more than one, because there is one sound card (calls
+//! that are to go on later wait on hold, [`parked`]):
 //!
 //! ```text
 //!                     admitted (or sip_uri)          200 OK
@@ -25,7 +26,7 @@
 //! * [`invites`]: policy and races; [`pending`]: what rings. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
 //!   [`participants`]: who is there; [`mute`]: the microphone; [`volume`]: how loud it is. * [`local`]: the local socket; [`commands`]: its lines.
 //! * [`errands`]: what is asked of the QSS about others. * [`digits`]: keys.
-//! * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
+//! * [`parked`], [`parked_room`]: calls that wait on hold for another one. * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
 //! * [`referral`]: the mixer moves us. * [`memory`]: what outlives the process. * [`unknown`]: what nobody understands.
 //!
@@ -51,6 +52,8 @@ mod offer;
 mod outgoing;
 mod own_rooms;
 mod pace;
+mod parked;
+mod parked_room;
 mod participants;
 mod pending;
 mod referral;
@@ -82,6 +85,7 @@ use incoming::Ringing;
 use memory::Memory;
 use outgoing::Outgoing;
 use own_rooms::OwnRooms;
+use parked::ParkedCalls;
 use participants::Participants;
 use pending::Pending;
 use referral::Referral;
@@ -293,6 +297,8 @@ pub struct Agent {
     referral: Option<Referral>,
     participants: Participants,
     transfer: Transfer,
+    /// Calls that wait on hold for the one of the visit.
+    parked: ParkedCalls,
     /// The call that a more important invite has taken the place of.
     interrupted: Option<Back>,
     reporter: Reporter,
@@ -386,6 +392,7 @@ impl Agent {
             referral: None,
             participants: Participants::new(&config),
             transfer: Transfer::None,
+            parked: ParkedCalls::new(),
             interrupted: None,
             reporter: Reporter::new(&config),
             unknown: Unknown::default(),
@@ -467,7 +474,8 @@ impl Agent {
             }
         };
         let visit = self.visit.as_ref().and_then(|v| v.poll_timeout(self.config.rtp.dead_timeout));
-        let visit = soonest(soonest(visit, self.ringing_wakeup()), self.participants.poll_timeout());
+        let visit = soonest(soonest(visit, self.parked_wakeup()), self.ringing_wakeup());
+        let visit = soonest(visit, self.participants.poll_timeout());
         let calls = match self.phase {
             Phase::Running => {
                 let rooms = soonest(self.own.poll_timeout(), self.sweep.poll_timeout());
@@ -487,6 +495,7 @@ impl Agent {
         self.rooms.handle_timeout(now);
         self.own.handle_timeout(now);
         self.on_visit_timeout(cx);
+        self.on_parked_timeout(cx);
         self.on_ringing_timeout(cx);
         self.on_participants_timeout(cx);
         self.on_call_timeout(cx);
@@ -534,6 +543,7 @@ impl Agent {
         self.refuse_ringing(cx);
         self.refuse_pending(cx);
         self.own.doom_all();
+        self.end_all_parked(cx, &cause);
         self.leave(cx, &cause);
         self.tend_rooms(cx);
         self.phase =
@@ -561,6 +571,7 @@ impl Agent {
                 self.tend_rooms(cx);
                 self.report_mute(cx);
                 self.report_hold(cx);
+                self.report_parked_holds(cx);
                 self.observe(cx, None);
                 if self.sip.wants_keys() {
                     cx.out.push_back(Output::DrawKeys);

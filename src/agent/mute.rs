@@ -60,11 +60,10 @@ impl Agent {
 
     /// The reply to a report of mute or hold. One that was not taken is made again, unless the QSS has no such request.
     pub(super) fn on_report_reply(&mut self, cx: &Cx<'_>, ticket: Ticket, reply: &Reply) {
-        let Some(visit) = &mut self.visit else { return };
-        let (of_mute, of_hold) = (visit.reports.mute == Some(ticket), visit.reports.hold == Some(ticket));
-        if !(of_mute || of_hold) {
-            return;
-        }
+        let parked = self.parked.iter_mut().map(|parked| &mut parked.visit);
+        let told = |visit: &&mut Visit| visit.reports.mute == Some(ticket) || visit.reports.hold == Some(ticket);
+        let Some(visit) = self.visit.iter_mut().chain(parked).find(told) else { return };
+        let of_mute = visit.reports.mute == Some(ticket);
         let again_at = match reply {
             Reply::Answer(_) => return,
             Reply::Refused { code, message, body } => match Refusal::of(&self.config.qss.codes, *code, message, body) {

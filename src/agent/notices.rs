@@ -37,11 +37,15 @@ impl Agent {
             Meaning::MuteChange => self.on_mute_change(cx, body),
             Meaning::Participant(implied) => {
                 self.on_participant(cx, body, implied);
-                self.on_roster(cx, &Roster::read(body.fields(), implied), News::Change);
+                let roster = Roster::read(body.fields(), implied);
+                self.on_roster(cx, &roster, News::Change);
+                self.on_parked_roster(cx, &roster, News::Change);
             }
             Meaning::Participants => {
                 self.on_participants(cx, body);
-                self.on_roster(cx, &Roster::read(body.fields(), None), News::Everybody);
+                let roster = Roster::read(body.fields(), None);
+                self.on_roster(cx, &roster, News::Everybody);
+                self.on_parked_roster(cx, &roster, News::Everybody);
             }
             Meaning::ActiveSpeaker => self.on_active_speaker(cx, body),
             Meaning::Snapshot => self.snapshot_on_request(cx),
@@ -60,14 +64,18 @@ impl Agent {
         if let (Failure::RoomDestroyed, Some(room)) = (failure, fields.room_id()) {
             self.own.gone(room);
         }
+        let about_us =
+            message::expelled_user(fields).is_none_or(|user| self.is_us(user)) || failure == Failure::RoomDestroyed;
+        if about_us && self.sent_away_from_parked(cx, fields.room_id(), &event, failure) {
+            return;
+        }
         let Some(visit) = &self.visit else { return };
         let ours = match (fields.room_id(), visit.room.id.as_deref()) {
             (Some(named), Some(id)) => named == id,
             (None, Some(_)) => true,
             (_, None) => false,
         };
-        let about_us = message::expelled_user(fields).is_none_or(|user| self.is_us(user));
-        if ours && (about_us || failure == Failure::RoomDestroyed) {
+        if ours && about_us {
             self.emit_room(cx, event, Some(failure.into()));
             self.fail_visit(cx, &failure.into());
         }

@@ -23,7 +23,7 @@ use crate::qss::message::{self, InviteOffer, MediaTypes, ParticipantStatus, Pres
 use crate::qss::requests::Ticket;
 use crate::qss::session::Reply;
 use crate::status::conference::{Invitation, RoomEvent};
-use crate::status::event::{CallStep, Kind, Outcome};
+use crate::status::event::{CallStep, Kind, Outcome, RoomRef};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, soonest};
 use std::collections::BTreeSet;
@@ -127,7 +127,9 @@ impl Agent {
         }
         let ticket = self.ask_for_new_room(cx, order.record).ok_or(NoCall::NoRoom)?;
         self.interrupted = None;
-        self.end_visit(cx, &Failure::Replaced.into());
+        if !self.park(cx) {
+            self.end_visit(cx, &Failure::Replaced.into());
+        }
         let sip = &self.config.sip;
         self.visit = Some(Visit {
             name: order.name.clone(),
@@ -269,6 +271,21 @@ impl Agent {
         }
     }
 
+    /// Our call, which somebody has answered, waits on hold: who rings besides is told that nobody wants them now.
+    pub(super) fn ring_nobody(&mut self, cx: &mut Cx<'_>) {
+        if let Some(Outgoing { stage: Stage::Talking(hunt), .. }) = &mut self.outgoing {
+            let ringing = hunt.withdraw();
+            self.withdraw_invites(cx, ringing);
+            self.tell_invitations(cx);
+        }
+    }
+
+    /// A call of ours that waited on hold is over.
+    pub(super) fn tell_parked_call_over(&mut self, cx: &mut Cx<'_>, outgoing: Outgoing, room: RoomRef, cause: &Cause) {
+        let kind = Kind::Call { call: outgoing.number, name: outgoing.name, step: CallStep::Ended };
+        self.emit_about(cx, kind, Some(room), Some(cause.clone()));
+    }
+
     /// The visit of our call ends: who still rings is told, and the room goes.
     pub(super) fn end_call(&mut self, cx: &mut Cx<'_>, cause: &Cause) {
         let ringing = match self.outgoing.as_mut().map(|outgoing| &mut outgoing.stage) {
@@ -327,29 +344,9 @@ impl Agent {
         }
         let others: Vec<_> = roster.told.iter().filter(|presence| !self.is_us(&presence.user)).collect();
         let Some(outgoing) = &mut self.outgoing else { return };
-        let mut left = match news {
-            News::Change => false,
-            News::Everybody => !std::mem::take(&mut outgoing.others).is_empty(),
-        };
-        for presence in others {
-            match presence.status {
-                ParticipantStatus::Gone => {
-                    outgoing.others.remove(&presence.user);
-                    left = true;
-                }
-                ParticipantStatus::InCall | ParticipantStatus::Hold if outgoing.others.len() < MAX_OTHERS => {
-                    outgoing.others.insert(presence.user.clone());
-                }
-                ParticipantStatus::InCall | ParticipantStatus::Hold => {}
-            }
-        }
-        if !outgoing.others.is_empty() {
-            outgoing.company = Company::Enough;
-        }
+        let deserted = outgoing.note(&others, news);
         self.greet(cx);
-        let Some(outgoing) = &self.outgoing else { return };
-        let talking = matches!(outgoing.stage, Stage::Talking(_));
-        if left && talking && outgoing.others.is_empty() {
+        if deserted && self.outgoing.as_ref().is_some_and(Outgoing::is_answered) {
             self.end_visit(cx, &Failure::OthersGone.into());
         }
     }
@@ -395,7 +392,7 @@ impl Agent {
             Company::Enough => None,
             Company::Missed { ask_at: at } | Company::Asked { again_at: at } => Some(Wakeup::new(at, "nobody there")),
         };
-        soonest(soonest(stage, company), outgoing.ends_at.map(|at| Wakeup::new(at, "longest call")))
+        soonest(soonest(stage, company), outgoing.end())
     }
 
     pub(super) fn on_call_timeout(&mut self, cx: &mut Cx<'_>) {
@@ -482,6 +479,53 @@ impl Agent {
             let kind = Kind::Call { call: outgoing.number, name: outgoing.name.clone(), step };
             self.emit(cx, kind, cause);
         }
+    }
+}
+
+impl Outgoing {
+    /// Somebody has come.
+    pub(super) fn is_answered(&self) -> bool {
+        match self.stage {
+            Stage::Talking(_) => true,
+            Stage::Making { .. } | Stage::Ringing(_) | Stage::Nobody { .. } => false,
+        }
+    }
+
+    /// Whoever is in it.
+    pub(super) fn end(&self) -> Option<Wakeup> {
+        self.ends_at.map(|at| Wakeup::new(at, "longest call"))
+    }
+
+    /// It goes on after a wait on hold.
+    pub(super) fn resume(&mut self, now: Time, alone: Span) {
+        self.company = match self.company {
+            Company::Enough => Company::Enough,
+            Company::Missed { .. } | Company::Asked { .. } => Company::missed(now, alone),
+        };
+    }
+
+    /// Takes in who is there; whether somebody has left, and nobody is there now.
+    pub(super) fn note(&mut self, others: &[&Presence], news: News) -> bool {
+        let mut left = match news {
+            News::Change => false,
+            News::Everybody => !std::mem::take(&mut self.others).is_empty(),
+        };
+        for presence in others {
+            match presence.status {
+                ParticipantStatus::Gone => {
+                    self.others.remove(&presence.user);
+                    left = true;
+                }
+                ParticipantStatus::InCall | ParticipantStatus::Hold if self.others.len() < MAX_OTHERS => {
+                    self.others.insert(presence.user.clone());
+                }
+                ParticipantStatus::InCall | ParticipantStatus::Hold => {}
+            }
+        }
+        if !self.others.is_empty() {
+            self.company = Company::Enough;
+        }
+        left && self.others.is_empty()
     }
 }
 

@@ -98,6 +98,7 @@ impl Pace {
             | Failure::MoreWanted
             | Failure::OnHold
             | Failure::HeldHere
+            | Failure::HeldForAnother
             | Failure::TransferRefused(_)
             | Failure::TransferTimedOut
             | Failure::RequestRefused(_)

@@ -5,6 +5,7 @@
 //! and the whole map: with the first change at once, after that at the end of each interval in which it changed. So the
 //! map is never older than an interval, and no storm in the room becomes one in the log.
 
+use super::outgoing::News;
 use super::visit::{Membership, Proof, Visit};
 use super::{Agent, Cx};
 use crate::config::{Config, OwnGone};
@@ -152,6 +153,36 @@ impl Participants {
         Some(RoomEvent::ActiveSpeaker { user_id: self.speaker.clone() })
     }
 
+    /// We wait on hold: nothing is told of the room until [`Agent::tell_participants`] is called for it again.
+    pub(super) fn rest(&mut self) {
+        self.interval = None;
+        (self.speaker, self.told_speaker) = (None, None);
+    }
+
+    /// News of the room while we wait; true: we are not in it any more.
+    pub(super) fn note(&mut self, others: &[&Presence], ours: &[&Presence], news: News) -> bool {
+        match news {
+            News::Change => {
+                for presence in others {
+                    self.set(&presence.user, presence.status);
+                }
+                match ours.last().map(|presence| presence.status) {
+                    Some(ParticipantStatus::Gone) => true,
+                    Some(ParticipantStatus::InCall | ParticipantStatus::Hold) => {
+                        self.listed = true;
+                        false
+                    }
+                    None => false,
+                }
+            }
+            News::Everybody => {
+                self.replace(others);
+                let here = ours.iter().any(|presence| presence.status != ParticipantStatus::Gone);
+                std::mem::replace(&mut self.listed, here) && !here
+            }
+        }
+    }
+
     /// The room is left. The last map, if anybody was in it.
     pub(super) fn forget(&mut self) -> Option<RoomEvent> {
         self.known.clear();
@@ -260,7 +291,7 @@ impl Agent {
         }
     }
 
-    fn tell_participants(&mut self, cx: &mut Cx<'_>, news: Vec<RoomEvent>) {
+    pub(super) fn tell_participants(&mut self, cx: &mut Cx<'_>, news: Vec<RoomEvent>) {
         let first = self.participants.interval.is_none();
         let ends = cx.now + self.participants.length;
         let mut interval = self.participants.interval.unwrap_or(Interval { ends, singles: 0, folded: 0 });

@@ -10,7 +10,7 @@
 //! Several may ring at once; what is answered or rejected without an id is the most important of them, and of those the
 //! first. A lost session ends no ringing: after the next registration the QSS is asked what is still pending.
 
-use super::invites::{Engagement, displaces};
+use super::invites::{Engagement, gets_in};
 use super::visit::Origin;
 use super::{Agent, Cx};
 use crate::config::{Caller, CallerAction};
@@ -89,13 +89,9 @@ impl Agent {
         while let Some(id) = self.pending.iter().find(|pending| pending.until <= cx.now).map(|p| p.id.clone()) {
             let Some(Pending { word, id, invite, rule, .. }) = self.forget_pending(cx, &id) else { return };
             match rule.does {
-                CallerAction::Accept => match self.engagement(&invite) {
-                    Engagement::InCall { priority } if !displaces(&self.config.invites, &rule, priority) => {
-                        self.say_busy(cx, &word, &id, &invite.from);
-                    }
-                    Engagement::Free | Engagement::InCall { .. } | Engagement::InThisRoom | Engagement::Stopping => {
-                        self.go(cx, &word, &id, invite, rule.priority);
-                    }
+                CallerAction::Accept => match gets_in(&self.config.invites, &rule, self.engagement(&invite)) {
+                    true => self.go(cx, &word, &id, invite, rule.priority),
+                    false => self.say_busy(cx, &word, &id, &invite.from),
                 },
                 CallerAction::Ring | CallerAction::Reject | CallerAction::Busy => {
                     if rule.decline {
@@ -184,15 +180,17 @@ impl Agent {
         }
     }
 
-    /// The invite is accepted: the present room is left for the one it is into.
+    /// The invite is accepted: the present call waits on hold, or its room is left, for the one it is into.
     pub(super) fn go(&mut self, cx: &mut Cx<'_>, word: &str, id: &str, invite: Invite, priority: u8) {
         let here = self.engagement(&invite) == Engagement::InThisRoom;
         self.accept(cx, word, id, &invite.from);
         if here {
             return;
         }
-        self.remember_interrupted(priority);
-        self.end_visit(cx, &Failure::Replaced.into());
+        if let Some(i) = self.parked_in(&invite.room) {
+            return self.turn_to(cx, i, priority);
+        }
+        self.make_way(cx, priority);
         let origin = Origin::Invited { id: id.to_owned(), accepted_at: cx.now, priority };
         let place = invite.display_name.clone().unwrap_or_else(|| invite.from.clone());
         self.begin_visit(cx, place, origin, invite.room);

@@ -387,6 +387,7 @@ impl Agent {
             playback_db: self.voice.volumes.playback,
             capture_db: self.voice.volumes.capture,
             held: self.visit.as_ref().is_some_and(|visit| visit.hold == Hold::On),
+            held_calls: self.held_calls(),
             participants,
             participants_more,
             counters: Counters {

@@ -220,8 +220,8 @@ impl Agent {
             }
             None => {
                 self.rooms.better = None;
-                if self.resume_interrupted(cx) {
-                    // The call goes on that was left for a more important one.
+                if self.go_on(cx) {
+                    // The call goes on that waits on hold, or was left for a more important one.
                 } else if let Some(i) = self.rooms.first_ready(registered) {
                     self.rooms.asked_for = None;
                     self.visit_configured(cx, i);
@@ -268,6 +268,10 @@ impl Agent {
 
     /// Turns to a room. One that has a SIP URI needs nothing else; any other is asked for.
     pub(super) fn begin_visit(&mut self, cx: &mut Cx<'_>, name: String, origin: Origin, room: message::Room) {
+        // One that waits in this room is this one.
+        if let Some(i) = self.parked_in(&room) {
+            self.end_parked(cx, i, &Failure::Replaced.into());
+        }
         let membership = match (&origin, &room.sip_uri) {
             (Origin::Configured(_) | Origin::Asked | Origin::Made, Some(_)) => Some(Membership::Direct),
             (Origin::Called, _) => Some(Membership::Direct),

@@ -134,7 +134,8 @@ impl Agent {
             Some(owner) => self.is_us(owner),
             None => self.is_us(id),
         };
-        let here = self.visit.as_ref().and_then(|visit| visit.room.id.as_deref()) == Some(id);
+        let here = self.visit.as_ref().and_then(|visit| visit.room.id.as_deref()) == Some(id)
+            || self.parked_in_room(Some(id)).is_some();
         let configured = self.config.rooms.iter().any(|room| match &room.target {
             RoomTarget::Id(wanted) | RoomTarget::Meeting { id: wanted, .. } | RoomTarget::QuickConference(wanted) => {
                 wanted == id

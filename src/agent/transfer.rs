@@ -353,6 +353,11 @@ impl Agent {
         }
     }
 
+    /// How important the call is that was interrupted.
+    pub(super) fn interrupted_priority(&self) -> Option<u8> {
+        self.interrupted.as_ref().map(|back| back.origin.priority())
+    }
+
     /// Nothing is visited any more: back to the call that was interrupted. False: there is none.
     pub(super) fn resume_interrupted(&mut self, cx: &mut Cx<'_>) -> bool {
         if !self.session.is_registered() {

@@ -158,6 +158,28 @@ impl Origin {
 }
 
 impl Visit {
+    /// Takes in how the QSS describes the room; what it leaves out is as it was.
+    pub(super) fn describe(&mut self, described: message::Room) {
+        let known = std::mem::take(&mut self.room);
+        self.room = message::Room {
+            id: described.id.clone().or(known.id),
+            sip_uri: described.sip_uri.clone().or(known.sip_uri),
+            bitrate: described.bitrate.or(known.bitrate),
+            ..described
+        };
+    }
+
+    /// The session that admitted us is gone, and with it what it was told. A membership that was only asked for stays so.
+    pub(super) fn lose_session(&mut self, grace_ends: Time) {
+        self.believed_muted = self.believed_muted.filter(|muted| !muted);
+        self.believed_hold = self.believed_hold.filter(|hold| *hold == Hold::Off);
+        self.membership = match self.membership {
+            Membership::Admitted => Membership::Unproven { until: grace_ends, proof: Proof::NoSession },
+            Membership::Unproven { until, .. } => Membership::Unproven { until, proof: Proof::NoSession },
+            before @ (Membership::Direct | Membership::Asked(_)) => before,
+        };
+    }
+
     pub(super) fn room_ref(&self) -> RoomRef {
         RoomRef { name: self.name.clone(), id: self.room.id.clone() }
     }

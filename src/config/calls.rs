@@ -5,6 +5,8 @@ use crate::time::Span;
 /// `[calls]`: what calls out have in common.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Calls {
+    /// Calls at a time, of any kind; all but one are on hold.
+    pub limit: usize,
     /// How a call to users named on the spot rings; a `[[call]]` has its own.
     pub plain: Call,
     /// How long the busy tone of a call that nobody answered is heard.
@@ -52,6 +54,7 @@ pub enum HuntMode {
 impl Default for Calls {
     fn default() -> Calls {
         Calls {
+            limit: 1,
             plain: Call::default(),
             busy_tone: Span::from_secs(3),
             longest: Span::ZERO,

@@ -350,6 +350,7 @@ mod tests {
             playback_db: Default::default(),
             capture_db: Default::default(),
             held: false,
+            held_calls: Vec::new(),
             participants: Vec::new(),
             participants_more: 0,
             counters: Counters::default(),

@@ -439,6 +439,10 @@ failures! {
             "the device holds the call",
             "a local command",
             "nothing: asked for on the device; `hold off` resumes";
+        HeldForAnother => "held_for_another",
+            "the call waits on hold: the device is in another one",
+            "an accepted invite, a SIP call or `swap`, under `calls.limit`",
+            "nothing: it goes on when the other call is over, or with `swap`";
         Stopping => "stopping",
             "the service ends",
             "SIGTERM",

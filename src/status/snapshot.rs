@@ -7,6 +7,7 @@ use crate::media::command::Stats;
 use crate::media::histogram::{Stage, Summary};
 use crate::media::volume::Decibels;
 use crate::status::conference::Participant;
+use crate::status::event::RoomRef;
 use crate::status::failure::Cause;
 use crate::status::ladder::{Ladder, Rung};
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub capture_db: Decibels,
     /// The call of the present room is on hold here.
     pub held: bool,
+    /// The rooms whose calls wait on hold for the present one, longest wait first.
+    pub held_calls: Vec<RoomRef>,
     /// Who else is in the room, and how many more than are kept.
     pub participants: Vec<Participant>,
     pub participants_more: u64,

@@ -17,6 +17,14 @@ pub(in super::super) const SECTION: Section = Section {
 
 const CALLS: &[Key<Draft>] = &[
     key(
+        "limit",
+        |d| &mut d.config.calls.limit,
+        Rule::Range(1, 4),
+        "Calls that the device has at a time, of whatever kind: an accepted invite, a SIP call to the device or a call of \
+         its own from a configured room puts the present call on hold for as long as it lasts, unless that is more \
+         important. When there are as many: busy, or the present call ends for a more important one. 1: no call waits.",
+    ),
+    key(
         "mode",
         |d| &mut d.config.calls.plain.mode,
         Rule::Any,

@@ -2,8 +2,8 @@
 //!
 //! * Nothing is stuck: there is always a next deadline, or a token that was asked for, and it is not far away.
 //! * A call on hold neither sends nor plays.
-//! * One audio room at most: one stream (`voice`), no claim of audio without one, and one answered call that neither
-//!   side has ended.
+//! * One audio room at most: one stream (`voice`), no claim of audio without one, no more answered calls that neither
+//!   side has ended than `calls.limit`, and all of them but one on hold, or about to be.
 //! * A request id stands for one message for ever, over restarts of the device too.
 //! * Attempts, questions for tokens, calls, requests and wake-ups come from budgets that refill slowly; so no storm of
 //!   any of them. A `Retry-After` is obeyed.
@@ -32,6 +32,8 @@ pub const RINGER: &str = "dan";
 const MAX_OUTPUTS: usize = 400;
 /// What an agent may hold. Its queues are bounded by the configuration, the largest being the events for the server.
 const MAX_BYTES: i64 = 1 << 20;
+/// A hold reaches the mixer within this time, whatever is lost on the way: two transactions of SIP, and a pause between.
+const UNTIL_HELD: Span = Span::from_secs(80);
 /// The longest that the agent may sleep: the longest `Retry-After` obeyed.
 const MAX_SLEEP: Span = Span::from_secs(3_660);
 
@@ -60,6 +62,10 @@ pub struct Watch {
     room: String,
     /// By configuration others may move the device.
     pub movable: bool,
+    /// Calls that the device may have at a time.
+    pub most_calls: usize,
+    /// Since when more than one call is not on hold.
+    two_speak: Option<Time>,
     /// The URI of a room that is not to be entered by itself.
     pub barred: Option<String>,
     microphone: Microphone,
@@ -121,6 +127,8 @@ impl Watch {
             step: Step::Nothing,
             room: String::new(),
             movable: true,
+            most_calls: 1,
+            two_speak: None,
             barred: None,
             microphone: Microphone::Open,
             may_unmute: false,
@@ -141,6 +149,7 @@ impl Watch {
         self.may_unmute = false;
         self.held_call = None;
         self.dialogs = Dialogs::default();
+        self.two_speak = None;
         (self.phase, self.awaits_token, self.not_before) = (Phase::Asleep, false, now);
         self.room = String::new();
         for budget in [&mut self.connects, &mut self.calls, &mut self.requests, &mut self.tokens] {
@@ -242,9 +251,22 @@ impl Watch {
         self.awaits_token = asked;
     }
 
-    /// The device has spoken of this room.
-    pub fn in_room(&mut self, name: Option<&str>) {
-        self.room = name.unwrap_or_default().to_owned();
+    /// The device has said this of the room it is in; some events are about another.
+    pub fn on_event(&mut self, event: &Value) {
+        let of_present = match event["event"].as_str().unwrap_or_default() {
+            // The summary of a call may come when the device is elsewhere, and calls on hold end, too.
+            "call_ended" | "call" | "expelled" | "destroyed" => false,
+            "status" => event["new"] == 1 || event["new"] == 2,
+            _ => true,
+        };
+        if of_present {
+            self.room = event["room"]["name"].as_str().unwrap_or_default().to_owned();
+        }
+    }
+
+    /// The room that the device was in when it last spoke of it.
+    pub fn room(&self) -> &str {
+        &self.room
     }
 
     /// By configuration the microphone may be opened from afar.
@@ -390,7 +412,10 @@ impl Watch {
         assert!(silent, "seed {seed}: a call on hold sends or plays");
         self.steps += 1;
         let open = &self.dialogs.open;
-        assert!(open.len() <= 1, "seed {seed}: {} answered calls at once: {open:?}", open.len());
+        assert!(open.len() <= self.most_calls, "seed {seed}: {} answered calls at once: {open:?}", open.len());
+        self.two_speak = self.two_speak.or(Some(now)).filter(|_| self.dialogs.speaking() > 1);
+        let late = self.two_speak.is_some_and(|since| now.since(since) > UNTIL_HELD);
+        assert!(!late, "seed {seed}: two calls go on at once, none of them on hold: {open:?}");
         self.most_bytes = self.most_bytes.max(bytes);
         assert!(bytes <= MAX_BYTES, "seed {seed}: the agent holds {bytes} bytes");
         assert!(stream.is_some() || rung != "playing", "seed {seed}: says that it plays, without a stream");
@@ -408,14 +433,24 @@ struct Dialogs {
     /// Answered, and the answer acknowledged.
     open: BTreeSet<String>,
     over: BTreeSet<String>,
+    /// Our last offer was one of silence.
+    held: BTreeSet<String>,
 }
 
 impl Dialogs {
+    fn speaking(&self) -> usize {
+        self.open.difference(&self.held).count()
+    }
+
     fn said(&mut self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         let Some(id) = value(&text, "Call-ID", "i") else { return };
         if text.starts_with("INVITE ") {
             self.asked.insert(id.to_owned());
+            match text.contains("a=inactive") {
+                true => self.held.insert(id.to_owned()),
+                false => self.held.remove(id),
+            };
         } else if text.starts_with("ACK ") && self.answered.contains(id) && !self.over.contains(id) {
             self.open.insert(id.to_owned());
         } else if text.starts_with("BYE ") {
@@ -438,6 +473,7 @@ impl Dialogs {
 
     fn end(&mut self, id: &str) {
         self.open.remove(id);
+        self.held.remove(id);
         self.over.insert(id.to_owned());
     }
 }

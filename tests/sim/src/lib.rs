@@ -121,6 +121,8 @@ pub fn config() -> Config {
 impl World {
     pub fn new(seed: u64, config: Config) -> World {
         let mut rng = Rng::from_u64(seed);
+        let mut watch = Watch::new(seed, config.qss.url.is_some());
+        watch.most_calls = config.calls.limit;
         World {
             agent: memory::inside(|| Agent::new(config.clone(), rng.fork())),
             // Of a machine that runs for an hour.
@@ -135,7 +137,7 @@ impl World {
             exited_at: None,
             kept: None,
             net: Net::default(),
-            watch: Watch::new(seed, config.qss.url.is_some()),
+            watch,
             address: addr(DEVICE).ip(),
             wall_error: 0,
             connects: Vec::new(),
@@ -459,10 +461,7 @@ impl World {
         if event["event"] == "invite" && event["outcome"] == "accepted" {
             self.watch.on_accepted(event["id"].as_str().expect("an id"));
         }
-        // The summary of a call may come when the device is elsewhere.
-        if event["event"] != "call_ended" {
-            self.watch.in_room(event["room"]["name"].as_str());
-        }
+        self.watch.on_event(&event);
         self.events.push(event);
     }
 

@@ -1,7 +1,7 @@
 //! The mixer of the simulated world: enough of a SIP user agent server to answer, refuse, hang up and die.
 
 use super::{DEVICE, Delivery, MIXER};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const GONE: &str = "481 Call/Transaction Does Not Exist";
 
@@ -56,8 +56,10 @@ struct Call {
     direction: String,
     /// The device that made it is no more.
     orphaned: bool,
-    /// A later call has its packets.
+    /// Another call has its packets.
     superseded: bool,
+    /// On hold, and the device has shown since it was last looked at that it knows the call.
+    probed: bool,
     cseq: u32,
 }
 
@@ -94,16 +96,22 @@ impl Mixer {
         self.calls.iter_mut().for_each(|call| call.orphaned = true);
     }
 
-    /// Ends the calls from which nothing comes any more.
+    /// Ends the calls from which nothing comes any more; those on hold are waited for until the device asks for them.
     pub fn miss_orphans(&mut self) -> Vec<(u64, Delivery)> {
-        let (gone, here) = std::mem::take(&mut self.calls).into_iter().partition(|c| c.orphaned || c.superseded);
+        let missed = |c: &Call| c.orphaned || (c.superseded && !(c.held && c.probed));
+        let (gone, here) = std::mem::take(&mut self.calls).into_iter().partition(missed);
         self.calls = here;
         let gone: Vec<Call> = gone;
-        gone.iter().flat_map(|call| send(2, bye(call))).collect()
+        let mut out: Vec<_> = gone.iter().flat_map(|call| send(2, bye(call))).collect();
+        let held = self.calls.iter_mut().filter(|c| c.superseded && c.held);
+        if held.map(|call| call.probed = false).count() > 0 {
+            out.push((45_000, Delivery::MixerMisses));
+        }
+        out
     }
 
     pub fn is_sending(&self) -> bool {
-        let sends = |c: &Call| (c.acknowledged || c.early) && !c.silent && !c.held && !c.orphaned;
+        let sends = |c: &Call| (c.acknowledged || c.early) && !c.silent && !c.held && !c.orphaned && !c.superseded;
         self.up && self.calls.iter().any(sends)
     }
 
@@ -118,9 +126,8 @@ impl Mixer {
 
     /// How many different calls were asked for.
     pub fn invites(&self) -> usize {
-        let mut ids: Vec<_> = self.log.iter().filter(|(m, _)| m == "INVITE").map(|(_, id)| id).collect();
-        ids.dedup();
-        ids.len()
+        let ids = self.log.iter().filter(|(m, _)| m == "INVITE").map(|(_, id)| id);
+        ids.collect::<BTreeSet<_>>().len()
     }
 
     pub fn handle(&mut self, bytes: &[u8]) -> Vec<(u64, Delivery)> {
@@ -140,9 +147,13 @@ impl Mixer {
             "ACK" => {
                 let Some(i) = self.calls.iter().position(|c| c.call_id == call_id) else { return Vec::new() };
                 self.calls[i].acknowledged = true;
-                let older = &mut self.calls[..i];
-                older.iter_mut().for_each(|c| c.superseded = true);
-                if older.is_empty() { Vec::new() } else { vec![(60_000, Delivery::MixerMisses)] }
+                if self.calls[i].held || self.calls.len() == 1 {
+                    return Vec::new();
+                }
+                for other in self.calls.iter_mut().filter(|c| c.call_id != call_id) {
+                    (other.superseded, other.probed) = (true, true);
+                }
+                vec![(60_000, Delivery::MixerMisses)]
             }
             "BYE" => {
                 let known = self.calls.iter().any(|c| c.call_id == call_id);
@@ -181,6 +192,7 @@ impl Mixer {
             direction: "sendrecv".into(),
             orphaned: false,
             superseded: false,
+            probed: false,
             cseq: 1,
         });
         send(
@@ -253,6 +265,8 @@ impl Mixer {
             if number >= call.offered {
                 call.offered = number;
                 call.held = text.contains("a=inactive");
+                call.superseded &= call.held;
+                call.probed = true;
             }
             let answer = sdp(text).replace("sendrecv", &call.direction);
             return send(2, response(text, "200 OK", Some(&call.tag), &answer));
@@ -288,6 +302,7 @@ impl Mixer {
             direction: "sendrecv".into(),
             orphaned: false,
             superseded: false,
+            probed: false,
             cseq: 0,
         });
         let mut out = send(2, response(text, "100 Trying", None, ""));
@@ -365,6 +380,21 @@ impl Mixer {
             cseq = call.cseq,
         );
         send(2, text)
+    }
+
+    /// BYE to the call made so many calls after the oldest.
+    pub fn hang_up_one(&mut self, i: usize) -> Vec<(u64, Delivery)> {
+        send(2, bye(&self.calls.remove(i)))
+    }
+
+    /// Knows nothing of that call any more, and does not say so by itself.
+    pub fn forget_one(&mut self, i: usize) {
+        self.calls.remove(i);
+    }
+
+    /// Whether the device holds each of its calls, oldest first.
+    pub fn held(&self) -> Vec<bool> {
+        self.calls.iter().map(|call| call.held).collect()
     }
 
     /// BYE to every call.

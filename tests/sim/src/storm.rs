@@ -56,7 +56,10 @@ pub fn live_and_show(seed: u64, hours: u64, mut show: impl FnMut(&[serde_json::V
     let mut chance = Rng::from_u64(seed ^ 0x5151);
     // Of their own generator: the faults of a seed stay what they are, whatever people do.
     let mut people = Rng::from_u64(seed ^ 0xca11);
-    let mut world = World::new(seed, policy(&mut chance, &mut people));
+    let mut config = policy(&mut chance, &mut people);
+    // Of a generator of its own, too.
+    config.calls.limit = 1 + Rng::from_u64(seed ^ 0x2ca1).below(3) as usize;
+    let mut world = World::new(seed, config);
     world.mixer.insists = chance.below(2) == 0;
     furnish(&mut world, &mut people);
     world.start();
@@ -71,13 +74,13 @@ pub fn live_and_show(seed: u64, hours: u64, mut show: impl FnMut(&[serde_json::V
         let recovery = world.now.since(healed);
         life.worst_recovery = life.worst_recovery.max(recovery);
         // Who is in a call of another kind goes home; without a session that was not possible before.
-        if !["lobby", "yard"].contains(&room(&world)) {
+        if !["lobby", "yard"].contains(&world.watch.room()) {
             world.run_until(RECOVERY.as_millis(), has_session);
             world.input(Input::Local { client: 1, line: "join lobby" });
-            world.run_until(RECOVERY.as_millis(), |w| room(w) == "lobby" && w.rung() == "playing");
+            world.run_until(RECOVERY.as_millis(), |w| w.watch.room() == "lobby" && w.rung() == "playing");
         }
-        if room(&world) == "yard" {
-            world.run_until(HOME.as_millis(), |w| room(w) != "yard" && w.rung() == "playing");
+        if world.watch.room() == "yard" {
+            world.run_until(HOME.as_millis(), |w| w.watch.room() != "yard" && w.rung() == "playing");
         }
         calm(&mut world, chance.below(1_800_000));
         show(&world.events);
@@ -86,11 +89,6 @@ pub fn live_and_show(seed: u64, hours: u64, mut show: impl FnMut(&[serde_json::V
     life.steps = world.watch.steps;
     life.most_bytes = world.watch.most_bytes;
     life
-}
-
-/// The room that the device was in when it last spoke of one.
-fn room(w: &World) -> &str {
-    w.events.last().and_then(|event| event["room"]["name"].as_str()).unwrap_or_default()
 }
 
 fn has_session(w: &World) -> bool {

@@ -128,6 +128,10 @@ pub(super) fn act(w: &mut World, chance: &mut Rng) -> Option<&'static str> {
             w.qss.door = Door::Open;
             "qss lets in"
         }
+        24 => {
+            press(w, "swap");
+            "another call goes on"
+        }
         _ => return None,
     })
 }
