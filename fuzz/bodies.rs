@@ -738,6 +738,8 @@ impl Decoder for Mute {
     fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError> {
         Ok(pcm.len())
     }
+    fn remember(&mut self) {}
+    fn recall(&mut self) {}
     fn reset(&mut self) -> Result<(), CodecError> {
         Ok(())
     }

@@ -7,6 +7,7 @@ const NOT_IN_THE_CORE: &[&str] = &[
     "tokio",
     "alsa::",
     "opus::",
+    "opusic_sys",
     "libc::",
     "socket2",
     "tungstenite",
@@ -76,7 +77,9 @@ fn what_waits_is_optional_and_the_lab_is_no_dependency() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let manifest: toml::Table = toml::from_str(&manifest).unwrap();
     let dependencies = manifest["dependencies"].as_table().unwrap();
-    for name in ["alsa", "getrandom", "lexopt", "libc", "opus", "rustls", "socket2", "tokio", "tokio-tungstenite"] {
+    for name in
+        ["alsa", "getrandom", "lexopt", "libc", "opus", "opusic-sys", "rustls", "socket2", "tokio", "tokio-tungstenite"]
+    {
         let optional = dependencies[name].get("optional").and_then(toml::Value::as_bool);
         assert_eq!(optional, Some(true), "{name} must come with the feature io only");
     }

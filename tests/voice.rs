@@ -17,6 +17,7 @@ use qss_endpoint::time::{Span, Time};
 use std::cell::Cell;
 use std::io::Write;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 const SEEDS: std::ops::Range<u64> = 0..8;
 /// The packet itself, and the line.
@@ -113,7 +114,7 @@ fn a_lost_packet_costs_itself_and_nothing_else() {
         each_seed(|seed| {
             let mut room = settled(seed, Line { loss, burst, ..Line::default() }, Talker::default());
             room.run(secs(60));
-            assert!(room.clean() >= 1.0 - loss - 0.03, "loss {loss} x {burst}: {}", room.clean());
+            assert!(room.clean() >= 1.0 - loss - 0.04, "loss {loss} x {burst}: {}", room.clean());
             // From 3 % on the next packet is waited for.
             let next = if loss > 0.03 { 22.0 } else { 0.0 };
             let oldest = room.age_quantile(1.0);
@@ -122,16 +123,22 @@ fn a_lost_packet_costs_itself_and_nothing_else() {
     }
 }
 
+/// What would have gone on is silence to this ear: a hole that fades into the next packet is a rising ramp.
 #[test]
-fn the_next_packet_stands_in_for_a_lost_one() {
+fn a_lost_packet_is_a_passage_to_the_next_one() {
     each_seed(|seed| {
         let mut room = settled(seed, Line { loss: 0.1, ..Line::default() }, Talker::default());
+        room.keep = true;
         room.run(secs(60));
-        let usual = room.age_ms();
-        let ages = || room.heard.iter().filter_map(|heard| heard.age_us).map(|us| us as f64 / 1e3);
-        let early = ages().filter(|age| (usual - 21.0..usual - 19.0).contains(age)).count() as f64;
-        let share = early / room.heard.len() as f64;
-        assert!((0.05..0.15).contains(&share), "a packet in ten is heard in the place before its own: {share}");
+        let loudness = |samples: &[i16]| samples.iter().map(|sample| i64::from(*sample)).sum::<i64>() / 48;
+        let millis: Vec<i64> = room.played_samples.chunks_exact(48).map(loudness).collect();
+        // Within 20 ms from silence over a half to what was said.
+        let rising =
+            |w: &&[i64]| w[0] < w[21] / 10 && (40..60).contains(&(100 * w[10] / w[21])) && w[20] > w[21] * 9 / 10;
+        let passages = millis.windows(22).filter(rising).count() as f64;
+        let lost = room.stream.stats(room.now).packets_lost as f64;
+        println!("{passages} passages, {lost} lost in all");
+        assert!(passages > lost * 0.6, "{passages} of {lost}");
         room.line.loss = 0.0;
         room.run(secs(40)).mark().run(secs(10));
         assert!(room.age_ms() <= LEAST_AGE + 12.0, "a clean line is not waited for: {}", room.age_ms());
@@ -200,15 +207,17 @@ fn the_delay_does_not_grow_in_an_hour() {
 struct SineEar;
 
 const SINE: f64 = 440.0 * std::f64::consts::TAU / 48_000.0;
+/// Samples of 44 whole periods.
+const PERIODS: i64 = 4_800;
+static WAVE: LazyLock<[i16; PERIODS as usize]> =
+    LazyLock::new(|| std::array::from_fn(|at| (10_000.0 * (at as f64 * SINE).sin()) as i16));
 
 impl Decoder for SineEar {
     fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
-        let from = line::Ear::position(payload)?;
-        for (i, sample) in pcm[..FRAME as usize].iter_mut().enumerate() {
-            // 4800 samples are 44 whole periods.
-            let position = (from + i as i64).rem_euclid(4_800) as f64;
-            *sample = (10_000.0 * (position * SINE).sin()) as i16;
-        }
+        let from = line::Ear::position(payload)?.rem_euclid(PERIODS) as usize;
+        let head = &WAVE[from..PERIODS.min(from as i64 + FRAME as i64) as usize];
+        pcm[..head.len()].copy_from_slice(head);
+        pcm[head.len()..FRAME as usize].copy_from_slice(&WAVE[..FRAME as usize - head.len()]);
         Ok(FRAME as usize)
     }
     fn decode_fec(&mut self, _next_payload: &[u8], _pcm: &mut [i16]) -> Result<usize, CodecError> {
@@ -218,6 +227,8 @@ impl Decoder for SineEar {
         pcm.fill(0);
         Ok(pcm.len())
     }
+    fn remember(&mut self) {}
+    fn recall(&mut self) {}
     fn reset(&mut self) -> Result<(), CodecError> {
         Ok(())
     }

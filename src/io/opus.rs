@@ -1,6 +1,7 @@
 //! libopus as [`media::codec`](crate::media::codec): mono, 48 kHz, tuned for speech.
 
 use crate::config::Codec;
+use crate::io::sys::OpusState;
 use crate::media::codec::{Band, CodecError, Decoder, Encoder};
 use opus::{Application, Bandwidth, Bitrate, Channels, Signal};
 
@@ -59,12 +60,16 @@ impl Encoder for OpusEncoder {
 }
 
 /// Decoder of anything an Opus sender may send (stereo is mixed down by libopus), 2.5 to 120 ms per packet.
-pub struct OpusDecoder(opus::Decoder);
+pub struct OpusDecoder {
+    state: OpusState,
+    remembered: OpusState,
+}
 
 impl OpusDecoder {
     /// Allocates all it will ever need.
     pub fn new() -> Result<OpusDecoder, CodecError> {
-        opus::Decoder::new(RATE, Channels::Mono).map(OpusDecoder).map_err(number)
+        let state = OpusState::new(RATE).map_err(CodecError)?;
+        Ok(OpusDecoder { remembered: state.clone(), state })
     }
 }
 
@@ -74,19 +79,27 @@ impl Decoder for OpusDecoder {
         if payload.is_empty() {
             return Err(CodecError(opus::ErrorCode::InvalidPacket as i32));
         }
-        self.0.decode(payload, pcm, false).map_err(number)
+        self.state.decode(payload, pcm, false).map_err(CodecError)
     }
 
     fn decode_fec(&mut self, next_payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
-        self.0.decode(next_payload, pcm, true).map_err(number)
+        self.state.decode(next_payload, pcm, true).map_err(CodecError)
     }
 
     fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError> {
-        self.0.decode(&[], pcm, false).map_err(number)
+        self.state.decode(&[], pcm, false).map_err(CodecError)
+    }
+
+    fn remember(&mut self) {
+        self.remembered.copy_from(&self.state);
+    }
+
+    fn recall(&mut self) {
+        self.state.copy_from(&self.remembered);
     }
 
     fn reset(&mut self) -> Result<(), CodecError> {
-        self.0.reset_state().map_err(number)
+        self.state.reset().map_err(CodecError)
     }
 }
 
@@ -167,6 +180,25 @@ mod tests {
                 assert_eq!(decoder.decode(&packet[..length], &mut pcm), Ok(samples));
             }
             assert!(level(&pcm) > 3_000.0, "{bitrate}, {samples}: and sound is back");
+        }
+    }
+
+    #[test]
+    fn what_was_decoded_meanwhile_is_forgotten_by_a_decoder_that_recalls() {
+        let mut encoder = OpusEncoder::new(&Config::default().codec).unwrap();
+        let mut decoders = [OpusDecoder::new().unwrap(), OpusDecoder::new().unwrap()];
+        for frame in 0..30 {
+            let mut packet = [0; 400];
+            let length = encoder.encode(&tone(frame * 960, 960), &mut packet).unwrap();
+            let [strayed, straight] = &mut decoders;
+            strayed.remember();
+            strayed.conceal(&mut [0; 960]).unwrap();
+            strayed.decode(&packet[..length], &mut [0; 960]).unwrap();
+            strayed.recall();
+            let (mut left, mut right) = ([0; 960], [0; 960]);
+            assert_eq!(strayed.decode(&packet[..length], &mut left), Ok(960));
+            assert_eq!(straight.decode(&packet[..length], &mut right), Ok(960));
+            assert!(left == right, "frame {frame}");
         }
     }
 

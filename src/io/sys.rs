@@ -223,6 +223,53 @@ unsafe fn content<T>(header: *const libc::cmsghdr) -> Option<T> {
     }
 }
 
+/// A decoder of libopus in memory of ours: it has no pointers to itself, so a copy of its bytes is a decoder in the same state
+/// (opus_decoder_get_size(3)). Negative numbers are libopus' errors.
+#[derive(Clone)]
+pub(super) struct OpusState(Box<[u128]>);
+
+impl OpusState {
+    /// Mono.
+    pub(super) fn new(rate: u32) -> Result<OpusState, c_int> {
+        // SAFETY: a number in, a number out.
+        let bytes = unsafe { opusic_sys::opus_decoder_get_size(1) };
+        let bytes = usize::try_from(bytes).map_err(|_| bytes)?;
+        let mut state = OpusState(vec![0; bytes.div_ceil(size_of::<u128>())].into());
+        // SAFETY: the memory is as large as libopus wants it, and aligned as `malloc` aligns.
+        match unsafe { opusic_sys::opus_decoder_init(state.decoder(), rate as i32, 1) } {
+            0 => Ok(state),
+            error => Err(error),
+        }
+    }
+
+    /// Samples decoded into `pcm`. An empty packet is one that was lost; `fec`: the frame before the packet's.
+    pub(super) fn decode(&mut self, packet: &[u8], pcm: &mut [i16], fec: bool) -> Result<usize, c_int> {
+        let bytes = if packet.is_empty() { std::ptr::null() } else { packet.as_ptr() };
+        let (length, room) = (packet.len() as i32, pcm.len() as i32);
+        // SAFETY: packet and samples are valid for their lengths; the state was initialised by `new`.
+        let samples =
+            unsafe { opusic_sys::opus_decode(self.decoder(), bytes, length, pcm.as_mut_ptr(), room, c_int::from(fec)) };
+        usize::try_from(samples).map_err(|_| samples)
+    }
+
+    pub(super) fn reset(&mut self) -> Result<(), c_int> {
+        // SAFETY: the state was initialised by `new`; this request takes no further argument.
+        match unsafe { opusic_sys::opus_decoder_ctl(self.decoder(), opusic_sys::OPUS_RESET_STATE) } {
+            0 => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// Goes on as `other`; both are of one size.
+    pub(super) fn copy_from(&mut self, other: &OpusState) {
+        self.0.copy_from_slice(&other.0);
+    }
+
+    fn decoder(&mut self) -> *mut opusic_sys::OpusDecoder {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
 /// `MCL_ONFAULT` of Linux 4.4; the libc crate has it only for some targets.
 const MCL_ONFAULT: c_int = 4;
 

@@ -38,5 +38,9 @@ pub trait Decoder {
     fn decode_fec(&mut self, next_payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError>;
     /// Conceals `pcm.len()` lost samples.
     fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError>;
+    /// Remembers its state, in place of what it remembered before.
+    fn remember(&mut self);
+    /// Goes on in the state remembered: what it has decoded since then has not been.
+    fn recall(&mut self);
     fn reset(&mut self) -> Result<(), CodecError>;
 }

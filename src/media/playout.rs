@@ -1,5 +1,5 @@
-//! What the loudspeaker plays next: a packet, its repetition inside the next one (FEC), the next one twice, an invention of
-//! the decoder, or silence; and how the delay is kept where [`delay`](super::delay) wants it.
+//! What the loudspeaker plays next: a packet, its repetition inside the next one (FEC), an invention that fades into the
+//! next one, an invention alone, or silence; and how the delay is kept where [`delay`](super::delay) wants it.
 //!
 //! ```text
 //!              due                         nothing there
@@ -117,6 +117,8 @@ pub struct Playout<D> {
     state: State,
     fifo: Fifo,
     frame: Box<[i16; FRAME]>,
+    /// What would have been played, had it gone on as before.
+    gone_on: Box<[i16; toc::MAX_SAMPLES]>,
     /// What the next decoded samples fade in from; empty: nothing.
     merge: Vec<i16, MERGE>,
     /// Samples of the coming packets that their concealment has already played.
@@ -189,6 +191,7 @@ impl<D: Decoder> Playout<D> {
             state: State::Waiting,
             fifo: Fifo::new(),
             frame: Box::new([0; FRAME]),
+            gone_on: Box::new([0; toc::MAX_SAMPLES]),
             merge: Vec::new(),
             skip: 0,
             invented: 0,
@@ -541,17 +544,26 @@ impl<D: Decoder> Playout<D> {
         recovered
     }
 
-    /// Decodes `meta`, which comes next, in the place of the one before it, and later once more in its own: what it
-    /// sounds like is nearer than an invention out of the past, and the decoder then has a past to go on from that is
-    /// of its kind. For a decoder goes wrong not only in the hole, but for about three packets after it.
+    /// Lets what would have gone on fade into `meta`, which comes next, decoded in the place of the one before it, and
+    /// later once more in its own. An invention out of the past is right at first, what comes next is right at last; and the
+    /// decoder then has a past to go on from that is of its kind. For a decoder goes wrong not only in the hole, but for
+    /// about three packets after it.
     fn borrow(&mut self, meta: Meta, samples: usize) -> bool {
         let Some((Meta { content: Content::Audio { samples: same, .. }, .. }, payload)) = self.jitter.get(meta.seq)
         else {
             return false;
         };
-        let borrowed =
-            same as usize == samples && self.decoder.decode(payload, &mut self.frame[..samples]) == Ok(samples);
+        if same as usize != samples {
+            return false;
+        }
+        let gone_on = &mut self.gone_on[..samples];
+        self.decoder.remember();
+        invent(&mut self.decoder, gone_on);
+        fade(gone_on, self.invented, self.fade_after);
+        self.decoder.recall();
+        let borrowed = self.decoder.decode(payload, &mut self.frame[..samples]) == Ok(samples);
         if borrowed {
+            stretch::merge(&mut self.frame[..samples], gone_on);
             self.counters.concealed_samples += samples as u64;
             self.invented = 0;
         }

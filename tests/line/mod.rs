@@ -109,6 +109,8 @@ impl Decoder for Ear {
         pcm.fill(0);
         Ok(pcm.len())
     }
+    fn remember(&mut self) {}
+    fn recall(&mut self) {}
     fn reset(&mut self) -> Result<(), CodecError> {
         Ok(())
     }
@@ -119,6 +121,7 @@ impl Decoder for Ear {
 #[derive(Default)]
 pub(crate) struct VoiceEar {
     concealed: i64,
+    remembered: i64,
 }
 
 impl VoiceEar {
@@ -161,6 +164,12 @@ impl Decoder for VoiceEar {
             self.concealed += 1;
         }
         Ok(pcm.len())
+    }
+    fn remember(&mut self) {
+        self.remembered = self.concealed;
+    }
+    fn recall(&mut self) {
+        self.concealed = self.remembered;
     }
     fn reset(&mut self) -> Result<(), CodecError> {
         Ok(())
