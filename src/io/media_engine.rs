@@ -143,10 +143,10 @@ impl Engine {
     pub(super) fn run(mut self) {
         self.events.flush();
         loop {
-            let card_fds = self.wait();
+            let Woken { by_control, card_fds } = self.wait();
             let now = clock::now();
             self.progress.fetch_add(1, Ordering::Relaxed);
-            if let Next::End = self.obey(now) {
+            if by_control && matches!(self.obey(now), Next::End) {
                 self.events.flush();
                 return;
             }
@@ -161,8 +161,8 @@ impl Engine {
         }
     }
 
-    /// Sleeps until the card, a command or the time has something for us. `None`: the card does not.
-    fn wait(&self) -> Option<CardFds> {
+    /// Sleeps until the card, a command or the time has something for us.
+    fn wait(&self) -> Woken {
         let now = clock::now();
         let command = libc::pollfd { fd: self.commands.fd(), events: libc::POLLIN, revents: 0 };
         let mut fds = [command; 1 + MAX_DESCRIPTORS];
@@ -177,12 +177,16 @@ impl Engine {
             }
         };
         let timeout = deadline.map(|deadline| deadline.since(now));
-        if sys::poll(&mut fds[..=count], timeout).is_err() {
-            // Only a lack of kernel memory is left as a reason; going round at once would not help.
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let woken = matches!(self.state, State::Running { .. }) && fds[1..=count].iter().any(|fd| fd.revents != 0);
-        woken.then_some(CardFds { fds, count })
+        let by_control = match sys::poll(&mut fds[..=count], timeout) {
+            Ok(()) => fds[0].revents != 0,
+            Err(_) => {
+                // Only a lack of kernel memory is left as a reason; going round at once would not help.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                true
+            }
+        };
+        let by_card = matches!(self.state, State::Running { .. }) && fds[1..=count].iter().any(|fd| fd.revents != 0);
+        Woken { by_control, card_fds: by_card.then_some(CardFds { fds, count }) }
     }
 
     /// Does what the control thread asks for.
@@ -519,6 +523,14 @@ impl Engine {
 
 /// How long a card's descriptors are ignored after they woke us for nothing.
 const FALSE_ALARM: Span = Span::from_millis(2);
+
+/// What `poll` said.
+struct Woken {
+    /// There may be commands.
+    by_control: bool,
+    /// `None`: the card has nothing for us.
+    card_fds: Option<CardFds>,
+}
 
 /// What `poll` said of the card's descriptors (the first entry is the command queue's).
 struct CardFds {

@@ -2,7 +2,8 @@
 //!
 //! The sockets are not polled. While a card runs, nothing can be done with a packet before the card's next period
 //! anyway, so they are drained then, just before playback is filled: that saves a wake-up per packet and costs no
-//! latency. The true instant of arrival, which the jitter estimate needs, is the kernel's stamp.
+//! latency. The true instant of arrival, which the jitter estimate needs, is the kernel's stamp. Reports are few and
+//! nobody waits for them: they are looked for each [`REPORTS_EVERY`].
 //!
 //! An unspecified address means both families: one socket carries them, and addresses of IPv4 are written on it as
 //! `::ffff:192.0.2.1` (RFC 4291 2.5.5.2). Nobody else sees them like that.
@@ -10,7 +11,7 @@
 use crate::config::Rtp;
 use crate::io::sys;
 use crate::media::stream::Wire;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::Cell;
 use std::io;
@@ -30,6 +31,8 @@ pub(super) struct RtpSockets {
     speaks: Speaks,
     /// Datagrams that the kernel had no room for, on each socket.
     dropped: [Cell<u32>; 2],
+    /// When RTCP is looked for again.
+    reports_at: Cell<Time>,
 }
 
 /// What addresses the sockets take.
@@ -61,17 +64,33 @@ impl RtpSockets {
         self.ports
     }
 
-    /// Hands out what has arrived, with the instant of arrival, at most [`MAX_BATCH`] datagrams of each kind.
+    /// Hands out what has arrived, with the instant of arrival, at most [`MAX_BATCH`] datagrams of each kind; RTCP only
+    /// when it is time to.
     pub(super) fn drain(&self, now: Time, buffer: &mut [u8], mut take: impl FnMut(Datagram, Time, SocketAddr, &[u8])) {
-        for (kind, socket) in [(Datagram::Rtp, &self.rtp), (Datagram::Rtcp, &self.rtcp)] {
-            let dropped = &self.dropped[kind as usize];
-            for _ in 0..MAX_BATCH {
-                let Some(got) = sys::receive(socket, buffer) else { break };
-                dropped.set(got.dropped.unwrap_or(dropped.get()));
-                let arrived = Time::from_micros(now.as_micros().saturating_sub(got.age.as_micros()));
-                let from = SocketAddr::new(got.from.ip().to_canonical(), got.from.port());
-                take(kind, arrived, from, &buffer[..got.length]);
-            }
+        self.drain_one(Datagram::Rtp, now, buffer, &mut take);
+        if now >= self.reports_at.get() {
+            self.reports_at.set(now + REPORTS_EVERY);
+            self.drain_one(Datagram::Rtcp, now, buffer, &mut take);
+        }
+    }
+
+    fn drain_one(
+        &self,
+        kind: Datagram,
+        now: Time,
+        buffer: &mut [u8],
+        take: &mut impl FnMut(Datagram, Time, SocketAddr, &[u8]),
+    ) {
+        let (socket, dropped) = match kind {
+            Datagram::Rtp => (&self.rtp, &self.dropped[0]),
+            Datagram::Rtcp => (&self.rtcp, &self.dropped[1]),
+        };
+        for _ in 0..MAX_BATCH {
+            let Some(got) = sys::receive(socket, buffer) else { break };
+            dropped.set(got.dropped.unwrap_or(dropped.get()));
+            let arrived = Time::from_micros(now.as_micros().saturating_sub(got.age.as_micros()));
+            let from = SocketAddr::new(got.from.ip().to_canonical(), got.from.port());
+            take(kind, arrived, from, &buffer[..got.length]);
         }
     }
 
@@ -106,6 +125,8 @@ impl Wire for &RtpSockets {
 
 /// Work per wake-up is bounded, under a flood too: this is 32 times what a call brings in 20 ms.
 const MAX_BATCH: usize = 32;
+/// An arrival is known from its stamp, which is believed for twice as long.
+const REPORTS_EVERY: Span = Span::from_millis(100);
 /// Holds a second of packets if the thread is held up.
 const RECEIVE_BUFFER: usize = 256 * 1024;
 
@@ -126,7 +147,14 @@ fn bind_any_pair(config: &Rtp) -> io::Result<RtpSockets> {
 fn bind_pair(config: &Rtp, port: u16) -> io::Result<RtpSockets> {
     let (rtp, speaks) = bind_one(config, port)?;
     let (rtcp, _) = bind_one(config, port + 1)?;
-    Ok(RtpSockets { rtp, rtcp, ports: (port, port + 1), speaks, dropped: Default::default() })
+    Ok(RtpSockets {
+        rtp,
+        rtcp,
+        ports: (port, port + 1),
+        speaks,
+        dropped: Default::default(),
+        reports_at: Cell::new(Time::ZERO),
+    })
 }
 
 fn bind_one(config: &Rtp, port: u16) -> io::Result<(UdpSocket, Speaks)> {
@@ -209,6 +237,23 @@ mod tests {
         let mut got = Vec::new();
         sockets.drain(Time::ZERO, &mut buffer, |kind, _, _, bytes| got.push((kind, bytes.to_vec())));
         assert_eq!(got, [(Datagram::Rtp, b"rtp".to_vec()), (Datagram::Rtcp, b"rtcp".to_vec())]);
+    }
+
+    #[test]
+    fn reports_are_looked_for_now_and_then_and_sound_each_time() {
+        let sockets = RtpSockets::bind(&local((0, 0))).unwrap();
+        let to = SocketAddr::from(([127, 0, 0, 1], sockets.ports().0));
+        let mut kinds = Vec::new();
+        for ms in (0..300).step_by(10) {
+            let mut wire = &sockets;
+            wire.send_rtp(to, b"rtp");
+            wire.send_rtcp(SocketAddr::new(to.ip(), to.port() + 1), b"rtcp");
+            let now = Time::from_millis(ms);
+            sockets.drain(now, &mut [0; 64], |kind, _, _, _| kinds.push((ms, kind)));
+        }
+        let at = |wanted| kinds.iter().filter(|(_, kind)| *kind == wanted).map(|(ms, _)| *ms).collect::<Vec<_>>();
+        assert_eq!(at(Datagram::Rtp), (0..300).step_by(10).collect::<Vec<_>>());
+        assert_eq!(at(Datagram::Rtcp), [vec![0], vec![100; 10], vec![200; 10]].concat());
     }
 
     #[test]
