@@ -550,6 +550,8 @@ impl Decoder for Counted {
     fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError> {
         self.ear().conceal(pcm)
     }
+    fn remember(&mut self) {}
+    fn recall(&mut self) {}
     fn reset(&mut self) -> Result<(), CodecError> {
         self.ear.reset()
     }

@@ -10,7 +10,7 @@
 //! * [`asterisk`], [`baresip`]: the real ones, from Debian's packages.
 //! * [`name_server`]: service records and addresses, from a name server that may be broken.
 //! * [`bench`]: endpoints measured side by side.
-//! * [`clock`]: the one time axis that recordings, packets and frames share.
+//! * [`clock`]: the one time axis that recordings, packets and frames share; [`stamps`]: when a datagram came.
 #![allow(clippy::disallowed_types)]
 
 pub mod asterisk;
@@ -26,4 +26,5 @@ pub mod name_server;
 pub mod phone;
 pub mod process;
 pub mod qss;
+pub mod stamps;
 pub mod wire;

@@ -12,6 +12,7 @@ use crate::measure::signal::Chance;
 use crate::mixer::Packet;
 use crate::mixer::leg::bind_pair;
 use crate::mixer::message::Message;
+use crate::stamps::{receive, stamp};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
@@ -291,14 +292,14 @@ impl Exchange {
         }
         for at in 0..self.paths.len() {
             for half in 0..2 {
-                while let Ok(length) = self.paths[at].near[half].recv(buffer) {
-                    self.note(at, true, &buffer[..length]);
+                while let Some((length, came_us)) = receive(&self.paths[at].near[half], buffer) {
+                    self.note(at, true, came_us, &buffer[..length]);
                     if let Some(to) = self.paths[at].mixer {
                         self.harm(By::Far(at, half), to[half], &buffer[..length]);
                     }
                 }
-                while let Ok(length) = self.paths[at].far[half].recv(buffer) {
-                    self.note(at, false, &buffer[..length]);
+                while let Some((length, came_us)) = receive(&self.paths[at].far[half], buffer) {
+                    self.note(at, false, came_us, &buffer[..length]);
                     if let Some(to) = self.paths[at].endpoint {
                         self.harm(By::Near(at, half), to[half], &buffer[..length]);
                     }
@@ -377,15 +378,16 @@ impl Exchange {
         let call = state.calls.len() - 1;
         drop(state);
         let (near, far) = ([near, near_rtcp], [far, far_rtcp]);
+        near.iter().chain(&far).for_each(stamp);
         self.paths.push(Path { call, near, near_port, far, far_port, endpoint: None, mixer: None });
         Some(self.paths.len() - 1)
     }
 
-    fn note(&self, path: usize, up: bool, bytes: &[u8]) {
+    fn note(&self, path: usize, up: bool, came_us: u64, bytes: &[u8]) {
         let call = self.paths[path].call;
         let mut state = self.state();
         let flow = if up { &mut state.calls[call].up } else { &mut state.calls[call].down };
-        let packet = Packet { at_us: mono_us(), bytes: bytes.len() as u16 };
+        let packet = Packet { at_us: came_us, bytes: bytes.len() as u16 };
         match bytes {
             [_, kind, ..] if (192..=223).contains(kind) => flow.rtcp.push(packet),
             [_, kind, s0, s1, t0, t1, t2, t3, _, _, _, _, rest @ ..] => flow.rtp.push(Rtp {

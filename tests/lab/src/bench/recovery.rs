@@ -1,12 +1,18 @@
-//! What delay a fault leaves behind: pairs of stations, each in a room of its own with a fault of its own, all at once.
+//! What delay a fault leaves behind: speaker, listener and witness, in rooms of their own with a fault of their own, all at
+//! once.
 //!
 //! ```text
-//!   speaker: a chirp each half second, rising and falling in turns ─► mixer ─► relay ─► listener
+//!   speaker: a chirp each half second, rising and falling in turns ─► mixer ─┬─► relay ─► listener
+//!                                                                            └──────────► witness
 //!   time      0 ....... 4 s          fault          .......... 10 s
-//!             start value            until it ends             back within 10 ms of it, for good?
+//!             start value            until it ends             no more than 10 ms above it, for good?
 //! ```
 //!
 //! Rising and falling chirps are a second apart each, so a delay is unambiguous up to a second.
+//!
+//! The mixer keeps a queue for each speaker and takes a packet from it at each tick: one that comes a moment too late makes
+//! that queue a tick longer for good, whoever listens. The witness has no fault, and hears the same queue: a tick by which its
+//! delay changes as well is not the listener's.
 
 use super::station::{Kind, Room, Setup, Stage, Station};
 use crate::cards::{Card, Cards};
@@ -58,7 +64,7 @@ pub struct Recovery {
     pub start_ms: Option<f64>,
     /// Median delay of the last three seconds, less `start_ms`.
     pub left_ms: Option<f64>,
-    /// From the end of the fault until the delay was within [`CLOSE_MS`] of the start and stayed there; `None`: not as
+    /// From the end of the fault until the delay was at most [`CLOSE_MS`] above the start and stayed there; `None`: not as
     /// long as it was watched. In steps of the chirps, half a second.
     pub back_ms: Option<f64>,
     /// Each chirp that was found: when it was said, against the end of the fault, and its delay, both ms.
@@ -87,12 +93,15 @@ const STORM: Harm = Harm {
     black_hole: false,
 };
 
-struct Pair {
+/// The mixer's.
+const TICK_MS: f64 = 20.0;
+
+struct Party {
     fault: Fault,
-    cards: [Card; 2],
+    /// Of speaker, listener and witness, as the stations.
+    cards: [Card; 3],
     relay: Relay,
-    /// Speaker and listener.
-    stations: [Station; 2],
+    stations: [Station; 3],
 }
 
 /// Every fault once, with stations of one kind.
@@ -105,9 +114,10 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Vec<Recovery>, Box<dyn Error
     let joined = Duration::from_millis(400) * FAULTS.len() as u32 + Duration::from_secs(4);
     let talk_us = mono_us() + (joined + SETTLE).as_micros() as u64;
     let fault_us = talk_us + BEFORE.as_micros() as u64;
-    let mut pairs = Vec::new();
+    let mut parties = Vec::new();
     for (at, fault) in FAULTS.into_iter().enumerate() {
-        let [speaker, listener] = [cards.card(&format!("s{at}"), "")?, cards.card(&format!("l{at}"), "")?];
+        let card = |role: &str| cards.card(&format!("{role}{at}"), "");
+        let [speaker, listener, witness] = [card("s")?, card("l")?, card("w")?];
         let (frame, length) = (listener.frame_at(fault_us), fault.length_ms * 48);
         match fault.what {
             What::Stall => listener.faults(&format!("stall@{frame}+{length}"))?,
@@ -118,17 +128,19 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Vec<Recovery>, Box<dyn Error
         let start = |role: &str, card: &Card, mixer| {
             kind.start(stage, &Setup::new(&format!("recovery-{role}{at}"), &cards, card, mixer))
         };
-        let stations = [start("s", &speaker, stage.asterisk.sip)?, start("l", &listener, relay.address())?];
-        pairs.push(Pair { fault, cards: [speaker, listener], relay, stations });
+        let mixer = stage.asterisk.sip;
+        let stations =
+            [start("s", &speaker, mixer)?, start("l", &listener, relay.address())?, start("w", &witness, mixer)?];
+        parties.push(Party { fault, cards: [speaker, listener, witness], relay, stations });
     }
-    for (at, pair) in pairs.iter_mut().enumerate() {
-        for station in &mut pair.stations {
+    for (at, party) in parties.iter_mut().enumerate() {
+        for station in &mut party.stations {
             station.call(stage, &Room::pair(at))?;
             std::thread::sleep(APART);
         }
     }
-    for at in 0..pairs.len() {
-        stage.asterisk.wait_for(&Room::pair(at).number, 2, PATIENCE)?;
+    for (at, party) in parties.iter().enumerate() {
+        stage.asterisk.wait_for(&Room::pair(at).number, party.stations.len(), PATIENCE)?;
     }
     if mono_us() + SETTLE.as_micros() as u64 / 2 > talk_us {
         return Err("the stations took too long to come together".into());
@@ -138,23 +150,24 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Vec<Recovery>, Box<dyn Error
     let seconds = BEFORE.as_secs_f64() + longest as f64 / 1000.0 + AFTER.as_secs_f64();
     let [rising, falling] = trains();
     let sound = signal::add(&rising.signal(seconds), &falling.signal(seconds));
-    for pair in &pairs {
-        pair.cards[0].say(pair.cards[0].frame_at(talk_us), &sound)?;
+    for party in &parties {
+        party.cards[0].say(party.cards[0].frame_at(talk_us), &sound)?;
     }
     let mut steps: Vec<(u64, usize, bool)> = Vec::new();
-    for (at, pair) in pairs.iter().enumerate() {
+    for (at, party) in parties.iter().enumerate() {
         steps.push((fault_us, at, true));
-        steps.push((fault_us + pair.fault.length_ms * 1000, at, false));
+        steps.push((fault_us + party.fault.length_ms * 1000, at, false));
     }
     steps.sort();
     for (due_us, at, begins) in steps {
         sleep_until(due_us);
-        let pair = &pairs[at];
-        match pair.fault.what {
-            What::FreezeListener => pair.stations[1].freeze(begins),
-            What::FreezeSpeaker => pair.stations[0].freeze(begins),
+        let party = &parties[at];
+        match party.fault.what {
+            What::FreezeListener => party.stations[1].freeze(begins),
+            What::FreezeSpeaker => party.stations[0].freeze(begins),
             What::Jitter => {
-                pair.relay
+                party
+                    .relay
                     .weather(Weather { down: if begins { STORM } else { Harm::default() }, ..Weather::default() });
             }
             What::Stall | What::Xrun => {}
@@ -162,27 +175,63 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Vec<Recovery>, Box<dyn Error
     }
     sleep_until(talk_us + (seconds * 1e6) as u64 + 1_500_000);
 
-    let mut seen = Vec::new();
-    for Pair { fault, cards: [speaker, listener], stations, .. } in pairs {
+    let mut recorded = Vec::new();
+    for Party { fault, cards, stations, .. } in parties {
         for station in stations {
             station.end()?;
         }
+        recorded.push((fault, cards));
+    }
+    let look = |(fault, cards): &(Fault, [Card; 3])| {
+        let [speaker, listener, witness] = cards;
         let begin = speaker.frame_at(talk_us);
-        let heard = listener.loudspeaker();
-        let heard = heard.get(begin..).unwrap_or(&[]);
-        let mut found: Vec<Found> =
-            trains().iter().flat_map(|train| by_chirps(heard, sound.len(), train, MOST_DELAY_MS).found).collect();
-        found.sort_by_key(|found| found.at);
+        let by = |card: &Card| {
+            let heard = card.loudspeaker();
+            let heard = heard.get(begin..).unwrap_or(&[]);
+            let mut found: Vec<Found> =
+                trains().iter().flat_map(|train| by_chirps(heard, sound.len(), train, MOST_DELAY_MS).found).collect();
+            found.sort_by_key(|found| found.at);
+            found
+        };
         let from = listener.frame_at(fault_us).saturating_sub(4_800);
         let to = from + fault.length_ms as usize * 48 + 9_600;
         let strange = |xrun: &serde_json::Value| {
             let at = xrun["at"].as_u64().unwrap_or(0) as usize;
             at > begin && !(from..to).contains(&at)
         };
-        let spoilt = [&speaker, &listener].iter().any(|card| card.logged("xrun").iter().any(strange));
-        seen.push(judge(fault, kind, &found, spoilt));
+        let spoilt = [speaker, listener].iter().any(|card| card.logged("xrun").iter().any(strange));
+        let mut heard = by(listener);
+        match fault.what {
+            What::FreezeListener | What::Stall | What::Xrun | What::Jitter => forgive_ticks(&mut heard, &by(witness)),
+            // What becomes of the mixer's queue is this fault's doing.
+            What::FreezeSpeaker => {}
+        }
+        judge(*fault, kind, &heard, spoilt)
+    };
+    // Side by side: looking for chirps takes a while.
+    let (left, right) = recorded.split_at(recorded.len() / 2);
+    let seen = std::thread::scope(|scope| {
+        let right = scope.spawn(|| right.iter().map(look).collect::<Vec<_>>());
+        let left: Vec<_> = left.iter().map(look).collect();
+        right.join().map(|right| [left, right].concat())
+    });
+    seen.map_err(|_| "a thread that looks for chirps has died".into())
+}
+
+/// Takes out of what the listener heard the ticks that the witness heard as well.
+fn forgive_ticks(heard: &mut [Found], witness: &[Found]) {
+    let Some((first, mine)) = witness.first().zip(heard.first().map(|found| found.delay_ms)) else { return };
+    let mut common = 0.0;
+    for found in heard {
+        if let Some(same) = witness.iter().find(|same| same.at == found.at) {
+            common = ((same.delay_ms - first.delay_ms) / TICK_MS).round() * TICK_MS;
+        }
+        // One that had its own reason to stay where it was is not moved.
+        let moved = found.delay_ms - mine;
+        if (moved - common).abs() < moved.abs() {
+            found.delay_ms -= common;
+        }
     }
-    Ok(seen)
 }
 
 /// Rising and falling ones, each a second apart.
@@ -205,7 +254,8 @@ fn judge(fault: Fault, kind: Kind, found: &[Found], spoilt: bool) -> Recovery {
     let last: Vec<f64> = watched.iter().filter(|(at, _)| *at > until_ms - 3_000.0).map(|(_, delay)| *delay).collect();
     let left_ms = percentile(&last, 0.5).zip(start_ms).map(|(last, start)| last - start);
     let back_ms = start_ms.and_then(|start| {
-        let close = |(_, delay): &(f64, f64)| (delay - start).abs() <= CLOSE_MS;
+        // That it is shorter than before, because packets and ticks have come to another step, is no harm.
+        let close = |(_, delay): &(f64, f64)| delay - start <= CLOSE_MS;
         let settled = watched.iter().rposition(|chirp| !close(chirp)).map_or(0, |last_far| last_far + 1);
         watched.get(settled).map(|(at, _)| *at)
     });
@@ -240,5 +290,22 @@ mod tests {
         let never = judge(fault, Kind::Peer, &chirps(|ms| Some(if ms < 4_000.0 { 60.0 } else { 90.0 })), false);
         assert_eq!((never.back_ms, never.left_ms), (None, Some(30.0)));
         assert_eq!(judge(fault, Kind::Peer, &[], false).back_ms, None);
+        let shorter = judge(fault, Kind::Ours, &chirps(|ms| Some(if ms < 4_000.0 { 78.0 } else { 66.0 })), false);
+        assert_eq!((shorter.back_ms, shorter.left_ms), (Some(200.0), Some(-12.0)), "what is shorter is back");
+    }
+
+    #[test]
+    fn a_tick_that_the_witness_has_as_well_is_not_the_listeners() {
+        let witness = chirps(|ms| Some(if ms < 9_000.0 { 58.0 } else { 77.0 }));
+        let mut both = chirps(|ms| Some(if ms < 9_000.0 { 60.0 } else { 80.5 }));
+        forgive_ticks(&mut both, &witness);
+        assert!(both.iter().all(|found| (found.delay_ms - 60.0).abs() < 1.0));
+        let mut alone = chirps(|ms| Some(if ms < 5_000.0 { 60.0 } else { 80.0 }));
+        forgive_ticks(&mut alone, &witness);
+        let late = alone.iter().filter(|found| found.delay_ms > 79.0).count();
+        assert_eq!(late, 8, "only from the tick on is it forgiven");
+        let mut still = chirps(|_| Some(60.0));
+        forgive_ticks(&mut still, &witness);
+        assert!(still.iter().all(|found| found.delay_ms == 60.0));
     }
 }

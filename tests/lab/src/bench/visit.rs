@@ -76,8 +76,9 @@ const MOST_DELAY_MS: f64 = 450.0;
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Louder than this is sound: -45 dBFS. A card that plays silence plays zeros.
 const AUDIBLE: i16 = 184;
-/// More than this, and a thread of the machine that should have run did not.
-const MOST_STALL_MS: f64 = 3.0;
+/// Half a tick of the mixer, the shortest period of a card. What is shorter neither delays nor is heard, unless a card ran dry,
+/// which is looked for as well.
+const MOST_STALL_MS: f64 = 10.0;
 /// A tick of the mixer.
 const MOST_EARLY_STALL_MS: f64 = 20.0;
 

@@ -60,15 +60,26 @@ struct Lab {
 
 type Rows = Result<Vec<Row>, Box<dyn Error>>;
 type Part = (&'static str, fn(&Lab) -> Rows);
-/// One after the other; the parts of a line side by side, because what they measure does not mind.
-const PARTS: [&[Part]; 4] = [
-    &[("visits", visits::measure)],
-    &[("inside", inside::measure)],
-    &[("recovery", recovery::measure)],
-    &[("lines", lines::measure), ("minutes", minutes::measure), ("card", card::measure), ("day", day::measure)],
-];
-/// Too long for ten minutes.
-const FULL_ONLY: [&str; 1] = ["day"];
+const VISITS: Part = ("visits", visits::measure);
+const INSIDE: Part = ("inside", inside::measure);
+const RECOVERY: Part = ("recovery", recovery::measure);
+const LINES: Part = ("lines", lines::measure);
+const MINUTES: Part = ("minutes", minutes::measure);
+const CARD: Part = ("card", card::measure);
+const DAY: Part = ("day", day::measure);
+const ALL: [Part; 7] = [VISITS, INSIDE, RECOVERY, LINES, MINUTES, CARD, DAY];
+
+impl Size {
+    /// One after the other; the parts of a line side by side, because what they measure does not mind. So many stations begin at
+    /// once in `lines` that a card may run dry meanwhile: what lasts no longer than `recovery` goes beside that.
+    const fn parts(self) -> &'static [&'static [Part]] {
+        match self {
+            Size::Quick | Size::Usual => &[&[VISITS], &[INSIDE], &[RECOVERY, MINUTES, CARD], &[LINES]],
+            Size::Full => &[&[VISITS], &[INSIDE], &[RECOVERY, CARD], &[LINES, MINUTES, DAY]],
+        }
+    }
+}
+
 /// What failed sooner than this is tried once more.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -94,11 +105,8 @@ fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
         Lab { stage: Stage::build(options.endpoint.clone())?, canary: Canary::start()?, size: options.size, folder };
     wait_for_quiet();
     let (mut rows, mut complete) = (Vec::new(), true);
-    for parts in PARTS {
-        let wanted = |name: &str| match options.only.is_empty() {
-            true => options.size == Size::Full || !FULL_ONLY.contains(&name),
-            false => options.only.iter().any(|only| only == name),
-        };
+    for parts in layout(options) {
+        let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
         let parts: Vec<Part> = parts.iter().copied().filter(|(name, _)| wanted(name)).collect();
         if parts.is_empty() {
             continue;
@@ -128,6 +136,13 @@ fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
     let missed = rows.iter().filter(|row| row.met() == Some(false)).count();
     println!("\n{} s; {missed} aims missed; {}", began.elapsed().as_secs(), options.report.display());
     Ok(complete)
+}
+
+/// What the size holds; if a part is asked for that it does not, what there is.
+fn layout(options: &Options) -> &'static [&'static [Part]] {
+    let parts = options.size.parts();
+    let holds = |only: &String| parts.iter().copied().flatten().any(|(name, _)| name == only);
+    if options.only.iter().all(holds) { parts } else { Size::Full.parts() }
 }
 
 fn attempt(lab: &Lab, (name, part): &Part) -> Result<Vec<Row>, String> {
@@ -171,7 +186,7 @@ fn read_options() -> Result<Options, Box<dyn Error>> {
             Arg::Long("full") => options.size = Size::Full,
             Arg::Long("only") => {
                 let part = arguments.value()?.string()?;
-                if !PARTS.iter().copied().flatten().any(|(name, _)| *name == part) {
+                if !ALL.iter().any(|(name, _)| *name == part) {
                     return Err(USAGE.into());
                 }
                 options.only.push(part);

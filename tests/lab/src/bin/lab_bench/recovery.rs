@@ -47,7 +47,7 @@ pub fn measure(lab: &Lab) -> Rows {
         };
         // Not back as long as it was watched counts as that long.
         let back = |kind| median(kind, |it| it.start_ms.map(|_| it.back_ms.unwrap_or(AFTER_MS)));
-        let left = |kind| median(kind, |it| it.left_ms.map(f64::abs));
+        let left = |kind| median(kind, |it| it.left_ms.map(|ms| ms.max(0.0)));
         let row = |name: String, of: &dyn Fn(Kind) -> Option<f64>, most| {
             Row::new(&name, "ms", of(Kind::Ours), of(Kind::Peer), PEER).aim(Some(Aim::AtMost(most)))
         };
