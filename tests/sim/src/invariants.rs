@@ -10,7 +10,8 @@
 //! * Memory, outputs and what is kept on disk are bounded.
 //! * Policy: who may not invite gets no acceptance, no call and no invite of ours; what rings is answered by a person
 //!   only; a page is answered at once, and nothing less important takes its place; nobody unmutes the device from afar
-//!   or moves it where that is not allowed; a room that sent us away is not entered again by itself.
+//!   or moves it where that is not allowed; a room that sent us away is not entered again by itself, and none has sent
+//!   us away that does not say so.
 //! * Only rooms of its own making are destroyed.
 
 use qss_endpoint::agent::{Input, LinkError, LinkErrorKind, Outbox, Output};
@@ -27,6 +28,9 @@ pub const STRANGERS_ROOM: &str = "sip:666";
 pub const PAGER: &str = "fire";
 /// For whom the device rings until a person answers.
 pub const RINGER: &str = "dan";
+
+/// A frame with one of these may mean that the device is not in its room any more.
+const SENDS_AWAY: [&str; 5] = ["expel", "destroy", "remove", "GONE", "participants"];
 
 /// More outputs than this in one step is a storm.
 const MAX_OUTPUTS: usize = 400;
@@ -66,10 +70,14 @@ pub struct Watch {
     pub most_calls: usize,
     /// Since when more than one call is not on hold.
     two_speak: Option<Time>,
-    /// The URI of a room that is not to be entered by itself.
-    pub barred: Option<String>,
+    /// Configured rooms that somebody keeps the device out of: it was sent away, or hung up.
+    barred: BTreeSet<String>,
+    /// What has just come in may say that we are out of the room.
+    sends_away: bool,
     microphone: Microphone,
     may_unmute: bool,
+    /// Somebody has put a call on hold, and perhaps not resumed it.
+    may_be_held: bool,
     /// The call that is on hold.
     held_call: Option<u32>,
     dialogs: Dialogs,
@@ -129,9 +137,11 @@ impl Watch {
             movable: true,
             most_calls: 1,
             two_speak: None,
-            barred: None,
+            barred: BTreeSet::new(),
+            sends_away: false,
             microphone: Microphone::Open,
             may_unmute: false,
+            may_be_held: false,
             held_call: None,
             dialogs: Dialogs::default(),
             connects: Budget::new("connects", 15, Span::from_secs(4)),
@@ -144,10 +154,11 @@ impl Watch {
 
     /// A new process: it knows nothing of the past, and its first attempts are first ones.
     pub fn restarted(&mut self, now: Time) {
-        self.barred = None;
+        self.barred.clear();
         self.microphone = Microphone::Open;
         self.may_unmute = false;
         self.held_call = None;
+        self.may_be_held = false;
         self.dialogs = Dialogs::default();
         self.two_speak = None;
         (self.phase, self.awaits_token, self.not_before) = (Phase::Asleep, false, now);
@@ -164,6 +175,10 @@ impl Watch {
             other => format!("{other:?}"),
         });
         self.step = Step::Nothing;
+        self.sends_away = match input {
+            Input::QssFrame(text) => SENDS_AWAY.iter().any(|word| text.contains(word)),
+            _ => false,
+        };
         match input {
             Input::QssFrame(text) if text.contains(r#""request":"invite"#) => {
                 // An invite, or somebody who asks for one.
@@ -188,10 +203,8 @@ impl Watch {
                 if line.starts_with("answer") {
                     self.step = Step::Answering;
                 }
+                self.may_be_held |= line.starts_with("hold");
                 self.may_unmute |= line.contains("off") || line.contains("false") || line.contains("unmute");
-                if line.contains("join") {
-                    self.barred = None;
-                }
             }
             Input::Sip { bytes, .. } => self.dialogs.heard(bytes),
             Input::Start { .. } => self.phase = Phase::Running,
@@ -269,6 +282,38 @@ impl Watch {
         &self.room
     }
 
+    /// The device says that it was sent away from the room; `for_good`: by its configuration it must not come back.
+    pub fn sent_away(&mut self, room: &str, for_good: bool) {
+        assert!(self.sends_away, "seed {}: nobody has sent the device away from {room}", self.seed);
+        if for_good {
+            self.barred.insert(room.to_owned());
+        }
+    }
+
+    /// A person has hung up in this configured room.
+    pub fn hung_up(&mut self, room: &str) {
+        self.barred.insert(room.to_owned());
+    }
+
+    /// A person has said `join`.
+    pub fn let_in(&mut self, room: &str) {
+        self.barred.remove(room);
+    }
+
+    /// A person keeps the device out of this room, until one says `join`.
+    pub fn is_barred(&self, room: &str) -> bool {
+        self.barred.contains(room)
+    }
+
+    pub fn may_be_held(&self) -> bool {
+        self.may_be_held
+    }
+
+    /// The device is on its way to this room.
+    pub fn enters(&self, room: &str) {
+        assert!(!self.is_barred(room), "seed {}: back by itself in a room that sent us away", self.seed);
+    }
+
     /// By configuration the microphone may be opened from afar.
     pub fn unmuted_from_afar(&mut self, allowed: bool) {
         self.may_unmute |= allowed;
@@ -281,6 +326,7 @@ impl Watch {
 
     pub fn on_wakeup(&mut self, now: Time) {
         self.step = Step::Nothing;
+        self.sends_away = false;
         self.wakeups.spend(now, self.seed);
     }
 
@@ -389,8 +435,6 @@ impl Watch {
             return;
         }
         self.calls.spend(now, seed);
-        let barred = self.barred.as_deref() == Some(uri);
-        assert!(!barred, "seed {seed}: back by itself in a room that sent us away");
     }
 
     /// The call of `stream` was put on hold, or goes on.

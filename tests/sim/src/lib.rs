@@ -23,7 +23,7 @@ use mixer::Mixer;
 use net::{Fate, Net};
 use qss::Qss;
 use qss_endpoint::agent::{Agent, Input, LinkError, LinkErrorKind, Outbox, Output};
-use qss_endpoint::config::{Config, Room, RoomTarget, Secret};
+use qss_endpoint::config::{Config, Rejoin, Room, RoomTarget, Secret};
 use qss_endpoint::media::command::{self, Command};
 use qss_endpoint::qss::token;
 use qss_endpoint::random::Rng;
@@ -223,13 +223,44 @@ impl World {
         &self.config
     }
 
+    /// The room of that name in the configuration.
+    fn configured(&self, room: &str) -> Option<&Room> {
+        self.config.rooms.iter().find(|configured| configured.name == room)
+    }
+
     // --- running -------------------------------------------------------------------------------------------------
 
     pub fn input(&mut self, input: Input<'_>) {
         self.watch.on_input(self.now, &input);
+        let leaves = match &input {
+            Input::Local { line, .. } if line.contains("join") => {
+                self.let_in(line);
+                false
+            }
+            Input::Local { line, .. } => ["hangup", "leave", "destroy"].iter().any(|word| line.starts_with(word)),
+            _ => false,
+        };
+        let (here, replies) = (self.watch.room().to_owned(), self.replies.len());
         let mut out = Outbox::new();
         memory::inside(|| self.agent.handle(self.now, wall(self.now, self.wall_error), input, &mut out));
         self.act(out);
+        if leaves && self.replies[replies..].iter().any(|reply| reply["ok"] == true) && self.configured(&here).is_some() {
+            self.watch.hung_up(&here);
+        }
+    }
+
+    /// The configured room that this `join` names is open to the device again.
+    fn let_in(&mut self, line: &str) {
+        for room in &self.config.rooms {
+            let other = match &room.target {
+                RoomTarget::Id(id) | RoomTarget::Meeting { id, .. } => id,
+                RoomTarget::SipUri(uri) | RoomTarget::QuickConference(uri) => uri,
+                RoomTarget::Create { .. } => &room.name,
+            };
+            if line.contains(&room.name) || line.contains(other) {
+                self.watch.let_in(&room.name);
+            }
+        }
     }
 
     pub fn local(&mut self, line: &str) -> Value {
@@ -457,6 +488,18 @@ impl World {
         assert_eq!(event["device"], "dev1");
         if event["event"] == "hold" {
             self.watch.on_hold(event["held"] == true, self.voice.stream);
+        }
+        if let Some(room) = event["room"]["name"].as_str() {
+            let rejoin = self.configured(room).map(|configured| configured.rejoin);
+            let makes = self.configured(room).is_some_and(|room| matches!(room.target, RoomTarget::Create { .. }));
+            let never = |after: fn(&Rejoin) -> Span| rejoin.as_ref().is_some_and(|rejoin| after(rejoin) == Span::ZERO);
+            match event["event"].as_str() {
+                Some("expelled") => self.watch.sent_away(room, never(|rejoin| rejoin.after_expel)),
+                Some("destroyed") => self.watch.sent_away(room, !makes && never(|rejoin| rejoin.after_destroy)),
+                // Connecting.
+                Some("status") if event["new"] == 1 => self.watch.enters(room),
+                _ => {}
+            }
         }
         if event["event"] == "invite" && event["outcome"] == "accepted" {
             self.watch.on_accepted(event["id"].as_str().expect("an id"));

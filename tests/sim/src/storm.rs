@@ -25,6 +25,8 @@ pub const RECOVERY: Span = Span::from_secs(240);
 /// A device that sounds in its second room goes back to the first once that has been possible for long enough; the more
 /// often it failed, the longer.
 const HOME: Span = Span::from_secs(6_000);
+/// Calls that come after one another when each ends: what was interrupted is gone back to.
+const CALLS_AT_MOST: u32 = 4;
 /// The latest that a slow QSS says something.
 const LATEST: Span = Span::from_secs(16);
 /// What an agent may hold when nothing has happened for a while: most of it are queues that were full once.
@@ -41,6 +43,9 @@ pub struct Life {
     /// Inputs, wake-ups and deliveries after each of which everything was checked.
     pub steps: u64,
     pub worst_recovery: Span,
+    /// How often trouble was over, and how often of these nobody had to help the device.
+    pub recoveries: u64,
+    pub alone: u64,
     /// Most that the agent held; 0 if nobody counts.
     pub most_bytes: i64,
 }
@@ -70,18 +75,13 @@ pub fn live_and_show(seed: u64, hours: u64, mut show: impl FnMut(&[serde_json::V
         trouble(&mut world, &mut chance, &mut people, &mut life.faults);
         let healed = world.now;
         heal(&mut world);
-        world.run_until(RECOVERY.as_millis(), |w| w.rung() == "playing");
+        let mut helped = let_in(&mut world);
+        helped |= wait(&mut world, RECOVERY, |_| true);
         let recovery = world.now.since(healed);
         life.worst_recovery = life.worst_recovery.max(recovery);
-        // Who is in a call of another kind goes home; without a session that was not possible before.
-        if !["lobby", "yard"].contains(&world.watch.room()) {
-            world.run_until(RECOVERY.as_millis(), has_session);
-            world.input(Input::Local { client: 1, line: "join lobby" });
-            world.run_until(RECOVERY.as_millis(), |w| w.watch.room() == "lobby" && w.rung() == "playing");
-        }
-        if world.watch.room() == "yard" {
-            world.run_until(HOME.as_millis(), |w| w.watch.room() != "yard" && w.rung() == "playing");
-        }
+        helped |= go_home(&mut world);
+        life.recoveries += 1;
+        life.alone += u64::from(!helped);
         calm(&mut world, chance.below(1_800_000));
         show(&world.events);
     }
@@ -91,9 +91,8 @@ pub fn live_and_show(seed: u64, hours: u64, mut show: impl FnMut(&[serde_json::V
     life
 }
 
-fn has_session(w: &World) -> bool {
-    let proven = |event: &&serde_json::Value| event["proven"][0] == "session";
-    w.events_of("ladder").last().is_some_and(proven)
+fn is_home(w: &World) -> bool {
+    ["lobby", "yard"].contains(&w.watch.room())
 }
 
 /// What this device is configured to do.
@@ -200,8 +199,7 @@ fn told(w: &World) {
     assert!(missing <= w.qss.lost, "seed {}: {missing} events are missing, {} were told", w.seed, w.qss.lost);
 }
 
-/// Every fault ends; and when nothing of them is on its way any more, a person lets the device back in where it was sent
-/// away.
+/// Every fault ends, and nothing of them is on its way any more.
 fn heal(w: &mut World) {
     w.qss.up = true;
     w.qss.mute = false;
@@ -215,6 +213,44 @@ fn heal(w: &mut World) {
     w.black_hole(false);
     w.net = crate::net::Net::default();
     w.run(LATEST.as_millis());
-    w.input(Input::Local { client: 1, line: "join lobby" });
-    w.input(Input::Local { client: 1, line: "hold off" });
+}
+
+/// Where the device was sent away, or somebody hung up, only a person lets it in. Whether that was so.
+fn let_in(w: &mut World) -> bool {
+    let barred = w.watch.is_barred("lobby");
+    if barred {
+        w.input(Input::Local { client: 1, line: "join lobby" });
+    }
+    barred
+}
+
+/// Until it plays in the right room. A call that somebody has put on hold is resumed by somebody: whether that was so.
+fn wait(w: &mut World, most: Span, right: fn(&World) -> bool) -> bool {
+    let is_held = |w: &World| w.watch.may_be_held() && w.voice.stream.is_some_and(|s| !s.send && !s.receive);
+    let plays = |w: &World| w.rung() == "playing" && right(w);
+    w.run_until(most.as_millis(), |w| plays(w) || is_held(w));
+    let held = !plays(w);
+    if held {
+        w.input(Input::Local { client: 1, line: "hold off" });
+        w.run_until(most.as_millis(), plays);
+    }
+    held
+}
+
+/// Calls of another kind end as they do, by the other side; and from its second room the device goes back to the first.
+fn go_home(w: &mut World) -> bool {
+    let mut helped = false;
+    for _ in 0..CALLS_AT_MOST {
+        if is_home(w) {
+            break;
+        }
+        w.mixer_hangs_up();
+        w.run(1_000);
+        helped |= wait(w, RECOVERY, |_| true);
+    }
+    if w.watch.room() == "yard" {
+        helped |= wait(w, HOME, |w| w.watch.room() != "yard");
+    }
+    assert_eq!(w.watch.room(), "lobby", "seed {}: not where it belongs", w.seed);
+    helped
 }

@@ -12,10 +12,6 @@ const CONFIG: &str = include_str!("../../../docs/config.md");
 const STATUS: &str = include_str!("../../../docs/status-events.md");
 const SCHEMA: &str = include_str!("../../../docs/status-events.schema.json");
 
-/// Requests that the server sends and the device understands.
-const OF_THE_SERVER: [&str; 5] =
-    ["invite", "invitation", "inviteRequest", "endpointSnapshot", "transferring-attended-transfer"];
-
 /// The bodies of the ```json fences.
 fn samples(page: &str) -> Vec<&str> {
     page.split("```json\n").skip(1).map(|rest| rest.split("\n```").next().expect("a closed fence")).collect()
@@ -166,26 +162,6 @@ fn shape(value: &Value) -> Vec<String> {
     let mut all = keys(value);
     all.extend(keys(&value["payload"]).into_iter().map(|k| format!("payload.{k}")));
     all
-}
-
-#[test]
-fn every_sample_of_the_server_is_replayed_and_none_is_malformed() {
-    for sample in samples(QSS) {
-        let mut w = World::playing(1, config());
-        w.qss_says(sample);
-        w.run(5_000);
-        // We do not know what only we ask for.
-        let known = OF_THE_SERVER.iter().any(|name| sample.contains(&format!("\"request\":\"{name}\"")));
-        let expected = |what: &str| match what {
-            "qss_unknown_request" => !known,
-            _ => false,
-        };
-        let malformed = w.events_of("problem").iter().any(|e| !expected(e["what"].as_str().expect("a word")));
-        assert!(!malformed, "{sample}: {:?}", w.events_of("problem"));
-        if let Ok(Frame::Request { id, .. }) = Frame::parse(sample, 262_144) {
-            assert_eq!(w.qss.replies_to(&id).len(), 1, "a request is always answered: {sample}");
-        }
-    }
 }
 
 /// `REWRITE=1 cargo test --package sim --test agent_docs` puts the table into the page.

@@ -23,6 +23,8 @@ fn some_lives_in_trouble_and_calm() {
     kinds.sort_unstable();
     kinds.dedup();
     assert!(kinds.len() > 25, "{kinds:?}");
+    let (all, alone) = lives.iter().fold((0, 0), |sum, life| (sum.0 + life.recoveries, sum.1 + life.alone));
+    assert!(alone * 2 > all, "nobody helped in {alone} of {all} recoveries");
 }
 
 #[test]

@@ -81,6 +81,8 @@ fn main() -> ExitCode {
                    "violated": violations.iter().map(|(seed, _)| seed).collect::<Vec<_>>() },
         "events_checked": total.steps,
         "faults_by_kind": total.faults,
+        "recoveries": total.recoveries,
+        "recoveries_alone": total.alone,
         "worst_recovery_s": total.worst_recovery.as_secs_f64(),
         "most_bytes_of_an_agent": total.most_bytes,
         "took_s": started.elapsed().as_secs_f64(),
@@ -112,6 +114,8 @@ fn parse() -> Result<Arguments, lexopt::Error> {
 fn added(mut total: Life, life: &Life) -> Life {
     total.lived = total.lived + life.lived;
     total.steps += life.steps;
+    total.recoveries += life.recoveries;
+    total.alone += life.alone;
     total.worst_recovery = std::cmp::max(total.worst_recovery, life.worst_recovery);
     total.most_bytes = total.most_bytes.max(life.most_bytes);
     for (fault, n) in &life.faults {

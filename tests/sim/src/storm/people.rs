@@ -4,7 +4,7 @@ use super::faults::door;
 use crate::idp::Manner;
 use crate::invariants::{PAGER, RINGER, STRANGER, STRANGERS_ROOM};
 use crate::qss::Door;
-use crate::{ROOM, SIP_URI, World, addr};
+use crate::{ROOM, World, addr};
 use qss_endpoint::agent::Input;
 use qss_endpoint::random::Rng;
 use serde_json::json;
@@ -170,14 +170,10 @@ pub(super) fn person(w: &mut World, chance: &mut Rng) -> &'static str {
             "hung up"
         }
         4 => {
-            let in_lobby = w.rung() == "playing" && w.mixer.last_invite.starts_with(&format!("INVITE {SIP_URI} "));
             let words = ["expelled", "destroyed"][chance.below(2) as usize];
             w.input(Input::QssFrame(&format!(
                 r#"{{"type":"event","payload":{{"eventName":"{words}","payload":{{"room":"{ROOM}"}}}}}}"#
             )));
-            if in_lobby && w.voice.stream.is_none() {
-                w.watch.barred = Some(SIP_URI.to_owned());
-            }
             "sent away"
         }
         _ => {
