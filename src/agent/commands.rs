@@ -8,7 +8,10 @@ use crate::qss::message::MAX_ID;
 use serde_json::{Map, Value};
 
 /// Longest list of users in a command.
-const MAX_USERS: usize = 16;
+pub(super) const MAX_USERS: usize = 16;
+/// Words that a command gives to those whom it invites: so many, and each side of so many bytes.
+const MAX_CONTEXT: usize = 16;
+const MAX_WORD: usize = 200;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Command {
@@ -38,8 +41,8 @@ pub(super) enum Command {
     /// The room named, or the present one.
     Destroy(Option<String>),
     /// A `[[call]]` by its name, or users.
-    Call(Vec<String>),
-    Invite(Vec<String>),
+    Call(Whom),
+    Invite(Whom),
     /// Admits users to the present room; they are not rung.
     Add(Vec<String>),
     /// Puts users out of the present room.
@@ -55,6 +58,14 @@ pub(super) enum Command {
         id: Option<String>,
         code: Option<u16>,
     },
+}
+
+/// Who is to be invited.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Whom {
+    pub(super) users: Vec<String>,
+    /// Words for them, besides those that are configured or in their place.
+    pub(super) context: Vec<(String, String)>,
 }
 
 /// A line that is no command.
@@ -101,8 +112,8 @@ impl Command {
             "create" if rest == "record" => Ok(Command::Create { record: true }),
             "destroy" if rest.is_empty() => Ok(Command::Destroy(None)),
             "destroy" => Ok(Command::Destroy(Some(id(rest)?))),
-            "call" => Ok(Command::Call(users(words)?)),
-            "invite" => Ok(Command::Invite(users(words)?)),
+            "call" => Ok(Command::Call(Whom { users: users(words)?, context: Vec::new() })),
+            "invite" => Ok(Command::Invite(Whom { users: users(words)?, context: Vec::new() })),
             "add" => Ok(Command::Add(users(words)?)),
             "remove" => Ok(Command::Remove(users(words)?)),
             "request" => match &words[..] {
@@ -155,8 +166,8 @@ impl Command {
                 None => Ok(Command::Destroy(None)),
                 Some(room) => Ok(Command::Destroy(Some(id(room)?))),
             },
-            "call" => Ok(Command::Call(users(list(&object, "to")?)?)),
-            "invite" => Ok(Command::Invite(users(list(&object, "to")?)?)),
+            "call" => Ok(Command::Call(whom(&object)?)),
+            "invite" => Ok(Command::Invite(whom(&object)?)),
             "add" => Ok(Command::Add(users(list(&object, "to")?)?)),
             "remove" => Ok(Command::Remove(users(list(&object, "to")?)?)),
             "request" => Ok(Command::Request {
@@ -197,6 +208,19 @@ fn digits(text: &str) -> Result<Command, Malformed> {
 fn users(users: Vec<String>) -> Result<Vec<String>, Malformed> {
     let usable = (1..=MAX_USERS).contains(&users.len()) && users.iter().all(|user| (1..=MAX_ID).contains(&user.len()));
     if usable { Ok(users) } else { Err(Malformed::BadArgument) }
+}
+
+fn whom(object: &Map<String, Value>) -> Result<Whom, Malformed> {
+    let word = |(key, value): (&String, &Value)| {
+        let value = value.as_str().filter(|value| value.len() <= MAX_WORD && (1..=MAX_WORD).contains(&key.len()));
+        value.map(|value| (key.clone(), value.to_owned())).ok_or(Malformed::BadArgument)
+    };
+    let context = match object.get("context") {
+        None => Vec::new(),
+        Some(Value::Object(words)) if words.len() <= MAX_CONTEXT => words.iter().map(word).collect::<Result<_, _>>()?,
+        Some(_) => return Err(Malformed::BadArgument),
+    };
+    Ok(Whom { users: users(list(object, "to")?)?, context })
 }
 
 fn user(words: Vec<String>) -> Result<String, Malformed> {
@@ -249,6 +273,10 @@ mod tests {
         words.iter().map(|w| (*w).to_owned()).collect()
     }
 
+    fn whom(users: &[&str]) -> Whom {
+        Whom { users: words(users), context: Vec::new() }
+    }
+
     #[test]
     fn words_and_json_mean_the_same() {
         let rows = [
@@ -295,7 +323,7 @@ mod tests {
             ("create record", r#"{"command":"create","record":true}"#, Command::Create { record: true }),
             ("destroy", r#"{"command":"destroy"}"#, Command::Destroy(None)),
             ("destroy r1", r#"{"command":"destroy","room":"r1"}"#, Command::Destroy(Some("r1".into()))),
-            ("call alice bob", r#"{"command":"call","to":["alice","bob"]}"#, Command::Call(words(&["alice", "bob"]))),
+            ("call alice bob", r#"{"command":"call","to":["alice","bob"]}"#, Command::Call(whom(&["alice", "bob"]))),
             ("answer", r#"{"command":"answer"}"#, Command::Answer(None)),
             ("answer I1", r#"{"command":"answer","id":"I1"}"#, Command::Answer(Some("I1".into()))),
             ("reject", r#"{"command":"reject"}"#, Command::Reject { id: None, code: None }),
@@ -322,11 +350,34 @@ mod tests {
                 r#"{"command":"request","to":"desk","room":"r1"}"#,
                 Command::Request { user: "desk".into(), room: Some("r1".into()) },
             ),
-            ("invite bob/4", r#"{"command":"invite","to":"bob/4"}"#, Command::Invite(words(&["bob/4"]))),
+            ("invite bob/4", r#"{"command":"invite","to":"bob/4"}"#, Command::Invite(whom(&["bob/4"]))),
         ];
         for (line, json, command) in rows {
             assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{line}");
             assert_eq!(Command::parse(json).as_ref(), Ok(&command), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_call_has_words_for_those_who_are_invited() {
+        let context = vec![("door".to_owned(), "north".to_owned()), ("floor".to_owned(), String::new())];
+        for (word, command) in [("call", Command::Call as fn(Whom) -> Command), ("invite", Command::Invite)] {
+            let line = format!(r#"{{"command":"{word}","to":"bob","context":{{"door":"north","floor":""}}}}"#);
+            let meant = command(Whom { users: words(&["bob"]), context: context.clone() });
+            assert_eq!(Command::parse(&line), Ok(meant));
+        }
+        let long = "x".repeat(MAX_WORD + 1);
+        let many: Map<String, Value> = (0..=MAX_CONTEXT).map(|n| (n.to_string(), Value::from("x"))).collect();
+        for context in [
+            "7".to_owned(),
+            r#"{"door":7}"#.to_owned(),
+            r#"{"":"x"}"#.to_owned(),
+            format!(r#"{{"door":"{long}"}}"#),
+            format!(r#"{{"{long}":""}}"#),
+            Value::Object(many).to_string(),
+        ] {
+            let line = format!(r#"{{"command":"call","to":"bob","context":{context}}}"#);
+            assert_eq!(Command::parse(&line), Err(Malformed::BadArgument), "{context}");
         }
     }
 

@@ -1,28 +1,32 @@
-//! What a local command asks of the QSS about others: to admit them to the room, to put them out, to mute them; and of
-//! somebody else: to be invited. The command is answered at once with a number; an event with that number (`request`)
-//! tells what came of it.
+//! What a local command asks of the QSS about others: to admit them to the room, to put them out, to mute them, to invite
+//! them into the room of others; and of somebody else: to be invited. The command is answered at once with a number; an
+//! event with that number (`request`) tells what came of it, one for each who was invited.
 //!
 //! ```text
 //!   add, remove, mute:  Asked --answer--> done;   --cancel--> refused;   --time, lost session--> unanswered
-//!   request:            Asked --answer--> Promised --invite that names it--> done: we go there
+//!   invite:             Ringing --accepted--> done;   the same;   we leave the room: withdrawn
+//!   request:            Asking --answer--> Promised --invite that names it--> done: we go there
 //!                         |                   | `calls.ring_ms` without one: unanswered
 //!                         +-------------------+--- invite that names it, before the answer or without one: done
 //! ```
 //!
 //! An invite that names our request is accepted whoever sends it: the id is known to whom we asked, and to the QSS.
 
+use super::commands::MAX_USERS;
+use super::hunt::Invitee;
+use super::outgoing::Words;
 use super::{Agent, Cx};
 use crate::media::command::Command;
 use crate::media::tone::Tone;
-use crate::qss::message::{self, Invite};
+use crate::qss::message::{self, Invite, InviteReply};
 use crate::qss::requests::Ticket;
 use crate::qss::session::Reply;
 use crate::status::event::{Asked, Kind, RequestOutcome};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Time, Wakeup};
 
-/// Requests of local commands that may wait for their outcome.
-const MAX_ERRANDS: usize = 16;
+/// Requests of local commands that may wait for their outcome: as many as one command can invite.
+const MAX_ERRANDS: usize = MAX_USERS;
 
 #[derive(Debug, Default)]
 pub(super) struct Errands {
@@ -41,8 +45,12 @@ struct Errand {
 
 #[derive(Debug)]
 enum Stage {
-    /// Waits for the reply. `id`: of a request to be invited, what the invite will name.
-    Asked { ticket: Ticket, id: Option<String> },
+    /// Waits for the reply.
+    Asked { ticket: Ticket },
+    /// Somebody is invited by this id, and decides.
+    Ringing { ticket: Ticket, id: String },
+    /// Somebody is asked for an invite, which will name this id.
+    Asking { ticket: Ticket, id: String },
     /// They have said yes; the invite is to come.
     Promised { id: String, until: Time },
 }
@@ -105,7 +113,58 @@ impl Agent {
             })
             .ok_or(NoErrand::TooMany)?;
         self.tone(cx, Tone::Ringback);
-        Ok(self.errands.add(Asked::Invitation, vec![user], Stage::Asked { ticket, id: Some(id) }))
+        let number = self.errands.next_number();
+        Ok(self.errands.add(number, Asked::Invitation, vec![user], Stage::Asking { ticket, id }))
+    }
+
+    /// Invites people into the room of others that we are in.
+    pub(super) fn invite_others(&mut self, cx: &mut Cx<'_>, invitees: Vec<Invitee>) -> Result<u32, NoErrand> {
+        self.room_of_errand()?;
+        self.may_run_errand()?;
+        if self.errands.pending.len() + invitees.len() > MAX_ERRANDS {
+            return Err(NoErrand::TooMany);
+        }
+        if self.config.qss.names.send_invite.is_empty() {
+            return Err(NoErrand::NotOffered);
+        }
+        let number = self.errands.next_number();
+        for Invitee { user, context } in invitees {
+            let (id, patience) = (self.rng.request_id(), self.ring_patience());
+            let words = Words { request_id: None, context: &context };
+            match self.send_invite(cx, &id, &user, words, patience) {
+                Some(ticket) => {
+                    self.errands.add(number, Asked::Invite, vec![user], Stage::Ringing { ticket, id });
+                }
+                // Too much else waits for the QSS.
+                None => {
+                    let kind = Kind::Request {
+                        request: number,
+                        what: Asked::Invite,
+                        users: vec![user],
+                        outcome: RequestOutcome::Unanswered,
+                    };
+                    self.emit(cx, kind, Some(Failure::RequestTimedOut.into()));
+                }
+            }
+        }
+        Ok(number)
+    }
+
+    /// We leave the room into which we have invited them: nobody is to come for our sake any more.
+    pub(super) fn withdraw_invited(&mut self, cx: &mut Cx<'_>) {
+        let rings = |errand: &Errand| matches!(errand.stage, Stage::Ringing { .. });
+        while let Some(i) = self.errands.pending.iter().position(rings) {
+            let errand = self.errands.pending.remove(i);
+            self.withdraw_errand(cx, &errand);
+            self.tell_errand(cx, errand, RequestOutcome::Withdrawn, None);
+        }
+    }
+
+    fn withdraw_errand(&mut self, cx: &mut Cx<'_>, errand: &Errand) {
+        if let Stage::Ringing { id, .. } = &errand.stage {
+            let ended = errand.users.iter().map(|user| (user.clone(), Some(id.clone()))).collect();
+            self.withdraw_invites(cx, ended);
+        }
     }
 
     /// Somebody has been asked for an invite, and none has come yet.
@@ -119,7 +178,7 @@ impl Agent {
             return false;
         };
         let errand = self.errands.pending.remove(i);
-        if let Stage::Asked { ticket, .. } = errand.stage {
+        if let Stage::Asking { ticket, .. } = errand.stage {
             let name = self.config.qss.names.send_invite_request.clone();
             let to = errand.users.first().map_or("", String::as_str);
             let code = self.config.invites.withdraw_code;
@@ -145,20 +204,31 @@ impl Agent {
 
     /// The reply to a request of a local command; false: it is about something else.
     pub(super) fn on_errand_reply(&mut self, cx: &mut Cx<'_>, ticket: Ticket, reply: &Reply) -> bool {
-        let is_of = |errand: &Errand| matches!(errand.stage, Stage::Asked { ticket: asked, .. } if asked == ticket);
+        let is_of = |errand: &Errand| errand.stage.ticket() == Some(ticket);
         let Some(i) = self.errands.pending.iter().position(is_of) else { return false };
         let mut errand = self.errands.pending.remove(i);
         match (reply, &mut errand.stage) {
-            (Reply::Answer(_), Stage::Asked { id: Some(id), .. }) => {
+            (Reply::Answer(_), Stage::Asking { id, .. }) => {
                 errand.stage = Stage::Promised { id: std::mem::take(id), until: cx.now + self.ring_patience() };
                 self.errands.pending.push(errand);
             }
-            (Reply::Answer(_), _) => self.tell_errand(cx, errand, RequestOutcome::Done, None),
+            (Reply::Answer(body), Stage::Ringing { .. }) => {
+                let code = InviteReply::read_all(body.fields()).first().map_or(200, |reply| reply.code);
+                let refused = (code >= 300).then(|| Cause::from(Failure::RequestRefused(code.into())));
+                let outcome = if refused.is_some() { RequestOutcome::Refused } else { RequestOutcome::Done };
+                self.tell_errand(cx, errand, outcome, refused);
+            }
+            (Reply::Answer(_), Stage::Asked { .. } | Stage::Promised { .. }) => {
+                self.tell_errand(cx, errand, RequestOutcome::Done, None);
+            }
             (Reply::Refused { code, message, .. }, _) => {
                 let failure = Failure::RequestRefused(code.map_or(0, i32::from));
                 self.tell_errand(cx, errand, RequestOutcome::Refused, Some(Cause::new(failure, message.clone())));
             }
-            (Reply::TimedOut | Reply::LinkLost, _) => self.tell_unanswered(cx, errand),
+            (Reply::TimedOut | Reply::LinkLost, _) => {
+                self.withdraw_errand(cx, &errand);
+                self.tell_unanswered(cx, errand);
+            }
         }
         true
     }
@@ -166,7 +236,7 @@ impl Agent {
     pub(super) fn errands_wakeup(&self) -> Option<Wakeup> {
         let ends = self.errands.pending.iter().filter_map(|errand| match errand.stage {
             Stage::Promised { until, .. } => Some(until),
-            Stage::Asked { .. } => None,
+            Stage::Asked { .. } | Stage::Ringing { .. } | Stage::Asking { .. } => None,
         });
         ends.min().map(|at| Wakeup::new(at, "promised invite"))
     }
@@ -206,7 +276,8 @@ impl Agent {
         let ticket = self
             .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload, out))
             .ok_or(NoErrand::TooMany)?;
-        Ok(self.errands.add(what, users, Stage::Asked { ticket, id: None }))
+        let number = self.errands.next_number();
+        Ok(self.errands.add(number, what, users, Stage::Asked { ticket }))
     }
 
     fn tell_unanswered(&mut self, cx: &mut Cx<'_>, errand: Errand) {
@@ -223,17 +294,30 @@ impl Agent {
 }
 
 impl Errands {
-    fn add(&mut self, what: Asked, users: Vec<String>, stage: Stage) -> u32 {
+    fn next_number(&mut self) -> u32 {
         self.number = self.number.wrapping_add(1);
-        self.pending.push(Errand { number: self.number, what, users, stage });
         self.number
+    }
+
+    fn add(&mut self, number: u32, what: Asked, users: Vec<String>, stage: Stage) -> u32 {
+        self.pending.push(Errand { number, what, users, stage });
+        number
     }
 
     /// Who waits for an invite that names this request.
     fn waiting_for(&self, request_id: &str) -> Option<usize> {
         self.pending.iter().position(|errand| match &errand.stage {
-            Stage::Asked { id, .. } => id.as_deref() == Some(request_id),
-            Stage::Promised { id, .. } => id == request_id,
+            Stage::Asking { id, .. } | Stage::Promised { id, .. } => id == request_id,
+            Stage::Asked { .. } | Stage::Ringing { .. } => false,
         })
+    }
+}
+
+impl Stage {
+    fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Stage::Asked { ticket } | Stage::Ringing { ticket, .. } | Stage::Asking { ticket, .. } => Some(*ticket),
+            Stage::Promised { .. } => None,
+        }
     }
 }

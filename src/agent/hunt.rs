@@ -24,24 +24,47 @@ use crate::status::event::Outcome;
 use crate::time::{Span, Time, Wakeup};
 use std::collections::BTreeSet;
 
+/// Words that go with an invite.
+pub(super) type Context = Vec<(String, String)>;
+
 /// Who is called, and how.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Plan {
-    pub(super) targets: Vec<String>,
+    pub(super) targets: Vec<Invitee>,
     pub(super) mode: Mode,
     /// How long each rings.
     pub(super) ring: Span,
     /// How long the whole hunt may take.
     pub(super) total: Span,
-    /// Words that go with each invite.
-    pub(super) context: Vec<(String, String)>,
+}
+
+/// Somebody who is to be invited.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Invitee {
+    pub(super) user: String,
+    pub(super) context: Context,
 }
 
 impl Plan {
-    /// As a `[[call]]` says, for these users.
-    pub(super) fn of(call: &Call, targets: Vec<String>) -> Plan {
-        Plan { targets, mode: call.mode, ring: call.ring, total: call.total, context: call.context.clone() }
+    /// As a `[[call]]` says, for these users; a word of `context` comes before the configured one.
+    pub(super) fn of(call: &Call, users: Vec<String>, context: Context) -> Plan {
+        Plan { targets: Invitee::all(call, users, context), mode: call.mode, ring: call.ring, total: call.total }
     }
+}
+
+impl Invitee {
+    pub(super) fn all(call: &Call, users: Vec<String>, context: Context) -> Vec<Invitee> {
+        let context = merged(&call.context, context);
+        users.into_iter().map(|user| Invitee { user, context: context.clone() }).collect()
+    }
+}
+
+/// The configured words, and those of a command, which come first.
+pub(super) fn merged(configured: &[(String, String)], mut context: Context) -> Context {
+    let missing = configured.iter().filter(|(key, _)| context.iter().all(|(given, _)| given != key));
+    let missing: Vec<_> = missing.cloned().collect();
+    context.extend(missing);
+    context
 }
 
 #[derive(Debug)]
@@ -49,12 +72,12 @@ pub(super) struct Hunt {
     targets: Vec<Target>,
     mode: Mode,
     ring: Span,
-    context: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
 struct Target {
     user: String,
+    context: Context,
     /// When it is of no use any more to ring them.
     ends_at: Time,
     state: State,
@@ -99,25 +122,20 @@ pub(super) enum Turn {
 
 impl Hunt {
     pub(super) fn new(now: Time, plan: Plan) -> Hunt {
-        let mut hunt = Hunt { targets: Vec::new(), mode: plan.mode, ring: plan.ring, context: plan.context };
+        let mut hunt = Hunt { targets: Vec::new(), mode: plan.mode, ring: plan.ring };
         hunt.add(now, plan.targets, plan.total);
         hunt
     }
 
-    /// Words that go with each invite.
-    pub(super) fn context(&self) -> &[(String, String)] {
-        &self.context
-    }
-
     /// More people, within `total` from now. Who is among them already is invited again, unless they ring.
-    pub(super) fn add(&mut self, now: Time, users: Vec<String>, total: Span) {
-        for user in users {
+    pub(super) fn add(&mut self, now: Time, invitees: Vec<Invitee>, total: Span) {
+        for Invitee { user, context } in invitees {
             let rings = |t: &Target| t.user == user && matches!(t.state, State::Waiting { .. } | State::Ringing { .. });
             if self.targets.iter().any(rings) {
                 continue;
             }
             self.targets.retain(|t| t.user != user);
-            self.targets.push(Target { user, ends_at: now + total, state: State::Waiting { id: None } });
+            self.targets.push(Target { user, context, ends_at: now + total, state: State::Waiting { id: None } });
         }
     }
 
@@ -129,11 +147,20 @@ impl Hunt {
     /// Who is to be invited now, how long they ring, and the id of the invite if it was sent before;
     /// [`Hunt::invited`] says that it was done.
     pub(super) fn next(&self) -> Option<(&str, Span, Option<&str>)> {
+        self.next_target().map(|(target, id)| (target.user.as_str(), self.ring, id))
+    }
+
+    /// The words for who is to be invited now.
+    pub(super) fn next_context(&self) -> &[(String, String)] {
+        self.next_target().map_or(&[], |(target, _)| &target.context)
+    }
+
+    fn next_target(&self) -> Option<(&Target, Option<&str>)> {
         let rings = self.targets.iter().any(|t| matches!(t.state, State::Ringing { .. }));
         match self.mode {
             Mode::InTurn if rings => None,
             Mode::InTurn | Mode::AtOnce => self.targets.iter().find_map(|t| match &t.state {
-                State::Waiting { id } => Some((t.user.as_str(), self.ring, id.as_deref())),
+                State::Waiting { id } => Some((t, id.as_deref())),
                 State::Ringing { .. } | State::Over { .. } => None,
             }),
         }
@@ -324,11 +351,9 @@ mod tests {
     }
 
     fn hunt(mode: Mode, users: &[&str]) -> Hunt {
-        let targets = users.iter().map(|u| (*u).to_owned()).collect();
-        Hunt::new(
-            Time::ZERO,
-            Plan { targets, mode, ring: Span::from_secs(20), total: Span::from_secs(50), context: Vec::new() },
-        )
+        let invitee = |user: &&str| Invitee { user: (*user).to_owned(), context: Vec::new() };
+        let targets = users.iter().map(invitee).collect();
+        Hunt::new(Time::ZERO, Plan { targets, mode, ring: Span::from_secs(20), total: Span::from_secs(50) })
     }
 
     fn codes() -> QssCodes {

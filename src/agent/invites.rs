@@ -211,7 +211,7 @@ impl Agent {
         let invited = (present && self.invite_here(cx, from, &request_id)) || {
             let call = self.config.calls.plain.clone();
             let name = asked.display_name.clone().unwrap_or_else(|| from.to_owned());
-            let plan = Plan::of(&call, vec![from.to_owned()]);
+            let plan = Plan::of(&call, vec![from.to_owned()], Vec::new());
             let order =
                 Order { name, plan, record: call.record, request_id: Some(request_id), frame_id: Some(id.to_owned()) };
             self.phase == Phase::Running && self.call_out(cx, order).is_ok()

@@ -2,11 +2,11 @@
 //!
 //! A command is answered at once: a call, which takes its time, with a number that its events carry.
 
-use super::commands::{Command, Malformed};
+use super::commands::{Command, Malformed, Whom};
 use super::digits::DigitsError;
 use super::errands::NoErrand;
 use super::hold::HoldError;
-use super::hunt::Plan;
+use super::hunt::{Invitee, Plan};
 use super::outgoing::{NoCall, Order};
 use super::parked::SwapError;
 use super::transfer::TransferError;
@@ -231,12 +231,12 @@ impl Agent {
             Command::Leave(cause) => self.on_leave(cx, cause),
             Command::Join(name) => self.on_join(cx, &name),
             Command::Create { record } => {
-                let plan = Plan::of(&self.config.calls.plain, Vec::new());
+                let plan = Plan::of(&self.config.calls.plain, Vec::new(), Vec::new());
                 self.on_call(cx, Order { name: "own".to_owned(), plan, record, request_id: None, frame_id: None })
             }
             Command::Destroy(room) => self.on_destroy(cx, room.as_deref()),
-            Command::Call(targets) => {
-                let order = self.order(targets);
+            Command::Call(whom) => {
+                let order = self.order(whom);
                 self.on_call(cx, order)
             }
             Command::Answer(id) => match self.answer_pending(cx, id.as_deref()) {
@@ -247,33 +247,42 @@ impl Agent {
                 true => Ok(Done::Nothing {}),
                 false => Err(Refusal::NotRinging),
             },
-            Command::Invite(users) if self.are_too_many(&users) => Err(Refusal::TooMany),
-            Command::Invite(users) => match self.visit {
-                Some(_) => self.invite_more(cx, users).map(|call| Done::Calling { call }).ok_or(Refusal::NotOurs),
-                None => Err(Refusal::NoCall),
-            },
+            Command::Invite(whom) => self.on_invite_command(cx, whom),
+        }
+    }
+
+    /// Into a call of our own, or into the room of others.
+    fn on_invite_command(&mut self, cx: &mut Cx<'_>, Whom { users, context }: Whom) -> Result<Done, Refusal> {
+        if self.are_too_many(&users) {
+            return Err(Refusal::TooMany);
+        }
+        let invitees = Invitee::all(&self.config.calls.plain, users, context);
+        match self.outgoing {
+            // Of a call that is over but for its busy tone there is no more.
+            Some(_) => self.invite_more(cx, invitees).map(|call| Done::Calling { call }).ok_or(Refusal::Busy),
+            None => Ok(Done::Asking { request: self.invite_others(cx, invitees)? }),
         }
     }
 
     /// Who is called by one word may have a `[[call]]` of that name.
-    fn order(&self, targets: Vec<String>) -> Order {
+    fn order(&self, Whom { users, context }: Whom) -> Order {
         let calls = &self.config.calls;
-        let named = match &targets[..] {
+        let named = match &users[..] {
             [name] => calls.list.iter().find(|call| call.name == *name),
             _ => None,
         };
-        let name = targets.join(" ");
+        let name = users.join(" ");
         match named {
             Some(call) => Order {
                 name,
-                plan: Plan::of(call, call.targets.clone()),
+                plan: Plan::of(call, call.targets.clone(), context),
                 record: call.record,
                 request_id: None,
                 frame_id: None,
             },
             None => Order {
                 name,
-                plan: Plan::of(&calls.plain, targets),
+                plan: Plan::of(&calls.plain, users, context),
                 record: calls.plain.record,
                 request_id: None,
                 frame_id: None,

@@ -8,7 +8,7 @@ use super::rooms::Pause;
 use super::visit::{Membership, Origin, Visit};
 use super::{Agent, Cx, Output};
 use crate::config::RoomTarget;
-use crate::qss::message::{self, Refusal};
+use crate::qss::message::{self, Body, Refusal};
 use crate::qss::requests::Ticket;
 use crate::qss::session::Reply;
 use crate::status::event::Kind;
@@ -88,6 +88,13 @@ impl Agent {
         }
     }
 
+    /// An answer comes that nobody waits for any more: a room that it names because we once asked for one goes.
+    pub(super) fn on_late_answer(&mut self, id: &str, body: &Body) {
+        if let Some(room) = message::Room::read(body.fields()).and_then(|room| room.id) {
+            self.own.born_late(id, &room);
+        }
+    }
+
     /// Writes down what must outlive the process, if it is not what stands there already.
     pub(super) fn keep_rooms(&mut self, cx: &mut Cx<'_>) {
         if let Some(text) = self.own.changed() {
@@ -117,7 +124,7 @@ impl Agent {
         let lost = cause.failure == Failure::RoomNotFound;
         let goes = lost
             || match visit.origin {
-                Origin::Made => true,
+                Origin::Made => !self.is_lent(id),
                 Origin::Configured(i) => self.rooms.entries.get_mut(i).is_some_and(|entry| {
                     let barred = entry.pause == Pause::Barred;
                     if barred && matches!(entry.config.target, RoomTarget::Create { .. }) {

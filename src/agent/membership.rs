@@ -279,6 +279,7 @@ impl Agent {
         if self.visit.as_ref().is_some_and(|visit| visit.origin == Origin::Made) {
             self.end_call(cx, cause);
         }
+        self.withdraw_invited(cx);
         self.forget_participants(cx);
         self.transfer = Transfer::None;
         let Some(visit) = self.visit.take() else { return };
@@ -292,6 +293,7 @@ impl Agent {
         let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
         if let (Membership::Admitted, Some(id), false) = (visit.membership, &visit.room.id, out_already)
             && !self.own.is_doomed(id)
+            && !self.is_lent(id)
             && let Some(leave) = message::leave_room(&self.config.qss.names, id, visit.leave_cause)
         {
             self.with_session(cx, |session, now, out| session.request(now, &leave.name, leave.payload, out));
@@ -315,7 +317,7 @@ impl Agent {
     pub(super) fn pause_after(&mut self, now: Time, of: &Origin, redials: u32, failure: Failure) -> Option<Time> {
         match *of {
             Origin::Configured(i) => {
-                let pace = self.rooms.pace(i, failure);
+                let pace = self.rooms.pace(i, failure, &self.config.qss);
                 // What failed within the visit counts for the room, or two refusing rooms would be dialled in turns
                 // as if each were new.
                 if let Some(entry) = self.rooms.entries.get_mut(i) {
@@ -336,6 +338,7 @@ impl Agent {
                 Some(at) => Pause::Until(at.max(entry.backoff.next_with_floor(now, rng))),
                 None => Pause::Until(entry.backoff.slow(now, rng)),
             },
+            Pace::Within(span) => Pause::Until(entry.backoff.within(span, now, rng)),
             // All who were sent away come back, but not in the same instant.
             Pace::After(span) => {
                 let at = now + span + rng.span_up_to(Span::from_micros(span.as_micros() / 5));

@@ -26,7 +26,7 @@
 //! * [`invites`]: policy and races; [`pending`]: what rings. * [`incoming`]: who calls by SIP. * [`notices`]: what the QSS tells about rooms;
 //!   [`participants`]: who is there; [`mute`]: the microphone; [`volume`]: how loud it is. * [`local`]: the local socket; [`commands`]: its lines.
 //! * [`errands`]: what is asked of the QSS about others. * [`digits`]: keys.
-//! * [`parked`], [`parked_room`]: calls that wait on hold for another one. * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others. * [`report`]: facts to events;
+//! * [`parked`], [`parked_room`]: calls that wait on hold for another one. * [`hold`]: hold and resume. * [`transfer`]: we are moved, and move others; [`lending`]: out of a call of our own. * [`report`]: facts to events;
 //!   [`conference`]: the vendor's room events out of them.
 //! * [`referral`]: the mixer moves us. * [`memory`]: what outlives the process. * [`unknown`]: what nobody understands.
 //!
@@ -42,6 +42,7 @@ mod hold;
 mod hunt;
 mod incoming;
 mod invites;
+mod lending;
 mod local;
 mod making;
 mod membership;
@@ -82,6 +83,7 @@ use crate::time::{Time, Wakeup, Wall, WallTime, soonest};
 use digits::Keys;
 use errands::Errands;
 use incoming::Ringing;
+use lending::Lent;
 use memory::Memory;
 use outgoing::Outgoing;
 use own_rooms::OwnRooms;
@@ -277,6 +279,8 @@ pub struct Agent {
     visit: Option<Visit>,
     /// The call of our own that the visit is for.
     outgoing: Option<Outgoing>,
+    /// One that goes on without us while we are being moved.
+    lent: Option<Lent>,
     own: OwnRooms,
     sweep: Sweep,
     /// Invites that ring.
@@ -371,6 +375,7 @@ impl Agent {
             rooms: Rooms::new(&config),
             visit: None,
             outgoing: None,
+            lent: None,
             pending: Vec::new(),
             errands: Errands::default(),
             invites_asked: None,
@@ -437,7 +442,10 @@ impl Agent {
                 self.with_session(cx, |session, now, out| session.link_up(now, out));
                 self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out));
             }
-            Input::NetworkChanged => self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out)),
+            Input::NetworkChanged => {
+                self.with_session(cx, |session, now, out| session.probe(now, out));
+                self.with_sip(cx, |sip, now, out| sip.handle_addresses_changed(now, out));
+            }
             Input::ClockProven => self.clock_proven(cx),
             Input::Sip { flow, bytes } => self.with_sip(cx, |sip, now, out| sip.handle_received(now, flow, bytes, out)),
             Input::SipConnected { flow, local } => {
@@ -480,7 +488,7 @@ impl Agent {
             Phase::Running => {
                 let rooms = soonest(self.own.poll_timeout(), self.sweep.poll_timeout());
                 let calls = soonest(self.call_timeout(), rooms);
-                soonest(calls, soonest(self.pending_wakeup(), self.errands_wakeup()))
+                soonest(soonest(calls, self.transfer_wakeup()), soonest(self.pending_wakeup(), self.errands_wakeup()))
             }
             Phase::Asleep | Phase::Stopping { .. } | Phase::Gone => None,
         };
@@ -499,6 +507,7 @@ impl Agent {
         self.on_ringing_timeout(cx);
         self.on_participants_timeout(cx);
         self.on_call_timeout(cx);
+        self.on_transfer_timeout(cx);
         self.on_pending_timeout(cx);
         self.on_errands_timeout(cx);
         self.on_sweep_timeout(cx);
@@ -545,6 +554,7 @@ impl Agent {
         self.own.doom_all();
         self.end_all_parked(cx, &cause);
         self.leave(cx, &cause);
+        self.tend_lent(cx);
         self.tend_rooms(cx);
         self.phase =
             Phase::Stopping { until: cx.now + self.config.device.stop_timeout, session: Stopping::Unregistering };
@@ -566,6 +576,7 @@ impl Agent {
     fn settle(&mut self, cx: &mut Cx<'_>) {
         match self.phase {
             Phase::Running => {
+                self.tend_lent(cx);
                 self.advance(cx);
                 self.advance_call(cx);
                 self.tend_rooms(cx);
@@ -628,6 +639,7 @@ impl Agent {
                 self.attempt_failed(cx, Attempt::Token, &cause, retry_at);
             }
             session::Event::Replied { ticket, reply } => self.on_reply(cx, ticket, reply),
+            session::Event::Late { id, body } => self.on_late_answer(&id, &body),
             session::Event::Request { name, id, body } => self.on_request(cx, &name, &id, &body),
             session::Event::Withdrawn { id, replied, .. } => self.on_withdrawn(cx, &id, replied),
             session::Event::Notice { name, body } => self.on_notice(cx, &name, &body),

@@ -13,7 +13,7 @@
 //! Nobody is rung before our own call to the mixer stands: who accepts finds somebody there. The room is destroyed
 //! without being left first: a QSS may give the room of a leaving owner to somebody else, and then refuse.
 
-use super::hunt::{Hunt, Plan, Turn};
+use super::hunt::{Hunt, Invitee, Plan, Turn};
 use super::visit::{Hold, Leg, Membership, Origin, Reports, Visit};
 use super::{Agent, Cx};
 use crate::media::command::Command;
@@ -189,12 +189,12 @@ impl Agent {
     }
 
     /// Invites more people into the room of our own call.
-    pub(super) fn invite_more(&mut self, cx: &mut Cx<'_>, users: Vec<String>) -> Option<u32> {
+    pub(super) fn invite_more(&mut self, cx: &mut Cx<'_>, invitees: Vec<Invitee>) -> Option<u32> {
         let now = cx.now;
         let outgoing = self.outgoing.as_mut()?;
         match &mut outgoing.stage {
-            Stage::Making { plan, .. } => plan.targets.extend(users),
-            Stage::Ringing(hunt) | Stage::Talking(hunt) => hunt.add(now, users, self.config.calls.plain.total),
+            Stage::Making { plan, .. } => plan.targets.extend(invitees),
+            Stage::Ringing(hunt) | Stage::Talking(hunt) => hunt.add(now, invitees, self.config.calls.plain.total),
             Stage::Nobody { .. } => return None,
         }
         Some(outgoing.number)
@@ -203,7 +203,7 @@ impl Agent {
     /// Whether our call would have more than [`MAX_TARGETS`] people with these.
     pub(super) fn are_too_many(&self, users: &[String]) -> bool {
         let called: Vec<&str> = match self.outgoing.as_ref().map(|outgoing| &outgoing.stage) {
-            Some(Stage::Making { plan, .. }) => plan.targets.iter().map(String::as_str).collect(),
+            Some(Stage::Making { plan, .. }) => plan.targets.iter().map(|target| target.user.as_str()).collect(),
             Some(Stage::Ringing(hunt) | Stage::Talking(hunt)) => hunt.users().collect(),
             Some(Stage::Nobody { .. }) | None => Vec::new(),
         };
@@ -245,7 +245,7 @@ impl Agent {
             && let Some((user, ring, id)) = hunt.next()
         {
             let (user, id) = (user.to_owned(), id.map_or_else(|| self.rng.request_id(), str::to_owned));
-            let (patience, context) = (ring + self.config.calls.answer_travel, hunt.context().to_vec());
+            let (patience, context) = (ring + self.config.calls.answer_travel, hunt.next_context().to_vec());
             let words = Words { request_id: request_id.as_deref(), context: &context };
             let Some(ticket) = self.send_invite(cx, &id, &user, words, patience) else { break };
             if let Some(Outgoing { stage: Stage::Ringing(hunt) | Stage::Talking(hunt), .. }) = &mut self.outgoing {
@@ -302,6 +302,15 @@ impl Agent {
         let Some(outgoing) = self.outgoing.take() else { return };
         let kind = Kind::Call { call: outgoing.number, name: outgoing.name, step: CallStep::Ended };
         self.emit(cx, kind, Some(cause.clone()));
+    }
+
+    /// The same for a call that was lent to others, and that we do not come back to.
+    pub(super) fn end_lent_call(&mut self, cx: &mut Cx<'_>, mut call: Outgoing, room: RoomRef, cause: &Cause) {
+        if let Stage::Talking(hunt) = &mut call.stage {
+            let ringing = hunt.withdraw();
+            self.withdraw_invites(cx, ringing);
+        }
+        self.tell_parked_call_over(cx, call, room, cause);
     }
 
     // --- what the QSS says -----------------------------------------------------------------------------------------
@@ -452,7 +461,7 @@ impl Agent {
     }
 
     /// `invites.withdraw_code` to those who were invited and do not ring any more.
-    fn withdraw_invites(&mut self, cx: &mut Cx<'_>, ended: Vec<(String, Option<String>)>) {
+    pub(super) fn withdraw_invites(&mut self, cx: &mut Cx<'_>, ended: Vec<(String, Option<String>)>) {
         let (name, us) = (self.config.qss.names.send_invite.clone(), self.config.qss.username.clone());
         let code = self.config.invites.withdraw_code;
         for (user, id) in ended {

@@ -9,6 +9,7 @@
 //!  forgotten      Birth, left alone <--- no answer +-+
 //! ```
 //!
+//! An answer that comes when the question is settled may name one room more, which goes too ([`OwnRooms::born_late`]).
 //! A refusal says that there is no room only if nothing was heard of an earlier question under that id ([`Past`]).
 //!
 //! What must outlive the process is written down *before* createRoom leaves: its `requestID`. A request that is sent again
@@ -21,9 +22,12 @@ use crate::qss::requests::Ticket;
 use crate::random::Rng;
 use crate::time::{Span, Time, Wakeup};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 /// Rooms and births remembered; a device that has so many makes no more.
 const MAX_ROOMS: usize = 32;
+/// Settled questions remembered, in case another answer to one comes.
+const MAX_SETTLED: usize = 8;
 /// So often the QSS may say that we must not destroy a room (403), or have none under an id that it may have given one
 /// already, before it is believed.
 const MAX_FORBIDDEN: u32 = 5;
@@ -32,6 +36,8 @@ const MAX_FORBIDDEN: u32 = 5;
 pub(super) struct OwnRooms {
     births: Vec<Birth>,
     rooms: Vec<Own>,
+    /// Questions that are settled: their ids, and the rooms that were heard of, if any.
+    settled: VecDeque<(String, Option<String>)>,
     /// What the QSS calls us, where that is not our name: rooms that we have left to others are known by it after a restart.
     us: Option<String>,
     retry: (Span, Span),
@@ -158,7 +164,8 @@ struct KeptBirth {
 
 impl OwnRooms {
     pub(super) fn new(retry: (Span, Span)) -> OwnRooms {
-        let mut own = OwnRooms { births: Vec::new(), rooms: Vec::new(), us: None, retry, kept: String::new() };
+        let (births, rooms, settled) = (Vec::new(), Vec::new(), VecDeque::new());
+        let mut own = OwnRooms { births, rooms, settled, us: None, retry, kept: String::new() };
         own.kept = own.to_text();
         own
     }
@@ -243,6 +250,27 @@ impl OwnRooms {
                 Conception::Wanted(_) | Conception::Alone(_) => {}
             }
         }
+    }
+
+    /// An answer to the question with this id, for which nobody waits any more, names this room.
+    pub(super) fn born_late(&mut self, id: &str, room: &str) {
+        let asked = self.births.iter().position(|birth| birth.id == id);
+        let settled = self.settled.iter().any(|(known, born)| known == id && born.as_deref() != Some(room));
+        if let Some(i) = asked {
+            self.settle(i, Some(room));
+        }
+        if (asked.is_some() || settled) && !self.knows(room) && room.len() <= MAX_ID {
+            self.doom(room);
+        }
+    }
+
+    /// Nothing more has to be asked of a birth.
+    fn settle(&mut self, i: usize, room: Option<&str>) {
+        let birth = self.births.remove(i);
+        if self.settled.len() >= MAX_SETTLED {
+            self.settled.pop_front();
+        }
+        self.settled.push_back((birth.id, room.map(str::to_owned)));
     }
 
     // --- needing ---------------------------------------------------------------------------------------------------
@@ -384,7 +412,7 @@ impl OwnRooms {
                 (birth.state, birth.past) = (again, Past::Doubtful { refusals });
             }
             (End::Done(Some(room)), _) => {
-                self.births.remove(i);
+                self.settle(i, Some(room));
                 self.doom(room);
                 if wanted && let Some(own) = self.rooms.iter_mut().find(|own| own.id == room) {
                     own.fate = Fate::Needed;
@@ -395,7 +423,7 @@ impl OwnRooms {
                 (birth.state, birth.past) = (again, Past::Doubtful { refusals: refusals + 1 });
             }
             (End::Done(None) | End::Gone | End::Forbidden | End::Unknown | End::Refused, _) => {
-                drop(self.births.remove(i));
+                self.settle(i, None);
             }
         }
         Told::Settled
@@ -546,6 +574,28 @@ mod tests {
         own.unwanted(a);
         own.ended(Time::ZERO, a, End::Done(Some("r1")), &mut rng);
         assert_eq!(own.next_chore(), Some(Chore::Destroy { room: "r1".into() }));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_names_a_room_that_goes() {
+        let ([a], (mut own, mut rng)) = (tickets(), own());
+        let id = ask(&mut own, &mut rng, false);
+        own.asked(&id, a);
+        own.ended(Time::ZERO, a, End::Unanswered, &mut rng);
+        own.born_late("another's", "r0");
+        assert_eq!(own.next_chore(), None);
+        own.born_late(&id, "r1");
+        assert_eq!(own.next_chore(), Some(Chore::Destroy { room: "r1".into() }));
+        assert!(own.to_text().contains("r1") && !own.to_text().contains(&id), "it need not be asked again");
+
+        let ([a], (mut own, mut rng)) = (tickets(), self::own());
+        let id = ask(&mut own, &mut rng, false);
+        own.asked(&id, a);
+        own.ended(Time::ZERO, a, End::Done(Some("r1")), &mut rng);
+        own.born_late(&id, "r1");
+        assert_eq!((own.next_chore(), own.needs("r1")), (None, true), "the same answer twice");
+        own.born_late(&id, "r2");
+        assert_eq!(own.next_chore(), Some(Chore::Destroy { room: "r2".into() }), "one room for each copy");
     }
 
     #[test]

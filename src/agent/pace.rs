@@ -1,6 +1,6 @@
 //! How soon a room that failed is tried again: one row for each failure.
 
-use crate::config::Rejoin;
+use crate::config::{Qss, Rejoin};
 use crate::status::failure::Failure;
 use crate::time::Span;
 
@@ -11,24 +11,40 @@ pub(super) enum Pace {
     Normal,
     /// A refusal that will hardly change soon.
     Slow,
+    /// Somewhere in the second half of this time, however often it was tried.
+    Within(Span),
     /// After this time at least.
     After(Span),
     Never,
 }
 
+/// What the configuration says of refusals and of being sent away.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manners {
+    /// Of the room.
+    pub(super) rejoin: Rejoin,
+    pub(super) forbidden: Span,
+    pub(super) not_found: Span,
+}
+
+impl Manners {
+    pub(super) fn of(qss: &Qss, rejoin: Rejoin) -> Manners {
+        Manners { rejoin, forbidden: qss.forbidden_retry, not_found: qss.not_found_retry }
+    }
+}
+
 impl Pace {
-    pub(super) fn after(failure: Failure, rejoin: Rejoin) -> Pace {
+    pub(super) fn after(failure: Failure, Manners { rejoin, forbidden, not_found }: Manners) -> Pace {
         match failure {
             Failure::RoomExpelled => Pace::unless_never(rejoin.after_expel),
             Failure::RoomDestroyed => Pace::unless_never(rejoin.after_destroy),
             // A password that was refused is refused again, and servers lock out who insists.
             Failure::RoomWrongPassword | Failure::HungUp | Failure::SipAuthFailed => Pace::Never,
-            Failure::RoomForbidden
-            | Failure::RoomNotFound
-            | Failure::RoomTooEarly
-            | Failure::Transferred
-            | Failure::RoomWithoutSipUri
-            | Failure::SipBadUri => Pace::Slow,
+            Failure::RoomForbidden => Pace::Within(forbidden),
+            Failure::RoomNotFound => Pace::Within(not_found),
+            Failure::RoomTooEarly | Failure::Transferred | Failure::RoomWithoutSipUri | Failure::SipBadUri => {
+                Pace::Slow
+            }
             Failure::QssNotConfigured
             | Failure::DnsFailed
             | Failure::ConnectionRefused

@@ -70,7 +70,8 @@ impl Agent {
                 Transfer::Accepting { .. }
                 | Transfer::Joining { .. }
                 | Transfer::Moving { .. }
-                | Transfer::Asked { .. } => true,
+                | Transfer::Asked { .. }
+                | Transfer::Answered { .. } => true,
             };
         let calls = self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.is_answered());
         stands && !moves && !calls && self.phase == Phase::Running

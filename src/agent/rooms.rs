@@ -5,10 +5,10 @@
 //! one has been possible for a while ([`Rooms::better`]); the while doubles with each failure of that room, so that a
 //! working conference is not left again and again for one that never answers.
 
-use super::pace::Pace;
+use super::pace::{Manners, Pace};
 use super::visit::{Hold, Leg, Membership, Origin, Reports, Visit};
 use super::{Agent, Cx};
-use crate::config::{Config, Rejoin, Room, RoomTarget};
+use crate::config::{Config, Qss, Rejoin, Room, RoomTarget};
 use crate::qss::backoff::Backoff;
 use crate::qss::message;
 use crate::qss::requests::Ticket;
@@ -162,15 +162,15 @@ impl Rooms {
     }
 
     /// How soon room `i` is tried again. One that we had made can be made anew when it is gone.
-    pub(super) fn pace(&mut self, i: usize, failure: Failure) -> Pace {
+    pub(super) fn pace(&mut self, i: usize, failure: Failure, qss: &Qss) -> Pace {
         let gone = matches!(failure, Failure::RoomDestroyed | Failure::RoomNotFound);
         match self.entries.get_mut(i) {
             Some(entry) if gone && matches!(entry.config.target, RoomTarget::Create { .. }) => {
                 entry.created = None;
                 Pace::Normal
             }
-            Some(entry) => Pace::after(failure, entry.config.rejoin),
-            None => Pace::after(failure, Rejoin::default()),
+            Some(entry) => Pace::after(failure, Manners::of(qss, entry.config.rejoin)),
+            None => Pace::after(failure, Manners::of(qss, Rejoin::default())),
         }
     }
 

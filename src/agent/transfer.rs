@@ -5,19 +5,23 @@
 //!   attended:  request, answered ------------------------(room is known)--> Moving
 //!                          refused, timed out: we stay where we are <--+      | no call there, withdrawn
 //!                                          back in the old room <-------------+
-//!   ours:      transfer TARGET -> Asked --answer--> we leave;  refused: we stay
+//!   ours:      transfer TARGET -> Asked --answer--> we leave, or (`qss.transfer_done`) Answered --ACCEPTED--> we leave
+//!                                    refused, DECLINED, no word in time: we stay
 //! ```
 //!
 //! The room that is left is left only when the target room is known and admits us; and until the call there stands, what
-//! is needed to come back is kept. One transfer at a time: a second one meanwhile is declined.
+//! is needed to come back is kept: a call of our own, too, with its room ([`super::lending`]). One transfer at a time: a
+//! second one meanwhile is declined.
 
 use super::visit::{Origin, Visit};
 use super::{Agent, Cx, Phase};
+use crate::config::TransferDone;
 use crate::qss::message::{self, AttendedTransfer, Body, CallTransfer, Room};
 use crate::qss::requests::Ticket;
 use crate::qss::session::Reply;
 use crate::status::conference::{RoomEvent, TransferState};
 use crate::status::failure::{Cause, Failure};
+use crate::time::{Time, Wakeup};
 use serde_json::{Value, json};
 
 /// How far the transfer at hand has come.
@@ -32,7 +36,17 @@ pub(super) enum Transfer {
     /// The old room is left, the new one dialled.
     Moving { id: String, back: Back },
     /// We have asked that `to` takes our place.
-    Asked { ticket: Ticket, to: String, word: String },
+    Asked { ticket: Ticket, request: Request },
+    /// The QSS has said yes, and will tell whether `to` does too.
+    Answered { call_transfer_id: Option<String>, request: Request, until: Time },
+}
+
+/// A transfer of ours, as it was asked for.
+#[derive(Debug)]
+pub(super) struct Request {
+    id: String,
+    word: String,
+    to: String,
 }
 
 /// Where we are to go.
@@ -96,12 +110,15 @@ impl Agent {
         };
         let id = asked.id.clone().or(asked.invite_id).unwrap_or_default();
         match asked.state {
-            // How one of ours stands; its reply decides.
+            // How one of ours stands.
             Some(message::TransferState::Accepted) => {
-                return self.tell_transfer(cx, &id, TransferState::Accepted, &asked.room, asked.to.as_deref());
+                self.tell_transfer(cx, &id, TransferState::Accepted, &asked.room, asked.to.as_deref());
+                return self.on_ours_decided(cx, &id, Ok(()));
             }
             Some(message::TransferState::Declined) => {
-                return self.tell_transfer(cx, &id, TransferState::Declined, &asked.room, asked.to.as_deref());
+                self.tell_transfer(cx, &id, TransferState::Declined, &asked.room, asked.to.as_deref());
+                let cause = Cause::new(Failure::TransferRefused(0), "declined");
+                return self.on_ours_decided(cx, &id, Err(cause));
             }
             Some(message::TransferState::Unknown) => {
                 return self.not_understood(cx, "qss_unknown_value", "state", 1, body);
@@ -168,7 +185,7 @@ impl Agent {
         let concerned = match &self.transfer {
             Transfer::Joining { goal, .. } | Transfer::Accepting { goal, .. } => goal.id == id,
             Transfer::Moving { id: moving, .. } => moving == id,
-            Transfer::None | Transfer::Asked { .. } => false,
+            Transfer::None | Transfer::Asked { .. } | Transfer::Answered { .. } => false,
         };
         if !concerned {
             return;
@@ -178,7 +195,11 @@ impl Agent {
                 self.end_visit(cx, &Failure::Transferred.into());
                 self.come_back(cx, back);
             }
-            Transfer::Joining { .. } | Transfer::Accepting { .. } | Transfer::None | Transfer::Asked { .. } => {}
+            Transfer::Joining { .. }
+            | Transfer::Accepting { .. }
+            | Transfer::None
+            | Transfer::Asked { .. }
+            | Transfer::Answered { .. } => {}
         }
         self.tell_transfer(cx, id, TransferState::Canceled, &Room::default(), None);
     }
@@ -197,7 +218,9 @@ impl Agent {
                 self.come_back(cx, back);
                 self.transfer_failed(cx, &id, cause);
             }
-            Transfer::Asked { .. } => self.transfer_failed(cx, error.id.as_deref().unwrap_or_default(), cause),
+            Transfer::Asked { .. } | Transfer::Answered { .. } => {
+                self.transfer_failed(cx, error.id.as_deref().unwrap_or_default(), cause);
+            }
             // Of an earlier one: of ours, most likely, which was answered and which we have left for.
             another @ (Transfer::None
             | Transfer::Accepting { .. }
@@ -222,7 +245,8 @@ impl Agent {
             Transfer::Accepting { .. }
             | Transfer::Joining { .. }
             | Transfer::Moving { .. }
-            | Transfer::Asked { .. } => false,
+            | Transfer::Asked { .. }
+            | Transfer::Answered { .. } => false,
         };
         idle && self.phase == Phase::Running && self.visit.is_some()
     }
@@ -244,6 +268,7 @@ impl Agent {
         let priority = origin.priority();
         let back = Back { name: name.clone(), origin: origin.clone(), room: room.clone() };
         self.tell_transfer(cx, &goal.id, TransferState::Accepted, &goal.room, None);
+        self.lend_call();
         self.end_visit(cx, &Failure::Transferred.into());
         self.transfer = Transfer::Moving { id: goal.id, back };
         self.begin_visit(cx, goal.name, Origin::Transferred { priority }, goal.room);
@@ -255,7 +280,7 @@ impl Agent {
             Transfer::Accepting { ticket, .. } | Transfer::Joining { ticket, .. } | Transfer::Asked { ticket, .. } => {
                 Some(*ticket)
             }
-            Transfer::None | Transfer::Moving { .. } => None,
+            Transfer::None | Transfer::Moving { .. } | Transfer::Answered { .. } => None,
         };
         if awaited != Some(ticket) {
             return false;
@@ -284,16 +309,18 @@ impl Agent {
                 }
             }
             (Transfer::Asked { .. }, Some(cause)) => self.transfer_failed(cx, "", cause),
-            (Transfer::Asked { to, .. }, None) => {
-                // A room that we have made goes on without us. It is theirs as long as somebody is in it.
-                if let Some(room) = self.visit.as_ref().and_then(|visit| visit.room.id.clone()) {
-                    self.own.gone(&room);
-                    self.look_again(cx);
+            (Transfer::Asked { request, .. }, None) => match self.config.qss.transfer_done {
+                TransferDone::Answer => self.leave_to(cx, "", &request.to),
+                TransferDone::Accepted => {
+                    let call_transfer_id = match reply {
+                        Reply::Answer(body) => message::call_transfer_id(body.fields()),
+                        Reply::Refused { .. } | Reply::TimedOut | Reply::LinkLost => None,
+                    };
+                    let until = cx.now + self.ring_patience();
+                    self.transfer = Transfer::Answered { call_transfer_id, request, until };
                 }
-                self.tell_transfer(cx, "", TransferState::Done, &Room::default(), Some(&to));
-                self.fail_visit(cx, &Failure::Transferred.into());
-            }
-            (Transfer::None | Transfer::Moving { .. }, _) => {}
+            },
+            (Transfer::None | Transfer::Moving { .. } | Transfer::Answered { .. }, _) => {}
         }
         true
     }
@@ -311,7 +338,8 @@ impl Agent {
             another @ (Transfer::None
             | Transfer::Accepting { .. }
             | Transfer::Joining { .. }
-            | Transfer::Asked { .. }) => self.transfer = another,
+            | Transfer::Asked { .. }
+            | Transfer::Answered { .. }) => self.transfer = another,
         }
     }
 
@@ -327,7 +355,8 @@ impl Agent {
             another @ (Transfer::None
             | Transfer::Accepting { .. }
             | Transfer::Joining { .. }
-            | Transfer::Asked { .. }) => {
+            | Transfer::Asked { .. }
+            | Transfer::Answered { .. }) => {
                 self.transfer = another;
                 None
             }
@@ -374,8 +403,10 @@ impl Agent {
         }
         match origin {
             Origin::Configured(i) => return self.visit_configured(cx, i),
-            // Whoever called us by SIP was hung up on; a room of our own is destroyed when it is left.
-            Origin::Called | Origin::Made => return,
+            // Whoever called us by SIP was hung up on.
+            Origin::Called => return,
+            Origin::Made if !self.take_call_back() => return,
+            Origin::Made => {}
             Origin::Invited { .. } | Origin::Transferred { .. } | Origin::Asked => {}
         }
         // We said that we leave: we ask again.
@@ -406,21 +437,23 @@ impl Agent {
             }
         };
         let request = request.ok_or(TransferError::NotOffered)?;
+        let id = self.rng.request_id();
         let ticket = self
-            .with_session(cx, |session, now, out| session.request(now, &request.name, request.payload.clone(), out))
+            .with_session(cx, |session, now, out| session.request_as(now, &id, &request.name, request.payload, out))
             .ok_or(TransferError::NoSession)?;
-        self.transfer = Transfer::Asked { ticket, to: to.clone(), word: request.name };
+        self.transfer = Transfer::Asked { ticket, request: Request { id, word: request.name, to: to.clone() } };
         self.tell_transfer(cx, "", TransferState::Invited, &Room::default(), Some(to));
         Ok(())
     }
 
-    /// Takes our transfer back, as long as the QSS has not answered it: we stay. False: there is none.
+    /// Takes our transfer back, as long as we are still here: we stay. False: there is none.
     pub(super) fn cancel_transfer(&mut self, cx: &mut Cx<'_>) -> bool {
         match std::mem::take(&mut self.transfer) {
-            Transfer::Asked { ticket, to, word } => {
+            Transfer::Asked { request: Request { id, word, to }, .. }
+            | Transfer::Answered { request: Request { id, word, to }, .. } => {
                 let code = self.config.invites.withdraw_code;
                 let payload = message::withdraw_payload(&self.config.qss.names, &self.config.qss.username, &to, code);
-                self.with_session(cx, |session, now, out| session.withdraw(now, ticket, &word, code, payload, out));
+                self.with_session(cx, |session, now, out| session.withdraw_id(now, &id, &word, code, payload, out));
                 self.tell_transfer(cx, "", TransferState::Canceled, &Room::default(), Some(&to));
                 true
             }
@@ -432,6 +465,69 @@ impl Agent {
                 false
             }
         }
+    }
+
+    /// The QSS tells what has become of the transfer with this id; perhaps it is one of ours that waits for it.
+    fn on_ours_decided(&mut self, cx: &mut Cx<'_>, id: &str, decided: Result<(), Cause>) {
+        let waits = self.config.qss.transfer_done == TransferDone::Accepted;
+        let to = match &self.transfer {
+            // The word may come before the answer.
+            Transfer::Asked { request, .. } if waits => request.to.clone(),
+            Transfer::Answered { call_transfer_id, request, .. }
+                if call_transfer_id.as_deref().is_none_or(|ours| ours == id) =>
+            {
+                request.to.clone()
+            }
+            Transfer::None
+            | Transfer::Accepting { .. }
+            | Transfer::Joining { .. }
+            | Transfer::Moving { .. }
+            | Transfer::Asked { .. }
+            | Transfer::Answered { .. } => return,
+        };
+        self.transfer = Transfer::None;
+        match decided {
+            Ok(()) => self.leave_to(cx, id, &to),
+            Err(cause) => self.transfer_failed(cx, id, cause),
+        }
+    }
+
+    /// Somebody has taken our place. A room that we have made goes on without us: it is theirs as long as somebody is in
+    /// it.
+    fn leave_to(&mut self, cx: &mut Cx<'_>, id: &str, to: &str) {
+        if let Some(room) = self.visit.as_ref().and_then(|visit| visit.room.id.clone()) {
+            self.own.gone(&room);
+            self.look_again(cx);
+        }
+        self.tell_transfer(cx, id, TransferState::Done, &Room::default(), Some(to));
+        self.fail_visit(cx, &Failure::Transferred.into());
+    }
+
+    pub(super) fn transfer_wakeup(&self) -> Option<Wakeup> {
+        match self.transfer {
+            Transfer::Answered { until, .. } => Some(Wakeup::new(until, "word of a transfer")),
+            Transfer::None
+            | Transfer::Accepting { .. }
+            | Transfer::Joining { .. }
+            | Transfer::Moving { .. }
+            | Transfer::Asked { .. } => None,
+        }
+    }
+
+    /// The word does not come: we stay.
+    pub(super) fn on_transfer_timeout(&mut self, cx: &mut Cx<'_>) {
+        if let Transfer::Answered { call_transfer_id, until, .. } = &self.transfer
+            && *until <= cx.now
+        {
+            let id = call_transfer_id.clone().unwrap_or_default();
+            self.transfer = Transfer::None;
+            self.transfer_failed(cx, &id, Failure::TransferTimedOut.into());
+        }
+    }
+
+    /// The transfer at hand has taken us to another room, where the call does not stand yet.
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(self.transfer, Transfer::Moving { .. })
     }
 
     // --- what is told --------------------------------------------------------------------------------------------

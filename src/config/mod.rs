@@ -30,7 +30,7 @@ pub use callers::{Caller, CallerAction, RequestRoom};
 pub use calls::{Call, Calls, HuntMode};
 pub(crate) use check::secret_line;
 pub use names::{QssCodes, QssNames};
-pub use qss::{CancelCode, OwnGone, Qss, QssAuth, QssUnknown};
+pub use qss::{CancelCode, OwnGone, Qss, QssAuth, QssUnknown, TransferDone};
 pub use reads::QssReads;
 pub use register::Register;
 

@@ -73,10 +73,14 @@ pub struct Qss {
     /// Where the code of our `cancel` stands.
     pub cancel_code: CancelCode,
     pub own_gone: OwnGone,
+    pub transfer_done: TransferDone,
     /// A report of mute or hold that was not taken is made again after this time.
     pub report_retry: Span,
     /// Most time until a meeting that has not begun is asked for again.
     pub meeting_retry: Span,
+    /// A room that does not admit us, or that is not there, is asked for again in the second half of this time.
+    pub forbidden_retry: Span,
+    pub not_found_retry: Span,
     /// Fields and words that mean nothing to us are counted as problems.
     pub report_unknown: bool,
     pub unknown: QssUnknown,
@@ -116,6 +120,15 @@ pub struct QssUnknown {
     pub bytes: usize,
     /// So many are kept for people.
     pub kept: usize,
+}
+
+/// What tells that a transfer of the device has succeeded, so that it leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransferDone {
+    /// The answer to the request.
+    Answer,
+    /// The word that the transfer is accepted.
+    Accepted,
 }
 
 impl Qss {
@@ -189,8 +202,11 @@ impl Default for Qss {
             bitrate_unit: 1_000,
             cancel_code: CancelCode::Both,
             own_gone: OwnGone::Expelled,
+            transfer_done: TransferDone::Answer,
             report_retry: Span::from_secs(30),
             meeting_retry: Span::from_secs(600),
+            forbidden_retry: Span::from_secs(60),
+            not_found_retry: Span::from_secs(30),
             report_unknown: true,
             unknown: QssUnknown { events: 10, interval: Span::from_secs(60), bytes: 1_024, kept: 8 },
             refuse_unknown: true,

@@ -6,7 +6,7 @@
 use super::error::{Fault, excerpt, nearest};
 use super::{
     CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, OwnGone, Refer, RequestRoom, Secret,
-    SrtpMode,
+    SrtpMode, TransferDone,
 };
 use crate::media::volume::Decibels;
 use crate::sip::transport::Transport;
@@ -318,6 +318,7 @@ word_field!(
     Busy = "busy"
 );
 word_field!(RequestRoom, "\"new\" or \"present\"", New = "new", Present = "present");
+word_field!(TransferDone, "\"answer\" or \"accepted\"", Answer = "answer", Accepted = "accepted");
 word_field!(OwnGone, "\"expelled\" or \"ask\"", Expelled = "expelled", Ask = "ask");
 word_field!(CancelCode, "\"both\", \"top\" or \"payload\"", Both = "both", Top = "top", Payload = "payload");
 word_field!(HuntMode, "\"in_turn\" or \"at_once\"", InTurn = "in_turn", AtOnce = "at_once");

@@ -92,7 +92,12 @@ impl Backoff {
 
     /// A pause in the upper half of the largest window: for a refusal that will hardly change soon.
     pub fn slow(&mut self, now: Time, rng: &mut Rng) -> Time {
-        let half = Span::from_micros(self.max.as_micros() / 2);
+        self.within(self.max, now, rng)
+    }
+
+    /// A pause in the upper half of `span`.
+    pub fn within(&mut self, span: Span, now: Time, rng: &mut Rng) -> Time {
+        let half = Span::from_micros(span.as_micros() / 2);
         self.attempts = self.attempts.saturating_add(1);
         now + half + rng.span_up_to(half)
     }

@@ -1,5 +1,5 @@
 //! Our requests by `requestID` (docs/qss.md, Frames): while no reply comes, the same message goes out again under
-//! the same id; after the time-out the request is over and a late reply is ignored.
+//! the same id; after the time-out the request is over, and for a late reply nobody waits.
 
 use crate::time::{Span, Time, Wakeup};
 

@@ -79,6 +79,11 @@ pub enum Event {
         ticket: Ticket,
         reply: Reply,
     },
+    /// An answer that nobody waits for: to a request that was given up, or was answered before.
+    Late {
+        id: String,
+        body: Body,
+    },
     /// A request of the server, never a duplicate: to be answered with [`Session::answer`] or [`Session::refuse`].
     Request {
         name: String,
@@ -357,7 +362,7 @@ impl Session {
         }
         match Frame::read(text, self.settings.max_message, &self.settings.reads) {
             Ok(Frame::Request { name, id, body }) => self.on_request(name, id, body, out),
-            Ok(Frame::Answer { id, body, .. }) => self.on_reply(now, &id, Reply::Answer(body), out),
+            Ok(Frame::Answer { id, body, .. }) => self.on_answer(now, id, body, out),
             Ok(Frame::Cancel { id, code, message, body, .. }) => {
                 self.on_cancel(now, id, Reply::Refused { code, message, body }, code, out);
             }
@@ -421,6 +426,15 @@ impl Session {
                     self.link_up = Some(window);
                 }
             }
+            State::Registering { .. } | State::Registered { .. } => self.probe(now, out),
+            State::Idle | State::AwaitingToken(_) | State::Connecting { .. } | State::Leaving { .. } => {}
+        }
+    }
+
+    /// An address or a route is not what it was: a link that stands is asked whether it still does, so that what is not
+    /// acknowledged any more shows soon.
+    pub fn probe(&mut self, now: Time, out: &mut Outbox) {
+        match self.state {
             State::Registering { link, .. } | State::Registered { link, .. } if link.ping.unanswered == 0 => {
                 let beat = link.ping;
                 self.ping(now, beat, out);
@@ -430,6 +444,7 @@ impl Session {
             | State::Connecting { .. }
             | State::Registering { .. }
             | State::Registered { .. }
+            | State::Waiting { .. }
             | State::Leaving { .. } => {}
         }
     }

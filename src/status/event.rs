@@ -191,6 +191,8 @@ pub enum Asked {
     Remove,
     Mute,
     Unmute,
+    /// To invite somebody into the room of others.
+    Invite,
     /// To be invited by somebody.
     Invitation,
 }

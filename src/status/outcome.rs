@@ -14,6 +14,8 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Pending {
     word: String,
+    /// People whom the command names: an invite ends when all have decided.
+    users: usize,
     /// Until the answer says what is waited for: the events that came before it.
     awaits: Option<Awaits>,
     early: Vec<Value>,
@@ -22,7 +24,11 @@ pub struct Pending {
 #[derive(Debug)]
 enum Awaits {
     Call(u64),
-    Request(u64),
+    /// So many events are to come, unless one of them says that it is done.
+    Request {
+        number: u64,
+        left: usize,
+    },
     /// The call in a room of this name, id or address; any room, if it has none yet.
     Room(Option<String>),
     Transfer,
@@ -34,13 +40,15 @@ impl Pending {
         let object: Option<Value> = serde_json::from_str(command).ok();
         let word = object.as_ref().and_then(|object| object["command"].as_str());
         let word = word.or_else(|| command.split_whitespace().next()).unwrap_or_default().to_owned();
-        Pending { word, awaits: None, early: Vec::new() }
+        let named = object.as_ref().map(|object| object["to"].as_array().map_or(1, Vec::len));
+        let users = named.unwrap_or_else(|| command.split_whitespace().count().saturating_sub(1)).max(1);
+        Pending { word, users, awaits: None, early: Vec::new() }
     }
 
     /// The next line, the answer or an event.
     pub fn line(&mut self, line: &str) -> Verdict {
         let Ok(value) = serde_json::from_str::<Value>(line) else { return Verdict::Open };
-        match (value["ok"].as_bool(), &self.awaits) {
+        match (value["ok"].as_bool(), &mut self.awaits) {
             (Some(false), _) => Verdict::Failed,
             (Some(true), _) => self.answered(&value),
             (None, Some(awaits)) => awaits.judge(&value),
@@ -53,10 +61,11 @@ impl Pending {
 
     fn answered(&mut self, answer: &Value) -> Verdict {
         let number = |key: &str| answer[key].as_u64();
-        let awaits = match (self.word.as_str(), number("call"), number("request")) {
+        let mut awaits = match (self.word.as_str(), number("call"), number("request")) {
             ("create", ..) => Awaits::Room(None),
             (_, Some(call), _) => Awaits::Call(call),
-            (_, None, Some(request)) => Awaits::Request(request),
+            ("invite", None, Some(number)) => Awaits::Request { number, left: self.users },
+            (_, None, Some(number)) => Awaits::Request { number, left: 1 },
             ("transfer", ..) => Awaits::Transfer,
             ("join", ..) if answer["already"] != true => Awaits::Room(answer["room"].as_str().map(str::to_owned)),
             _ => return Verdict::Done,
@@ -69,7 +78,7 @@ impl Pending {
 }
 
 impl Awaits {
-    fn judge(&self, event: &Value) -> Verdict {
+    fn judge(&mut self, event: &Value) -> Verdict {
         let text = |key: &str| event[key].as_str().unwrap_or_default();
         match self {
             Awaits::Call(number) if event["call"].as_u64() == Some(*number) => match text("step") {
@@ -77,10 +86,14 @@ impl Awaits {
                 "nobody" | "ended" => Verdict::Failed,
                 _ => Verdict::Open,
             },
-            Awaits::Request(number) if event["request"].as_u64() == Some(*number) => match text("outcome") {
-                "done" => Verdict::Done,
-                _ => Verdict::Failed,
-            },
+            Awaits::Request { number, left } if event["request"].as_u64() == Some(*number) => {
+                *left = left.saturating_sub(1);
+                match text("outcome") {
+                    "done" => Verdict::Done,
+                    _ if *left > 0 => Verdict::Open,
+                    _ => Verdict::Failed,
+                }
+            }
             Awaits::Transfer => match (text("event"), text("state")) {
                 ("callTransfer", "DONE") => Verdict::Done,
                 ("callTransfer", "CANCELED") | ("transferError", _) => Verdict::Failed,
@@ -97,7 +110,7 @@ impl Awaits {
                     _ => Verdict::Open,
                 }
             }
-            Awaits::Call(_) | Awaits::Request(_) => Verdict::Open,
+            Awaits::Call(_) | Awaits::Request { .. } => Verdict::Open,
         }
     }
 }
@@ -123,6 +136,11 @@ mod tests {
         let request = |outcome: &str| format!(r#"{{"seq":3,"event":"request","request":4,"outcome":"{outcome}"}}"#);
         assert_eq!(verdicts("add bob", &[r#"{"ok":true,"request":4}"#, &request("done")]), [Open, Done]);
         assert_eq!(verdicts("add bob", &[&request("refused"), r#"{"ok":true,"request":4}"#]), [Open, Failed]);
+        let answer = r#"{"ok":true,"request":4}"#;
+        let two = [answer, &request("refused"), &request("done")];
+        assert_eq!(verdicts("invite bob eve", &two), [Open, Open, Done], "one who comes is enough");
+        assert_eq!(verdicts(r#"{"command":"invite","to":["bob","eve"]}"#, &two[..2]), [Open, Open]);
+        assert_eq!(verdicts(r#"{"command":"invite","to":"bob"}"#, &two[..2]), [Open, Failed]);
         let rung = |rung: &str, name: &str| {
             format!(r#"{{"seq":5,"event":"ladder","rung":"{rung}","room":{{"name":"{name}"}}}}"#)
         };

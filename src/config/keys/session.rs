@@ -229,6 +229,19 @@ pub(super) const QSS: Section = Section {
             "A meeting that has not begun is asked for when it begins, and at least this often.",
         ),
         key(
+            "forbidden_retry_ms",
+            |d| &mut d.config.qss.forbidden_retry,
+            Rule::Range(1_000, 86_400_000),
+            "A room that does not admit the device (403) is asked for again after this time, or after as little as half \
+             of it.",
+        ),
+        key(
+            "not_found_retry_ms",
+            |d| &mut d.config.qss.not_found_retry,
+            Rule::Range(1_000, 86_400_000),
+            "So is a room that is not there (404).",
+        ),
+        key(
             "report_unknown",
             |d| &mut d.config.qss.report_unknown,
             Rule::Any,
@@ -280,6 +293,13 @@ pub(super) const QSS: Section = Section {
             "What it means that the device itself is `GONE`, or no longer in the list of participants: it was expelled, \
              or the QSS is asked by joinRoom. A session younger than `stable_after_ms` is always asked: the word may be \
              about the one before it.",
+        ),
+        key(
+            "transfer_done",
+            |d| &mut d.config.qss.transfer_done,
+            Rule::Any,
+            "What tells that a transfer of the device has succeeded, so that it leaves: the QSS's answer, or its event \
+             that says `ACCEPTED`.",
         ),
         key(
             "report_retry_ms",

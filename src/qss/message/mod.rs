@@ -41,7 +41,7 @@ pub use room::{
 };
 pub use transfer::{
     AttendedTransfer, AttendedTransferReply, CallTransfer, TransferError, TransferState, accept_transfer,
-    attended_transfer, transfer,
+    attended_transfer, call_transfer_id, transfer,
 };
 
 use crate::config::{QssNames, Secret};

@@ -54,7 +54,7 @@ impl CallTransfer {
         let state = fields.text(&reads.transfer_state).map(|said| TransferState::of(reads, said));
         let room = Room::read(fields);
         (room.is_some() || state.is_some()).then(|| CallTransfer {
-            id: fields.id(&reads.transfer_id),
+            id: call_transfer_id(fields),
             room: room.unwrap_or_default(),
             from: fields.id(&reads.from),
             to: fields.id(&reads.transfer_to),
@@ -119,12 +119,17 @@ impl TransferError {
     pub fn read(fields: Fields<'_>) -> TransferError {
         let message = fields.text(&fields.reads.message).unwrap_or_default();
         TransferError {
-            id: fields.id(&fields.reads.transfer_id),
+            id: call_transfer_id(fields),
             room: fields.room_id().map(str::to_owned),
             code: fields.code(),
             message: message.chars().take(200).collect(),
         }
     }
+}
+
+/// What a transfer is accepted under, and told of.
+pub fn call_transfer_id(fields: Fields<'_>) -> Option<String> {
+    fields.id(&fields.reads.transfer_id)
 }
 
 // --- requests ----------------------------------------------------------------------------------------------------

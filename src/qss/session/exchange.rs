@@ -115,9 +115,10 @@ impl Session {
         }
     }
 
-    pub(super) fn on_reply(&mut self, now: Time, id: &str, reply: Reply, out: &mut Outbox) {
-        if let Some(ticket) = self.requests.take(id) {
-            self.finish(now, ticket, reply, out);
+    pub(super) fn on_answer(&mut self, now: Time, id: String, body: Body, out: &mut Outbox) {
+        match self.requests.take(&id) {
+            Some(ticket) => self.finish(now, ticket, Reply::Answer(body), out),
+            None => out.push_back(Output::Event(Event::Late { id, body })),
         }
     }
 

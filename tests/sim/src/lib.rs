@@ -244,7 +244,8 @@ impl World {
         let mut out = Outbox::new();
         memory::inside(|| self.agent.handle(self.now, wall(self.now, self.wall_error), input, &mut out));
         self.act(out);
-        if leaves && self.replies[replies..].iter().any(|reply| reply["ok"] == true) && self.configured(&here).is_some() {
+        if leaves && self.replies[replies..].iter().any(|reply| reply["ok"] == true) && self.configured(&here).is_some()
+        {
             self.watch.hung_up(&here);
         }
     }

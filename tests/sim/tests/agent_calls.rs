@@ -224,6 +224,17 @@ fn the_words_of_a_call_go_with_its_invites() {
         let invites = w.qss.requests("invite");
         assert!(!invites.is_empty() && invites.iter().all(|invite| invite["payload"]["context"] == words), "{line}");
     }
+    // Those of a command come besides the configured ones, or in their place.
+    let mut w = idle(config);
+    w.local(r#"{"command":"call","to":"all","context":{"door":"south","rings":"twice"}}"#);
+    w.run(1_000);
+    let words = json!({"door": "south", "rings": "twice"});
+    assert!(w.qss.requests("invite").iter().all(|invite| invite["payload"]["context"] == words));
+    assert_eq!(invited(&w).len(), 3);
+    w.local(r#"{"command":"invite","to":"eve","context":{"floor":"9"}}"#);
+    w.run(1_000);
+    let last = *w.qss.requests("invite").last().expect("an invite");
+    assert_eq!((&last["payload"]["to"], &last["payload"]["context"]), (&json!("eve"), &json!({"floor": "9"})));
 }
 
 #[test]

@@ -76,6 +76,38 @@ fn what_cannot_be_asked_is_refused_at_once() {
     assert_eq!(w.local("request desk")["error"]["code"], "no_session");
 }
 
+// --- into the room of others -----------------------------------------------------------------------------------------------
+
+#[test]
+fn anybody_in_a_room_may_invite_others_and_hears_what_each_of_them_says() {
+    let mut config = config();
+    config.calls.plain.context = vec![("floor".into(), "2".into())];
+    let mut w = World::playing(7, config);
+    w.qss.people = [("ann", (500, 200)), ("bob", (800, 486)), ("cid", (0, 0))]
+        .map(|(user, habit)| (user.to_owned(), habit))
+        .into();
+    assert_eq!(w.local(r#"{"command":"invite","to":["ann","bob","cid"],"context":{"door":"north"}}"#)["request"], 1);
+    let offer = w.qss.requests("invite")[0]["payload"].clone();
+    assert_eq!((&offer["to"], &offer["room"], &offer["from"]), (&json!("ann"), &json!(ROOM), &json!("lobby")));
+    assert_eq!(offer["context"], json!({"door": "north", "floor": "2"}));
+    w.run(60_000);
+    let (done, refused, unanswered) = ("done", "refused", "unanswered");
+    assert_eq!(
+        outcomes(&w),
+        [(1, "invite", done, Value::Null), (1, "invite", refused, json!(486)), (1, "invite", unanswered, Value::Null)]
+    );
+    let users: Vec<_> = w.events_of("request").iter().map(|e| e["users"].clone()).collect();
+    assert_eq!(users, [json!(["ann"]), json!(["bob"]), json!(["cid"])]);
+    let withdrawn = |w: &World| w.qss.log.iter().filter(|(_, f)| f["cancel"] == "invite").count();
+    assert_eq!(withdrawn(&w), 1, "who has rung for long enough is told");
+    assert_eq!((w.rung(), w.mixer.invites()), ("playing", 1), "we stay");
+    // Nobody is to come for the sake of somebody who has left.
+    assert_eq!(w.local("invite cid")["request"], 2);
+    w.local("hangup");
+    assert_eq!((outcomes(&w)[3].clone(), withdrawn(&w)), ((2, "invite", "withdrawn", Value::Null), 2));
+    assert_eq!(w.local("invite ann")["error"]["code"], "no_call");
+}
+
 // --- please invite me ----------------------------------------------------------------------------------------------------
 
 const DESK_URI: &str = "sip:88800000077@audiomixer-sfu1:5080";

@@ -1,6 +1,6 @@
 //! Hold, and the vendor's room events.
 
-use qss_endpoint::config::{Caller, CallerAction, OwnGone, Refer};
+use qss_endpoint::config::{Caller, CallerAction, OwnGone, Refer, TransferDone};
 use qss_endpoint::media::command::Command;
 use serde_json::{Value, json};
 use sim::mixer::Manner;
@@ -554,6 +554,109 @@ fn a_transfer_of_ours_can_be_taken_back_until_it_is_answered() {
     w.qss.refuse.clear();
     w.local("transfer eve");
     assert_eq!(w.rung(), "session", "another may follow");
+}
+
+#[test]
+fn a_transfer_of_ours_may_wait_for_the_word_of_who_takes_our_place() {
+    let state =
+        |id: &str, state: &str| says("callTransfer", &json!({"callTransferId": id, "to": "bob", "state": state}));
+    let waiting = |seed| {
+        let mut config = config();
+        config.qss.transfer_done = TransferDone::Accepted;
+        let mut w = World::playing(seed, config);
+        w.local("transfer bob");
+        w.run(1_000);
+        assert_eq!((w.rung(), transfers(&w)), ("playing", vec!["INVITED"]), "answered, and no more");
+        w
+    };
+    let mut w = waiting(34);
+    w.qss_says(&state("another", "ACCEPTED"));
+    assert_eq!((w.local("transfer eve")["error"]["code"].clone(), w.rung()), (json!("moving"), "playing"));
+    w.qss_says(&state("T1", "ACCEPTED"));
+    assert_eq!((w.rung(), transfers(&w)), ("session", vec!["INVITED", "ACCEPTED", "ACCEPTED", "DONE"]));
+    let error = says("transferError", &json!({"callTransferId": "T1", "code": 480}));
+    for (word, told) in
+        [(state("T1", "DECLINED"), vec!["INVITED", "DECLINED", "error"]), (error, vec!["INVITED", "error"])]
+    {
+        let mut w = waiting(35);
+        w.qss_says(&word);
+        assert_eq!((w.rung(), transfers(&w)), ("playing", told), "we stay");
+        assert_eq!(w.local("transfer eve")["ok"], true, "another may follow");
+    }
+    let mut w = waiting(36);
+    w.run(40_000);
+    assert_eq!((w.rung(), transfers(&w)), ("playing", vec!["INVITED", "error"]), "the word does not come");
+    assert_eq!(w.events_of("transferError")[0]["cause"]["code"], "transfer_timed_out");
+    let mut w = waiting(37);
+    assert_eq!(w.local("transfer cancel")["ok"], true);
+    let asked = w.qss.requests("callTransfer")[0]["requestID"].clone();
+    assert!(w.qss.log.iter().any(|(_, f)| f["cancel"] == "callTransfer" && f["requestID"] == asked));
+    w.qss_says(&state("T1", "ACCEPTED"));
+    assert_eq!(w.rung(), "playing");
+    // The word may come before the answer.
+    let mut config = config();
+    config.qss.transfer_done = TransferDone::Accepted;
+    let mut w = World::playing(38, config);
+    w.qss.refuse.insert("callTransfer".into(), (0, ""));
+    w.local("transfer bob");
+    w.qss_says(&state("T1", "ACCEPTED"));
+    assert_eq!(w.rung(), "session");
+}
+
+/// In a call of our own with ann.
+fn with_ann(seed: u64) -> World {
+    let mut w = with_target(seed);
+    w.qss.people.insert("ann".into(), (100, 200));
+    w.local("call ann");
+    w.run_until(3_000, |w| w.events_of("call").iter().any(|e| e["step"] == "answered"));
+    w.qss_says(&says("participant", &json!({"roomId": "created1", "userId": "ann", "status": "IN_CALL"})));
+    w
+}
+
+#[test]
+fn a_call_of_our_own_goes_when_the_one_that_we_are_moved_to_stands_and_not_before() {
+    let mut w = with_ann(39);
+    w.mixer.up = false;
+    w.qss_says(&attended("F1", TARGET_URI));
+    w.run(1_000);
+    assert_eq!(w.qss.rooms_left(), ["created1"], "it is needed to come back to");
+    assert_eq!(w.qss.requests("leaveRoom").len(), 1, "the lobby was left, and nothing else");
+    w.mixer.up = true;
+    w.run_until(10_000, |w| called(w, TARGET_URI) && w.rung() == "playing");
+    w.run(500);
+    assert_eq!(w.qss.rooms_left(), [""; 0]);
+    assert_eq!(w.events_of("call").last().expect("its end")["step"], "ended");
+    // With no call there it goes on, and ends as any.
+    let mut w = with_ann(40);
+    w.mixer.manner = Manner::Refuse(404);
+    w.qss_says(&attended("F1", TARGET_URI));
+    w.mixer.manner = Manner::Answer;
+    w.run_until(5_000, |w| called(w, "sip:5551@audiomixer-sfu1:5080") && w.rung() == "playing");
+    assert_eq!(transfers(&w), ["INVITED", "ACCEPTED", "error"]);
+    assert!(w.events_of("call").iter().all(|e| e["step"] != "ended"));
+    assert_eq!(w.local("invite bob")["call"], 1, "it is still our own");
+    w.qss_says(&says("participant", &json!({"roomId": "created1", "userId": "ann", "status": "GONE"})));
+    w.run_until(5_000, |w| called(w, sim::SIP_URI) && w.rung() == "playing");
+    assert_eq!(w.qss.rooms_left(), [""; 0]);
+    // Who hangs up on the way does not want to be in either.
+    for ends in ["hangup", "join lobby"] {
+        let mut w = with_ann(41);
+        w.mixer.up = false;
+        w.qss_says(&attended("F1", TARGET_URI));
+        w.run(100);
+        w.local(ends);
+        w.mixer.up = true;
+        w.run_until(60_000, |w| called(w, sim::SIP_URI) && w.rung() == "playing");
+        w.run(500);
+        assert_eq!(w.qss.rooms_left(), [""; 0], "{ends}");
+    }
+    let mut w = with_ann(42);
+    w.mixer.up = false;
+    w.qss_says(&attended("F1", TARGET_URI));
+    w.run(100);
+    w.input(qss_endpoint::agent::Input::Stop);
+    w.run(1_000);
+    assert_eq!(w.qss.rooms_left(), [""; 0], "a stop leaves nothing behind");
 }
 
 #[test]

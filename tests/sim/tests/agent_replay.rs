@@ -299,8 +299,7 @@ fn open_to_all() -> World {
 /// Alice's invite rings.
 fn ringing() -> World {
     let mut config = config();
-    config.invites.callers =
-        vec![Caller { from: vec!["alice".into()], does: CallerAction::Ring, ..Caller::default() }];
+    config.invites.callers = vec![Caller { from: vec!["alice".into()], does: CallerAction::Ring, ..Caller::default() }];
     config.rooms.clear();
     let mut w = World::started(1, config);
     w.run(1_000);

@@ -335,3 +335,21 @@ fn after_a_reconnect_all_is_asked_in_order() {
     });
     assert_eq!(told.collect::<Vec<_>>(), ["register", "getRooms", "getCurrentInvitations", "joinRoom", "snapshot"]);
 }
+
+#[test]
+fn who_is_not_admitted_and_who_finds_no_room_ask_again_each_at_their_own_pace() {
+    let asked_in_an_hour = |code, forbidden, not_found| {
+        let mut config = config();
+        (config.qss.forbidden_retry, config.qss.not_found_retry) = (forbidden, not_found);
+        let mut w = World::new(6, config);
+        w.qss.refuse.insert("joinRoom".into(), (code, "no"));
+        w.start();
+        w.run(3_600_000);
+        w.qss.requests("joinRoom").len()
+    };
+    let (soon, late) = (Span::from_secs(10), Span::from_secs(600));
+    assert!((360..=722).contains(&asked_in_an_hour(403, soon, late)));
+    assert!((6..=13).contains(&asked_in_an_hour(403, late, soon)));
+    assert!((360..=722).contains(&asked_in_an_hour(404, late, soon)));
+    assert!((6..=13).contains(&asked_in_an_hour(404, soon, late)));
+}
