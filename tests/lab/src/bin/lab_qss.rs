@@ -3,7 +3,8 @@
 //! Orders on standard input, one object each:
 //! `{"do":"invite","from":F,"to":U,"room":R}` (prints the id), `{"do":"cancel","id":I,"error":487}`,
 //! `{"do":"room","room":{"id":..,"sipUri":..,"bitrate":..,"acl":[..]}}`, `{"do":"destroy","room":R}`,
-//! `{"do":"expel","room":R,"user":U}`, `{"do":"hold","room":R,"user":U,"held":true}`, `{"do":"ask","from":F,"to":U}` (an
+//! `{"do":"expel","room":R,"user":U}`, `{"do":"hold","room":R,"user":U,"held":true}`,
+//! `{"do":"speaker","room":R,"user":U}` (without user: nobody speaks), `{"do":"snapshot","user":U}`, `{"do":"ask","from":F,"to":U}` (an
 //! inviteRequest, prints the id), `{"do":"transfer","from":F,"user":U,"to":T}` (prints id and room),
 //! `{"do":"attended","from":F,"user":U,"to":T,"room":R}` (prints the id), `{"do":"cancel-attended","id":I,"error":487}`,
 //! `{"do":"revoke","user":U}`, `{"do":"reinstate","user":U}`, `{"do":"event","user":U,"name":N,"payload":{..}}`, `{"do":"text","user":U,"text":T}`,
@@ -104,6 +105,8 @@ fn obey(server: &QssServer, order: &Value) {
         "destroy" => server.destroy_room(text("room")),
         "expel" => server.expel(text("room"), text("user")),
         "hold" => server.hold(text("room"), text("user"), order["held"] != false),
+        "speaker" => server.active_speaker(text("room"), order["user"].as_str()),
+        "snapshot" => server.ask_for_snapshot(text("user")),
         "ask" => {
             let id = server.ask_for_invite(text("from"), text("to"));
             print(&json!({"what": "asked", "id": id}));

@@ -14,7 +14,7 @@ mod server;
 
 pub use authority::{Authority, CertificateKind};
 pub use log::{Entry, Log, What};
-pub use office::{Conn, Meeting, News, Notices, Office, Refusal, RoomSpec, Shape};
+pub use office::{CodePlace, Conn, Meeting, News, Notices, Office, Refusal, RoomSpec, Shape};
 
 use serde_json::{Value, json};
 use server::{Control, Shared, Wire};
@@ -244,6 +244,20 @@ impl QssServer {
     pub fn hold(&self, room: &str, user: &str, held: bool) {
         let mut state = self.shared.lock();
         let out = state.office.hold(room, user, held);
+        self.shared.post(&mut state, out);
+    }
+
+    /// Tells everybody in the room who speaks; `None`: nobody does.
+    pub fn active_speaker(&self, room: &str, user: Option<&str>) {
+        let mut state = self.shared.lock();
+        let out = state.office.active_speaker(room, user);
+        self.shared.post(&mut state, out);
+    }
+
+    /// Wants to know how every device of a user is.
+    pub fn ask_for_snapshot(&self, user: &str) {
+        let mut state = self.shared.lock();
+        let out = state.office.ask_for_snapshot(user);
         self.shared.post(&mut state, out);
     }
 

@@ -113,6 +113,7 @@ impl Shared {
 
     pub(super) fn post(&self, state: &mut State, out: Vec<(Conn, Value)>) {
         for (conn, frame) in out {
+            let frame = state.office.shape().spell(frame);
             self.post_wire(state, conn, Wire::Frame(frame));
         }
     }

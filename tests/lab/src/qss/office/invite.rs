@@ -199,7 +199,11 @@ impl Office {
             acl.extend(admitted);
         }
         if let Some(entry) = self.rooms.get(&room) {
-            payload.insert("room".into(), self.room_fields(entry, user_of(&targets[0])));
+            let described = match self.shape.invite_describes {
+                true => self.room_fields(entry, user_of(&targets[0])),
+                false => json!(room),
+            };
+            payload.insert("room".into(), described);
         }
         let payload = Value::Object(payload);
         let mut legs = BTreeMap::new();

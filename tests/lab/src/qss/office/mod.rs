@@ -10,7 +10,7 @@ mod shape;
 mod transfer;
 
 pub use room::{Meeting, RoomSpec};
-pub use shape::{News, Notices, Shape};
+pub use shape::{CodePlace, News, Notices, Shape};
 
 use invite::{Invite, user_of};
 use room::{Room, room_id};
@@ -94,6 +94,10 @@ impl Office {
         };
         rooms.into_iter().for_each(|room| office.add_room(room));
         office
+    }
+
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     pub fn add_room(&mut self, spec: RoomSpec) {

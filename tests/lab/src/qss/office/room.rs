@@ -140,7 +140,11 @@ impl Office {
     /// Rooms a user is in, or made and did not destroy.
     pub(super) fn on_list(&self, user: &str, id: &str) -> Value {
         let mine = self.rooms.values().filter(|room| room.participants.contains(user) || room.owner == user);
-        let rooms: Vec<Value> = mine.map(|room| self.room_fields(room, user)).collect();
+        let entry = |room: &Room| match self.shape.list_ids && room.owner != user {
+            true => json!(room.spec.id),
+            false => self.room_fields(room, user),
+        };
+        let rooms: Vec<Value> = mine.map(entry).collect();
         match self.shape.nested {
             true => answer("getRooms", id, json!({"rooms": rooms})),
             false => answer("getRooms", id, json!(rooms)),
@@ -188,6 +192,21 @@ impl Office {
         out
     }
 
+    /// Tells everybody in the room who speaks; `None`: nobody does.
+    pub fn active_speaker(&self, room: &str, user: Option<&str>) -> Frames {
+        let Some(entry) = self.rooms.get(room) else { return Vec::new() };
+        let speaker = user.map_or(Value::Null, |user| json!({"userId": user, "isTalking": true}));
+        let notice = event("activeSpeaker", json!({"roomId": room, "participant": speaker}));
+        self.to_users(&entry.participants, &notice)
+    }
+
+    /// Wants to know how every device of a user is.
+    pub fn ask_for_snapshot(&mut self, user: &str) -> Frames {
+        let mut out = Vec::new();
+        self.notify(user, "endpointSnapshot", json!({}), &mut out);
+        out
+    }
+
     /// Ends a room for everyone in it.
     pub fn destroy(&mut self, room: &str) -> Frames {
         let Some(gone) = self.rooms.remove(room) else { return Vec::new() };
@@ -202,7 +221,13 @@ impl Office {
     /// Puts a user out of a room; the ACL loses them too.
     pub fn expel(&mut self, room: &str, user: &str) -> Frames {
         let mut out = Vec::new();
-        self.notify(user, self.shape.expelled, json!({"roomId": room, "userId": user}), &mut out);
+        match self.shape.expelled {
+            "" => {
+                let gone = event("participant", json!({"roomId": room, "userId": user, "status": "GONE"}));
+                out.extend(self.connections_of(user).into_iter().map(|conn| (conn, gone.clone())));
+            }
+            word => self.notify(user, word, json!({"roomId": room, "userId": user}), &mut out),
+        }
         self.remove_participant(room, user, &mut out);
         if let Some(acl) = self.rooms.get_mut(room).and_then(|room| room.spec.acl.as_mut()) {
             acl.retain(|name| name != user);
@@ -243,8 +268,17 @@ impl Office {
         let notice = match self.shape.news {
             News::Single => event("participant", json!({"roomId": room, "userId": user, "status": status})),
             News::List => {
-                let all = entry.participants.iter().map(|name| json!({"userId": name, "status": status_of(name)}));
+                let one = |name: &String| match status_of(name) {
+                    "IN_CALL" => json!(name),
+                    status => json!({"userId": name, "status": status}),
+                };
+                let all = entry.participants.iter().map(one);
                 event("participants", json!({"roomId": room, "participants": all.collect::<Vec<_>>()}))
+            }
+            News::Map => {
+                let all = entry.participants.iter().map(|name| (name.clone(), json!(status_of(name))));
+                let all: serde_json::Map<_, _> = all.collect();
+                event("roomUpdated", json!({"room": {"uuid": room, "participants": all}}))
             }
             News::Names => {
                 let word = match (status, held) {

@@ -14,14 +14,28 @@ pub struct Shape {
     /// What the pages name as events comes as requests, to be answered.
     pub notices: Notices,
     pub news: News,
-    /// The word of an invite.
+    /// The word of an invite, and whether it has the room's whole description, or its id only.
     pub invite: &'static str,
-    /// The word of an expulsion, and of a room's end.
+    pub invite_describes: bool,
+    /// Of rooms of others the list of one's rooms has the id only.
+    pub list_ids: bool,
+    /// Where the code of a refusal stands.
+    pub code: CodePlace,
+    /// The word of an expulsion (empty: it is told as news of oneself, who is gone), and of a room's end.
     pub expelled: &'static str,
     pub destroyed: &'static str,
 }
 
-/// How an expulsion, a room's end and a transfer are told.
+/// Where the code of a refusal stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CodePlace {
+    /// `error`, as the page has it.
+    Top,
+    /// `code` under `payload`.
+    Payload,
+}
+
+/// How an expulsion, a room's end, a transfer and the wish for a status are told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Notices {
     Events,
@@ -33,8 +47,10 @@ pub enum Notices {
 pub enum News {
     /// `participant` with `{userId, status}`.
     Single,
-    /// `participants` with everybody who is there, as a list of objects.
+    /// `participants` with everybody who is there, as a list: who holds as an object, the others as mere ids.
     List,
+    /// `roomUpdated` with the room and a map of everybody who is there.
+    Map,
     /// The SDK's own event names, which imply the status.
     Names,
 }
@@ -48,6 +64,9 @@ impl Default for Shape {
             notices: Notices::Events,
             news: News::Single,
             invite: "invite",
+            invite_describes: true,
+            list_ids: false,
+            code: CodePlace::Top,
             expelled: "expelled",
             destroyed: "destroyed",
         }
@@ -64,9 +83,25 @@ impl Shape {
             notices: Notices::Requests,
             news: News::List,
             invite: "invitation",
+            invite_describes: false,
+            list_ids: true,
+            code: CodePlace::Payload,
             expelled: "removedFromRoom",
             destroyed: "removeRoom",
         }
+    }
+}
+
+impl Shape {
+    /// A frame as it is sent: a refusal has its code where this server puts it.
+    pub fn spell(&self, mut frame: Value) -> Value {
+        if self.code == CodePlace::Payload
+            && frame["cancel"].is_string()
+            && let Some(code) = frame.as_object_mut().and_then(|fields| fields.remove("error"))
+        {
+            frame["payload"]["code"] = code;
+        }
+        frame
     }
 }
 

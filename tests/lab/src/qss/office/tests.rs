@@ -249,9 +249,13 @@ fn an_attended_transfer_is_answered_declined_or_withdrawn() {
 }
 
 #[test]
-fn news_come_in_three_forms_and_notices_in_two() {
-    for (news, word) in [(News::Single, "participant"), (News::List, "participants"), (News::Names, "participantHold")]
-    {
+fn news_come_in_four_forms_and_notices_in_two() {
+    for (news, word) in [
+        (News::Single, "participant"),
+        (News::List, "participants"),
+        (News::Map, "roomUpdated"),
+        (News::Names, "participantHold"),
+    ] {
         let mut office = office(Shape { news, ..Shape::default() });
         for conn in [1, 2] {
             office.handle(conn, &request("joinRoom", "1", json!({"room": "r1"})));
@@ -263,6 +267,53 @@ fn news_come_in_three_forms_and_notices_in_two() {
     office.handle(2, &request("joinRoom", "1", json!({"room": "r1"})));
     let out = office.expel("r1", "bob");
     assert_eq!(out[0].1["request"], "removedFromRoom");
+    let mut office = office_with_bob(Shape { expelled: "", ..Shape::default() });
+    let gone = json!({"roomId": "r1", "userId": "bob", "status": "GONE"});
+    assert_eq!(office.expel("r1", "bob")[0].1["payload"], json!({"eventName": "participant", "payload": gone}));
+}
+
+fn office_with_bob(shape: Shape) -> Office {
+    let mut office = office(shape);
+    office.handle(2, &request("joinRoom", "1", json!({"room": "r1"})));
+    office
+}
+
+#[test]
+fn a_list_of_participants_mixes_ids_and_objects_and_a_map_has_all_of_them() {
+    let told = |news| {
+        let mut office = office_with_bob(Shape { news, ..Shape::default() });
+        office.hold("r1", "bob", true);
+        office.handle(1, &request("joinRoom", "1", json!({"room": "r1"}))).out.remove(1).1["payload"]["payload"].clone()
+    };
+    assert_eq!(told(News::List)["participants"], json!(["alice", {"userId": "bob", "status": "HOLD"}]));
+    assert_eq!(told(News::Map)["room"]["participants"], json!({"alice": "IN_CALL", "bob": "HOLD"}));
+}
+
+#[test]
+fn who_speaks_is_told_to_the_room_and_a_status_is_asked_for_either_way() {
+    let mut office = office_with_bob(Shape::default());
+    let out = office.active_speaker("r1", Some("alice"));
+    assert_eq!(words(&out), [(2, "activeSpeaker".into())]);
+    assert_eq!(out[0].1["payload"]["payload"]["participant"]["userId"], "alice");
+    assert_eq!(office.active_speaker("r1", None)[0].1["payload"]["payload"]["participant"], Value::Null);
+    assert_eq!(office.ask_for_snapshot("bob")[0].1["type"], "event");
+    let asked = office_with_bob(Shape::other()).ask_for_snapshot("bob");
+    assert_eq!(asked[0].1["request"], "endpointSnapshot");
+}
+
+#[test]
+fn the_other_spelling_says_less_and_says_it_elsewhere() {
+    let mut office = office_with_bob(Shape::other());
+    office.handle(2, &request("createRoom", "c", json!({})));
+    let list = office.handle(2, &request("getRooms", "l", json!({}))).out.remove(0).1["payload"].clone();
+    let ids = list.as_array().expect("a list").iter().filter(|room| room.is_string()).count();
+    assert_eq!((list.as_array().map(Vec::len), ids), (Some(2), 1), "the room of others by its id only: {list}");
+    let (_, ring) = office.invite("alice", "bob", "r1");
+    assert_eq!(ring[0].1["payload"]["room"], "r1");
+    let refused = office.handle(1, &request("joinRoom", "x", json!({"room": "nowhere"}))).out.remove(0).1;
+    let spelt = office.shape().spell(refused.clone());
+    assert_eq!((&spelt["payload"]["code"], spelt.get("error")), (&json!(404), None));
+    assert_eq!(Shape::default().spell(refused.clone()), refused);
 }
 
 #[test]
