@@ -23,9 +23,6 @@ use crate::status::event::{Attempt, Kind};
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time};
 
-/// An invited call that the mixer has lost is dialled again so often; then the invite is over.
-const INVITED_REDIALS: u32 = 3;
-
 /// Calls whose end is waited for; more than one is rare (an invite that replaces a call).
 const MAX_ENDING: usize = 8;
 
@@ -232,7 +229,7 @@ impl Agent {
             let stood_once = lasted.is_some() || visit.redial.attempts() > 0;
             visit.origin == Origin::Called
                 || !(stood_once && is_lost(cause.failure))
-                || visit.redial.attempts() >= INVITED_REDIALS
+                || visit.redial.attempts() >= self.config.invites.redials
         } else {
             // The room may have moved: ask the QSS again. Or another room may do better.
             matches!(cause.failure, Failure::SipNotFound | Failure::SipAuthFailed)

@@ -13,7 +13,7 @@ use crate::dtmf::{Digit, Digits, MAX_DIGITS};
 use crate::media::command::Command;
 use crate::sip::endpoint::CallId;
 use crate::status::event::Kind;
-use crate::time::{Span, Time};
+use crate::time::Time;
 use serde::Serialize;
 
 /// How a digit travels.
@@ -45,10 +45,6 @@ pub(super) struct Keys {
     /// The last digit that was heard.
     heard: Option<(Digit, Way, Time)>,
 }
-
-/// A mixer that sends digits both ways sends each of them within this time; nobody presses a key again so that it comes
-/// the other way.
-const TWICE: Span = Span::from_secs(1);
 
 impl Keys {
     fn of(call: CallId, now: Time) -> Keys {
@@ -91,7 +87,10 @@ impl Agent {
         };
         let now = cx.now;
         let before = self.keys_of(call, now).heard.replace((digit, way, now));
-        let again = |(known, by, at): (Digit, Way, Time)| known == digit && by != way && now.since(at) < TWICE;
+        // A mixer that sends digits both ways sends each of them within this time; nobody presses a key again so that it
+        // comes the other way.
+        let twice = self.config.sip.dtmf_twice;
+        let again = |(known, by, at): (Digit, Way, Time)| known == digit && by != way && now.since(at) < twice;
         if before.is_some_and(again) {
             self.keys_of(call, now).heard = before;
             return;

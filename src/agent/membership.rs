@@ -331,6 +331,7 @@ impl Agent {
 
     fn pause(&mut self, now: Time, i: usize, pace: Pace) -> Option<Time> {
         let rng = &mut self.rng;
+        let percent = u64::from(self.config.qss.rejoin_spread);
         let entry = self.rooms.entries.get_mut(i)?;
         entry.pause = match pace {
             Pace::Normal => Pause::Until(entry.backoff.next_with_floor(now, rng)),
@@ -341,7 +342,7 @@ impl Agent {
             Pace::Within(span) => Pause::Until(entry.backoff.within(span, now, rng)),
             // All who were sent away come back, but not in the same instant.
             Pace::After(span) => {
-                let at = now + span + rng.span_up_to(Span::from_micros(span.as_micros() / 5));
+                let at = now + span + rng.span_up_to(Span::from_micros(span.as_micros() / 100 * percent));
                 Pause::Until(at.max(entry.backoff.next_with_floor(now, rng)))
             }
             Pace::Never => {

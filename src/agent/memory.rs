@@ -10,8 +10,6 @@ use crate::qss::clock::{Floor, Reading};
 use crate::time::WallTime;
 use serde_json::{Value, json};
 
-/// A floor that lags by less is as good.
-const DAY_MS: u64 = 86_400_000;
 /// A rate that differs by less, in ppm, is as good: a crystal wanders by as much with the temperature.
 const SAME_RATE: f32 = 5.0;
 /// No clock is further off.
@@ -84,7 +82,7 @@ impl Agent {
     }
 
     pub(super) fn clock_proven(&mut self, cx: &mut Cx<'_>) {
-        if cx.wall.at.0 >= self.memory.floor.at().0.saturating_add(DAY_MS) {
+        if cx.wall.at.0 >= self.memory.floor.at().0.saturating_add(self.config.device.clock_kept.as_millis()) {
             self.memory.floor.proven(cx.wall.at);
             cx.out.push_back(Output::Remember(self.memory.write()));
         }

@@ -1,7 +1,7 @@
 //! Who else is in the room, from what the QSS tells: a bounded list, and a bounded flow of events about it.
 //!
 //! A room may hold thousands, and all of them may come in one second. Kept are the first `status.participants`, the
-//! others are a number. Told are single changes, the first [`SINGLE_CHANGES`] of each `status.participants_interval_ms`,
+//! others are a number. Told are single changes, the first `status.participant_changes` of each `status.participants_interval_ms`,
 //! and the whole map: with the first change at once, after that at the end of each interval in which it changed. So the
 //! map is never older than an interval, and no storm in the room becomes one in the log.
 
@@ -14,9 +14,6 @@ use crate::status::conference::{Participant, RoomEvent, State};
 use crate::status::failure::Failure;
 use crate::time::{Span, Time, Wakeup};
 use std::collections::BTreeMap;
-
-/// Single changes told in one interval; further ones are only counted, and seen in the map.
-const SINGLE_CHANGES: u64 = 16;
 
 #[derive(Debug)]
 pub(super) struct Participants {
@@ -35,6 +32,7 @@ pub(super) struct Participants {
     listed: bool,
     bound: usize,
     length: Span,
+    singles: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +61,7 @@ impl Participants {
             listed: false,
             bound: config.status.participants,
             length: config.status.participants_interval,
+            singles: config.status.participant_changes.into(),
         }
     }
 
@@ -296,7 +295,7 @@ impl Agent {
         let ends = cx.now + self.participants.length;
         let mut interval = self.participants.interval.unwrap_or(Interval { ends, singles: 0, folded: 0 });
         for event in news {
-            if interval.singles < SINGLE_CHANGES {
+            if interval.singles < self.participants.singles {
                 interval.singles += 1;
                 self.emit_room(cx, event, None);
             } else {

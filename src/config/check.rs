@@ -1,14 +1,15 @@
 //! From a draft to a [`Config`]: secrets read, what was left out filled in, keys compared with each other.
 
 mod calls;
+mod qss;
+mod rooms;
 mod volumes;
 
 use super::card_name::{CardIdentity, CardKey, PcmName};
 use super::error::{Fault, Problem};
-use super::file::{Draft, Listed, Origins, Place, Problems, Purpose, RoomDraft, Source};
-use super::{Config, Qss, QssNames, Rejoin, Room, RoomTarget, Secret, Sip};
+use super::file::{Draft, Origins, Place, Problems, Purpose, Source};
+use super::{Config, Secret, Sip};
 use md5::{Digest, Md5};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(super) struct Check<'a> {
@@ -209,95 +210,6 @@ impl<'a> Check<'a> {
         (!common && super::shape::device_id(name).is_ok()).then(|| name.to_owned())
     }
 
-    fn rooms(&mut self, drafts: Vec<Listed<RoomDraft>>) -> Vec<Room> {
-        let have_qss = self.origins.contains_key("qss.url");
-        let mut rooms = Vec::new();
-        let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        for Listed { number, place, item } in drafts {
-            let RoomDraft {
-                name,
-                id,
-                sip_uri,
-                create,
-                record,
-                meeting,
-                password,
-                quick_conference,
-                after_expel,
-                after_destroy,
-            } = item;
-            let label = format!("[[room]] {number}");
-            if meeting.is_none() && !password.0.is_empty() {
-                let what = "password: only a meeting has one";
-                self.push(place.as_ref(), &label, Fault::Conflict(what.into()));
-            }
-            if record && !create {
-                let what = "record: only a room of our own making (create = true) is recorded";
-                self.push(place.as_ref(), &label, Fault::Conflict(what.into()));
-            }
-            let targets = [
-                id.map(RoomTarget::Id),
-                sip_uri.map(RoomTarget::SipUri),
-                create.then_some(RoomTarget::Create { record }),
-                meeting.map(|id| RoomTarget::Meeting { id, password }),
-                quick_conference.map(RoomTarget::QuickConference),
-            ];
-            let mut targets = targets.into_iter().flatten();
-            let target = match (targets.next(), targets.next()) {
-                (Some(target), None) => target,
-                (None, _) => {
-                    let what = "says no room; needed: one of id, sip_uri, meeting, quick_conference or create = true";
-                    self.push(place.as_ref(), &label, Fault::Missing(what.into()));
-                    continue;
-                }
-                (Some(_), Some(_)) => {
-                    let what = "says more than one room; allowed: only one of id, sip_uri, meeting, quick_conference or create = true";
-                    self.push(place.as_ref(), &label, Fault::Conflict(what.into()));
-                    continue;
-                }
-            };
-            let (default_name, needs_qss) = match &target {
-                RoomTarget::Id(id) => (id.clone(), true),
-                RoomTarget::SipUri(uri) => (uri.clone(), false),
-                RoomTarget::Create { .. } => ("new".to_owned(), true),
-                RoomTarget::Meeting { id, .. } => (id.clone(), true),
-                RoomTarget::QuickConference(uri) => (uri.clone(), true),
-            };
-            if needs_qss && !have_qss {
-                let what = "only a QSS can give this room: set qss.url, or dial a sip_uri";
-                self.push(place.as_ref(), &label, Fault::Missing(what.into()));
-            }
-            let name = if name.is_empty() { default_name } else { name };
-            if let Some(first) = names.insert(name.clone(), number) {
-                let what = format!("{} is the name of room {first} already", super::error::excerpt(&name));
-                self.push(place.as_ref(), &label, Fault::Duplicate(what));
-            } else if let Some(first) = rooms.iter().find(|room: &&Room| room.target == target) {
-                let what = format!("room {} is the same one", super::error::excerpt(&first.name));
-                self.push(place.as_ref(), &label, Fault::Duplicate(what));
-            }
-            let usual = Rejoin::usual(&target);
-            let rejoin = Rejoin { after_expel, after_destroy: after_destroy.unwrap_or(usual.after_destroy) };
-            rooms.push(Room { name, target, rejoin });
-        }
-        rooms
-    }
-
-    /// A word of the QSS means one thing.
-    fn names(&mut self, names: &QssNames) {
-        if names.invite.is_empty() {
-            self.at("qss.names.invite", Fault::Missing("must name at least one word".into()));
-        }
-        let lists = names.aliases();
-        for (i, (key, words)) in lists.iter().enumerate() {
-            for (earlier, known) in &lists[..i] {
-                if let Some(word) = words.iter().find(|word| known.contains(word)) {
-                    let fault = Fault::Conflict(format!("{word} stands in {earlier} already: a word means one thing"));
-                    self.at(&format!("qss.names.{key}"), fault);
-                }
-            }
-        }
-    }
-
     fn sip_files(&mut self, sip: &mut Sip) {
         if let Some(file) = sip.ca_file.take() {
             sip.ca_file = self.pem("sip.ca_file", &file, Pem::Certificate);
@@ -311,78 +223,6 @@ impl<'a> Check<'a> {
             (Some(_), None) => self.at("sip.client_cert_file", Fault::Missing(together.into())),
             (None, Some(_)) => self.at("sip.client_key_file", Fault::Missing(together.into())),
             (None, None) => {}
-        }
-    }
-
-    fn qss(&mut self, config: &mut Config) {
-        let qss = &mut config.qss;
-        if let Some(file) = qss.ca_file.take() {
-            qss.ca_file = self.pem("qss.ca_file", &file, Pem::Certificate);
-        }
-        if let Some(file) = qss.auth.ca_file.take() {
-            qss.auth.ca_file = self.pem("qss.auth.ca_file", &file, Pem::Certificate);
-        }
-        let one_without_the_other =
-            "a certificate and its key are given together: qss.client_cert_file, qss.client_key_file";
-        match (qss.client_cert_file.take(), qss.client_key_file.take()) {
-            (Some(cert), Some(key)) => {
-                qss.client_cert_file = self.pem("qss.client_cert_file", &cert, Pem::Certificate);
-                qss.client_key_file = self.pem("qss.client_key_file", &key, Pem::PrivateKey);
-            }
-            (Some(_), None) => self.at("qss.client_cert_file", Fault::Missing(one_without_the_other.into())),
-            (None, Some(_)) => self.at("qss.client_key_file", Fault::Missing(one_without_the_other.into())),
-            (None, None) => {}
-        }
-        self.auth(qss);
-        self.names(&qss.names);
-        let Some(url) = qss.url.as_deref() else { return };
-        if qss.username.is_empty() {
-            self.at("qss.username", Fault::Missing("missing: the QSS registers a user".into()));
-        }
-        let said = ["qss.token_file", "qss.token_env", "qss.auth.token_url"];
-        if qss.token.0.is_empty() && !said.iter().any(|key| self.origins.contains_key(*key)) {
-            self.warn("qss.token", "no token: most QSS refuse to register without one");
-        }
-        if qss.bearer && super::shape::header_value(&qss.token.0).is_err() {
-            self.at("qss.bearer", Fault::Conflict("the token has characters that no HTTP header may have".into()));
-        }
-        if qss.bearer && qss.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
-            self.at("qss.bearer", Fault::Conflict("qss.headers has an Authorization already".into()));
-        }
-        if let Some(rest) = url.strip_prefix("ws://") {
-            if !is_local(rest) && (!qss.token.0.is_empty() || qss.auth.token_url.is_some()) {
-                self.warn("qss.url", "ws:// sends the token in clear over the network; wss:// does not");
-            }
-            let https = qss.auth.token_url.as_deref().is_some_and(|url| url.starts_with("https:"));
-            if qss.ca_file.is_some() && !https {
-                self.warn("qss.ca_file", "has no effect with ws://");
-            }
-            if qss.client_cert_file.is_some() {
-                self.warn("qss.client_cert_file", "has no effect with ws://");
-            }
-        }
-    }
-
-    fn auth(&mut self, qss: &mut Qss) {
-        let auth = &mut qss.auth;
-        let Some(url) = auth.token_url.as_deref() else { return };
-        if auth.username.is_empty() {
-            auth.username = qss.username.clone();
-        }
-        if !qss.token.0.is_empty() || self.origins.contains_key("qss.token_file") {
-            let what = "qss.token is given too: either it or qss.auth must go";
-            self.at("qss.auth.token_url", Fault::Conflict(what.into()));
-        }
-        if auth.client_id.is_empty() {
-            self.at("qss.auth.client_id", Fault::Missing("missing: the token server knows its clients by it".into()));
-        }
-        if auth.password.0.is_empty() && !self.origins.contains_key("qss.auth.password_file") {
-            self.at("qss.auth.password", Fault::Missing("missing, and so is password_file".into()));
-        }
-        if let Some(rest) = url.strip_prefix("http://")
-            && !is_local(rest)
-        {
-            self.warn("qss.auth.token_url", "http:// sends the password in clear over the network; https:// does not");
         }
     }
 
@@ -446,6 +286,7 @@ impl<'a> Check<'a> {
             ("sip.retry_min_ms", sip.retry_min, "sip.retry_max_ms", sip.retry_max),
             ("sip.register.retry_min_ms", sip.register.retry_min, "sip.register.retry_max_ms", sip.register.retry_max),
             ("sip.t1_ms", sip.t1, "sip.t2_ms", sip.t2),
+            ("sip.reconnect_min_ms", sip.reconnect_min, "sip.reconnect_max_ms", sip.reconnect_max),
             ("rtp.silence_timeout_ms", rtp.silence_timeout, "rtp.dead_timeout_ms", rtp.dead_timeout),
             ("jitter.min_ms", jitter.min, "jitter.max_ms", jitter.max),
         ];

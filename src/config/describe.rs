@@ -4,7 +4,8 @@ use super::file::{Draft, Loaded, Origins};
 use super::keys::buttons::BUTTON;
 use super::keys::callers::CALLER;
 use super::keys::calls::CALL;
-use super::keys::{Key, ROOM, SECTIONS, TOP};
+use super::keys::room::ROOM;
+use super::keys::{Key, SECTIONS, TOP};
 use super::{Config, Rejoin, RoomTarget};
 use std::fmt::Write;
 

@@ -69,6 +69,10 @@ pub struct Device {
     pub stop_timeout: Span,
     /// Heat and supply of the board are looked at this often; zero: never.
     pub board_interval: Span,
+    /// How often an input device that cannot be read is looked for.
+    pub input_retry: Span,
+    /// The time that has certainly passed is kept anew when it has grown by this.
+    pub clock_kept: Span,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -134,6 +138,8 @@ pub struct Invites {
     /// Of an invite that nobody answers, and of our own that is taken back.
     pub unanswered_code: u16,
     pub withdraw_code: u16,
+    /// The call of an accepted invite that the mixer has lost is dialled again so often.
+    pub redials: u32,
     /// An accepted invite ends a present call of the same priority (true), or is refused with `busy_code` (false).
     pub replaces_call: bool,
     /// A call that an invite of a higher priority has ended is gone back to.
@@ -226,6 +232,21 @@ pub struct Sip {
     /// How often the mixer is asked whether it still knows a call on hold, of which nothing arrives.
     pub hold_probe: Span,
     pub user_agent: String,
+    /// The same digit by RTP and by INFO within this time is one.
+    pub dtmf_twice: Span,
+    /// Data that a peer has not acknowledged for so long ends a connection; zero: whatever the kernel does.
+    pub tcp_user_timeout: Span,
+    /// How long what was sent before a close has to leave.
+    pub close_timeout: Span,
+    /// A connection that nobody wants is closed when nothing has used it for this long.
+    pub idle_timeout: Span,
+    /// Pause before a connection that a call lives by is made again: first value, cap.
+    pub reconnect_min: Span,
+    pub reconnect_max: Span,
+    /// How long a peer that refused TCP gets long requests by UDP.
+    pub udp_only: Span,
+    /// Between a refresh of the session that was refused for the moment and the next.
+    pub refresh_retry: Span,
     pub register: Register,
 }
 
@@ -390,6 +411,8 @@ pub struct Status {
     pub participants: usize,
     /// How often the list of participants is told at most.
     pub participants_interval: Span,
+    /// So many changes of participants are told one by one in each interval.
+    pub participant_changes: u32,
     /// Of snapshots that the QSS asks for one is sent this often at most.
     pub snapshot_interval: Span,
     /// How long a snapshot waits for the numbers of the media thread.
@@ -416,6 +439,8 @@ impl Default for Config {
                 state_dir: None,
                 stop_timeout: Span::from_millis(1_500),
                 board_interval: Span::from_secs(10),
+                input_retry: Span::from_secs(1),
+                clock_kept: Span::from_secs(86_400),
             },
             qss: Qss::default(),
             rooms: Vec::new(),
@@ -425,6 +450,7 @@ impl Default for Config {
                 busy_code: 486,
                 unanswered_code: 408,
                 withdraw_code: 487,
+                redials: 3,
                 replaces_call: false,
                 returns: true,
                 requests: Vec::new(),
@@ -475,6 +501,14 @@ impl Default for Config {
                 refused_by_bye: Span::from_secs(2),
                 hold_probe: Span::from_secs(30),
                 user_agent: concat!("qss-endpoint/", env!("CARGO_PKG_VERSION")).into(),
+                dtmf_twice: Span::from_secs(1),
+                tcp_user_timeout: Span::from_secs(15),
+                close_timeout: Span::from_millis(300),
+                idle_timeout: Span::from_secs(64),
+                reconnect_min: Span::from_millis(200),
+                reconnect_max: Span::from_secs(15),
+                udp_only: Span::from_secs(600),
+                refresh_retry: Span::from_secs(5),
                 register: Register::default(),
             },
             rtp: Rtp {
@@ -528,6 +562,7 @@ impl Default for Config {
                 room_events: true,
                 participants: 64,
                 participants_interval: Span::from_secs(1),
+                participant_changes: 16,
                 snapshot_interval: Span::from_secs(1),
                 stats_timeout: Span::from_millis(300),
                 page_spelling: true,

@@ -74,6 +74,8 @@ pub struct Qss {
     pub cancel_code: CancelCode,
     pub own_gone: OwnGone,
     pub transfer_done: TransferDone,
+    /// Who was sent away comes back later than told by up to so many percent of the time.
+    pub rejoin_spread: u8,
     /// A report of mute or hold that was not taken is made again after this time.
     pub report_retry: Span,
     /// Most time until a meeting that has not begun is asked for again.
@@ -203,6 +205,7 @@ impl Default for Qss {
             cancel_code: CancelCode::Both,
             own_gone: OwnGone::Expelled,
             transfer_done: TransferDone::Answer,
+            rejoin_spread: 20,
             report_retry: Span::from_secs(30),
             meeting_retry: Span::from_secs(600),
             forbidden_retry: Span::from_secs(60),

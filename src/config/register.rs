@@ -15,6 +15,10 @@ pub struct Register {
     /// Pause after all servers have failed: first value, cap.
     pub retry_min: Span,
     pub retry_max: Span,
+    /// A binding is not refreshed sooner than this, whatever the server grants.
+    pub least: Span,
+    /// A refresh leaves this much time for a second try, if the interval allows.
+    pub lead: Span,
 }
 
 impl Default for Register {
@@ -26,6 +30,8 @@ impl Default for Register {
             home_retry: Span::from_secs(300),
             retry_min: Span::from_secs(1),
             retry_max: Span::from_secs(120),
+            least: Span::from_secs(20),
+            lead: Span::from_secs(40),
         }
     }
 }

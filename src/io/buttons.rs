@@ -11,8 +11,6 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-/// How often an absent device is looked for.
-const RETRY: Duration = Duration::from_secs(1);
 /// Nobody writes at present, which only happens to a pipe: it is looked at again after this.
 const NO_WRITER: Duration = Duration::from_millis(100);
 /// Presses that wait for the control thread; more are a stuck key, and dropped.
@@ -36,18 +34,19 @@ pub enum ButtonEvent {
     },
 }
 
-/// Follows each of the devices, until the receiver is dropped. Must be called within a tokio runtime.
-pub fn follow(mut devices: Vec<String>) -> mpsc::Receiver<ButtonEvent> {
+/// Follows each of the devices, until the receiver is dropped; one that cannot be read is looked for each `retry`. Must be
+/// called within a tokio runtime.
+pub fn follow(mut devices: Vec<String>, retry: Duration) -> mpsc::Receiver<ButtonEvent> {
     devices.sort();
     devices.dedup();
     let (events, receiver) = mpsc::channel(WAITING);
     for device in devices {
-        tokio::spawn(follow_one(device, events.clone()));
+        tokio::spawn(follow_one(device, retry, events.clone()));
     }
     receiver
 }
 
-async fn follow_one(device: String, events: mpsc::Sender<ButtonEvent>) {
+async fn follow_one(device: String, retry: Duration, events: mpsc::Sender<ButtonEvent>) {
     let mut there = true;
     while !events.is_closed() {
         let why = match open(Path::new(&device)) {
@@ -63,7 +62,7 @@ async fn follow_one(device: String, events: mpsc::Sender<ButtonEvent>) {
             let why = why.to_string();
             let _ = events.send(ButtonEvent::Gone { device: device.clone(), why }).await;
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(retry).await;
     }
 }
 
@@ -127,7 +126,7 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         let device = path.to_string_lossy().into_owned();
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let mut events = follow(vec![device.clone(), device.clone()]);
+            let mut events = follow(vec![device.clone(), device.clone()], Duration::from_millis(20));
             assert!(matches!(next(&mut events).await, ButtonEvent::Gone { .. }));
             assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
             assert_eq!(next(&mut events).await, ButtonEvent::There { device: device.clone() });

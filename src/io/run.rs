@@ -21,7 +21,7 @@ use crate::io::sip_transport::{SipConnections, SipEvent};
 use crate::io::status_socket::StatusSocket;
 use crate::io::token::Errand;
 use crate::io::watchdog::Watchdog;
-use crate::io::websocket::{Link, LinkEvent, Security};
+use crate::io::websocket::{self, Link, LinkEvent, Security};
 use crate::io::{board, clock, disk, sys};
 use crate::media::command::Command;
 use crate::media::governor::Board;
@@ -131,7 +131,10 @@ impl Control {
             media,
             media_ready,
             routes: mpsc::channel(8),
-            buttons: buttons::follow(config.buttons.iter().map(|button| button.device.clone()).collect()),
+            buttons: buttons::follow(
+                config.buttons.iter().map(|button| button.device.clone()).collect(),
+                websocket::duration(config.device.input_retry),
+            ),
             config,
             status,
             watchdog: Watchdog::from_env(),

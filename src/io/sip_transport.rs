@@ -13,8 +13,10 @@
 use crate::config;
 use crate::io::sip_socket::Bound;
 use crate::io::tls::{self, Trust};
+use crate::io::websocket::duration;
 use crate::qss::clock::BUILT;
 use crate::sip::transport::{Flow, Transport};
+use crate::time::Span;
 use futures_util::{SinkExt, StreamExt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
@@ -38,13 +40,10 @@ const RECEIVE_QUEUE: usize = 64;
 const CHUNK: usize = 16 * 1024;
 /// Longest WebSocket message: one SIP message.
 const LONGEST: usize = 128 * 1024;
-/// Unacknowledged data older than this ends the connection, whatever the kernel's retransmission says.
-const USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections that peers have made; more are refused.
 const MAX_ACCEPTED: usize = 8;
+/// Before the next is accepted, after one could not be.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long what was sent before a close has to leave.
-const CLOSE_GRACE: Duration = Duration::from_millis(300);
 
 /// What a connection has to say.
 #[derive(Debug)]
@@ -119,7 +118,7 @@ impl SipConnections {
         if self.open.values().filter(|connection| connection.made_by == MadeBy::Peer).count() >= MAX_ACCEPTED {
             return None;
         }
-        prepare(&stream);
+        prepare(&self.config, &stream);
         let flow = Flow { transport: Transport::Tcp, remote };
         self.abort(flow);
         self.last += 1;
@@ -153,8 +152,9 @@ impl SipConnections {
     pub fn close(&mut self, flow: Flow) {
         let Some(Connection { orders, mut task, .. }) = self.open.remove(&flow) else { return };
         drop(orders);
+        let patience = duration(self.config.close_timeout);
         tokio::spawn(async move {
-            if tokio::time::timeout(CLOSE_GRACE, &mut task).await.is_err() {
+            if tokio::time::timeout(patience, &mut task).await.is_err() {
                 task.abort();
             }
         });
@@ -275,14 +275,16 @@ async fn connect(config: &config::Sip, remote: SocketAddr) -> io::Result<TcpStre
         socket.bind((bind, 0).into())?;
     }
     let tcp = socket.connect(remote).await?;
-    prepare(&tcp);
+    prepare(config, &tcp);
     Ok(tcp)
 }
 
-fn prepare(tcp: &TcpStream) {
+fn prepare(config: &config::Sip, tcp: &TcpStream) {
     let _ = tcp.set_nodelay(true);
     let options = socket2::SockRef::from(tcp);
-    let _ = options.set_tcp_user_timeout(Some(USER_TIMEOUT));
+    if config.tcp_user_timeout > Span::ZERO {
+        let _ = options.set_tcp_user_timeout(Some(duration(config.tcp_user_timeout)));
+    }
     let _ = options.set_keepalive(true);
 }
 
@@ -394,4 +396,25 @@ where
 fn trust(config: &config::Sip) -> Trust<'_> {
     let identity = config.client_cert_file.as_deref().zip(config.client_key_file.as_deref());
     Trust { ca_file: config.ca_file.as_deref(), identity, not_before: BUILT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_told_how_long_data_may_stay_unacknowledged() {
+        let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = peer.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for (configured, told) in [(Span::from_millis(700), Some(Duration::from_millis(700))), (Span::ZERO, None)] {
+                let mut config = config::Config::default().sip;
+                config.tcp_user_timeout = configured;
+                let tcp = connect(&config, address).await.unwrap();
+                let socket = socket2::SockRef::from(&tcp);
+                assert_eq!(socket.tcp_user_timeout().unwrap().filter(|timeout| !timeout.is_zero()), told);
+            }
+        });
+    }
 }

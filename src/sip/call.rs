@@ -227,7 +227,7 @@ impl Call {
                     let cause = EndCause::Unroutable(RouteError::NoConnection(core.last_loss.clone()));
                     self.on_invite_lost(core, now, cause, out);
                 }
-                Purpose::Reinvite => self.on_reinvite_lost(now),
+                Purpose::Reinvite => self.on_reinvite_lost(core, now),
                 Purpose::Refresh => self.on_refresh_lost(now),
                 Purpose::Digit => self.on_digits_lost(out),
                 Purpose::Bye => self.on_bye_timeout(out),

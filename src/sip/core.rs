@@ -34,8 +34,7 @@ pub(super) struct Core {
     pub(super) media_keys: MediaKeys,
 }
 
-/// How long a peer that refused TCP is not asked again, and of how many that is remembered.
-const UDP_ONLY: Span = Span::from_secs(600);
+/// Of so many peers it is remembered that they refused TCP.
 const MAX_UDP_ONLY: usize = 16;
 /// Methods we answer with more than 405, and with them those of `sip.refer = "follow"`.
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
@@ -263,7 +262,7 @@ impl Core {
     /// Nobody takes connections there: long requests go by UDP for a while.
     pub(super) fn note_refusal(&mut self, now: Time, flow: Flow) {
         if flow.transport == Transport::Tcp && self.udp_only.len() < MAX_UDP_ONLY {
-            self.udp_only.insert(flow.remote, now + UDP_ONLY);
+            self.udp_only.insert(flow.remote, now + self.config.udp_only);
         }
     }
 

@@ -174,7 +174,7 @@ impl Call {
         response.headers.push(Name::Contact, core.contact_for(route, &invitation.request));
         response.headers.push(Name::Allow, core.allow());
         let headers = &invitation.request.headers;
-        let mut timer = SessionTimer::of_request(headers);
+        let mut timer = SessionTimer::of_request(&core.config, headers);
         timer.on_request(now, headers, &mut response);
         response.headers.push(Name::ContentType, ACCEPT);
         response.body = body;

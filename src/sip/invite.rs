@@ -284,7 +284,7 @@ impl Call {
             Ok(media) => {
                 leg.media.settle(&media);
                 out.push_back(Output::Event(Event::Confirmed { call: self.id, media }));
-                let timer = SessionTimer::of_answer(now, &answer.response.headers);
+                let timer = SessionTimer::of_answer(&core.config, now, &answer.response.headers);
                 self.state = State::Confirmed(Session {
                     leg,
                     dialog,

@@ -28,10 +28,6 @@ pub(super) enum Reach {
     Connecting { pause: Span },
 }
 
-/// The first pause before a lost connection is made again, and the longest.
-const FIRST_PAUSE: Span = Span::from_millis(200);
-const LONGEST_PAUSE: Span = Span::from_secs(15);
-
 impl Reach {
     pub(super) fn poll_timeout(&self) -> Option<Wakeup> {
         match self {
@@ -99,8 +95,10 @@ impl Call {
             }
             State::Confirmed(session) if session.leg.route.flow == flow => {
                 let pause = match session.reach {
-                    Reach::Here => FIRST_PAUSE,
-                    Reach::Lost { pause, .. } | Reach::Connecting { pause } => pause.times(2).min(LONGEST_PAUSE),
+                    Reach::Here => core.config.reconnect_min,
+                    Reach::Lost { pause, .. } | Reach::Connecting { pause } => {
+                        pause.times(2).min(core.config.reconnect_max)
+                    }
                 };
                 session.reach = Reach::Lost { retry_at: now + pause, pause };
             }
@@ -168,12 +166,12 @@ impl Call {
     }
 
     /// Our re-INVITE was lost with its connection; it is made up for when there is another.
-    pub(super) fn on_reinvite_lost(&mut self, now: Time) {
+    pub(super) fn on_reinvite_lost(&mut self, core: &Core, now: Time) {
         let State::Confirmed(Session { exchange, leg, .. }) = &mut self.state else { return };
         if let Exchange::Offering { before, next, .. } = exchange {
             let wanted = next.unwrap_or(leg.media.local());
             leg.media.set_local(**before);
-            *exchange = Exchange::Backoff { at: now + LONGEST_PAUSE, local: wanted };
+            *exchange = Exchange::Backoff { at: now + core.config.reconnect_max, local: wanted };
         }
     }
 

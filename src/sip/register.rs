@@ -119,13 +119,9 @@ enum Told {
     Failed,
 }
 
-/// Before this the binding is not refreshed, and it is asked for at least so often.
-const SHORTEST: Span = Span::from_secs(20);
 /// What a 423 may ask for.
 const LONGEST: Span = Span::from_secs(7 * 86_400);
 const MAX_RAISES: u8 = 3;
-/// A refresh leaves this much time for a second try, if the interval allows.
-const LEAD: Span = Span::from_secs(40);
 /// Namespace of the instance ids (RFC 9562 5.5): any will do, as long as it stays the same.
 const INSTANCES: &[u8; 16] = b"qss-endpoint/sip";
 
@@ -467,7 +463,7 @@ impl Registration {
         expires: Span,
         out: &mut Outbox,
     ) {
-        let expires = expires.max(SHORTEST);
+        let expires = expires.max(core.config.register.least);
         let Attempt { server, hop, held, .. } = attempt;
         let steadiness = match &held {
             Some(held) if held.server == server => {
@@ -480,7 +476,7 @@ impl Registration {
             }
             None => Steadiness::New,
         };
-        let lead = Span::from_micros(expires.as_micros() / 10).max(LEAD);
+        let lead = Span::from_micros(expires.as_micros() / 10).max(core.config.register.lead);
         let lead = lead.min(Span::from_micros(expires.as_micros() / 2));
         let home_at = (server > 0 && !self.barred.contains(&0)).then(|| now + self.home_retry);
         let home_at = held.as_ref().filter(|held| held.server == server).map_or(home_at, |held| held.home_at);

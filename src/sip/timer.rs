@@ -34,6 +34,8 @@ pub(super) struct Terms {
 pub(super) struct SessionTimer {
     means: Means,
     duty: Duty,
+    /// Between a refresh that was refused for the moment and the next.
+    retry: Span,
 }
 
 /// How we refresh.
@@ -76,8 +78,6 @@ const LEAST: Span = Span::from_secs(90);
 /// What nobody needs: a 422 that wants more is not obeyed.
 const MOST: Span = Span::from_secs(86_400);
 const MAX_RAISES: u8 = 3;
-/// Between a refresh that was refused for the moment and the next.
-const RETRY: Span = Span::from_secs(5);
 
 impl Terms {
     pub(super) fn new(config: &config::Sip) -> Terms {
@@ -122,16 +122,17 @@ impl Terms {
 
 impl SessionTimer {
     /// Of the 2xx that confirmed our INVITE.
-    pub(super) fn of_answer(now: Time, headers: &Headers) -> SessionTimer {
-        let mut timer = SessionTimer::of_request(headers);
+    pub(super) fn of_answer(config: &config::Sip, now: Time, headers: &Headers) -> SessionTimer {
+        let mut timer = SessionTimer::of_request(config, headers);
         timer.on_answer(now, headers);
         timer
     }
 
     /// Of an INVITE of the peer: nobody's, until the 2xx to it settles whose it is ([`SessionTimer::on_request`]).
-    pub(super) fn of_request(headers: &Headers) -> SessionTimer {
+    pub(super) fn of_request(config: &config::Sip, headers: &Headers) -> SessionTimer {
         let update = headers.elements(&Name::Allow).any(|method| method == Method::Update.as_str());
-        SessionTimer { means: if update { Means::Update } else { Means::Reinvite }, duty: Duty::Nobodys }
+        let means = if update { Means::Update } else { Means::Reinvite };
+        SessionTimer { means, duty: Duty::Nobodys, retry: config.refresh_retry }
     }
 
     /// A 2xx to an INVITE or UPDATE of ours: without Session-Expires the session never expires (RFC 4028 7.2).
@@ -187,7 +188,7 @@ impl SessionTimer {
     /// Our refresh came to nothing for the moment.
     pub(super) fn postpone(&mut self, now: Time) {
         if let Duty::Ours { step, .. } = &mut self.duty {
-            *step = Step::Waiting { refresh_at: now + RETRY };
+            *step = Step::Waiting { refresh_at: now + self.retry };
         }
     }
 

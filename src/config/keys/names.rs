@@ -1,11 +1,8 @@
 //! `[qss.names]` and `[qss.codes]`: a row for each word and code of the wire that the public pages leave open
 //! (docs/qss.md, Open questions).
 
-use super::{Draft, Key, Rule, Section, key, shape};
+use super::{Draft, Key, Rule, Section, WORD, WORDS, key};
 use crate::config::value::Field;
-
-const WORD: Rule = Rule::Text("not empty", shape::word);
-const WORDS: Rule = Rule::Text("none of them empty", shape::word);
 
 /// A word we say; empty: it is never said.
 macro_rules! word {

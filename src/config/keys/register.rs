@@ -1,6 +1,6 @@
 //! `[sip.register]`.
 
-use super::{Section, key};
+use super::{Section, key, most};
 use crate::config::shape;
 use crate::config::value::Rule;
 
@@ -42,6 +42,18 @@ pub(super) const REGISTER: Section = Section {
             "When all servers have failed they are tried again after a random pause: at least this, the first time at \
              most twice this. The most doubles each time ...",
         ),
-        key("retry_max_ms", |d| &mut d.config.sip.register.retry_max, Rule::Range(10, 3_600_000), "... up to this."),
+        most("retry_max_ms", |d| &mut d.config.sip.register.retry_max),
+        key(
+            "least_ms",
+            |d| &mut d.config.sip.register.least,
+            Rule::Range(1_000, 3_600_000),
+            "A registration that the server grants for less is refreshed as if it held for this long.",
+        ),
+        key(
+            "lead_ms",
+            |d| &mut d.config.sip.register.lead,
+            Rule::Range(100, 3_600_000),
+            "It is refreshed so long before it ends, or a tenth of its life if that is more, but not before half of it.",
+        ),
     ],
 };

@@ -1,6 +1,6 @@
 //! `[qss]` and `[qss.auth]`: the session and its token.
 
-use super::{Section, key};
+use super::{Section, key, most};
 use crate::config::shape;
 use crate::config::value::Rule;
 
@@ -145,7 +145,7 @@ pub(super) const QSS: Section = Section {
             Rule::Range(10, 600_000),
             "The first pause before connecting again is random, up to this; it doubles with each failure ...",
         ),
-        key("reconnect_max_ms", |d| &mut d.config.qss.reconnect_max, Rule::Range(10, 3_600_000), "... up to this."),
+        most("reconnect_max_ms", |d| &mut d.config.qss.reconnect_max),
         key(
             "retry_after_max_ms",
             |d| &mut d.config.qss.retry_after_max,
@@ -302,6 +302,13 @@ pub(super) const QSS: Section = Section {
              that says `ACCEPTED`.",
         ),
         key(
+            "rejoin_spread_percent",
+            |d| &mut d.config.qss.rejoin_spread,
+            Rule::Range(0, 1_000),
+            "All devices that were sent away come back, but not in the same instant: to `rejoin_after_expel_ms` and \
+             `rejoin_after_destroy_ms` of a room a random part of up to so many percent is added.",
+        ),
+        key(
             "report_retry_ms",
             |d| &mut d.config.qss.report_retry,
             Rule::Range(1_000, 3_600_000),
@@ -374,7 +381,7 @@ pub(super) const AUTH: Section = Section {
             Rule::Range(10, 600_000),
             "A renewal that failed is tried again after a random pause up to this; it doubles with each failure ...",
         ),
-        key("retry_max_ms", |d| &mut d.config.qss.auth.retry_max, Rule::Range(10, 3_600_000), "... up to this."),
+        most("retry_max_ms", |d| &mut d.config.qss.auth.retry_max),
         key(
             "register_again",
             |d| &mut d.config.qss.auth.register_again,

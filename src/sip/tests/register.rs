@@ -98,6 +98,23 @@ fn a_registration_is_refreshed_before_it_ends_and_taken_back_at_the_end() {
 }
 
 #[test]
+fn how_long_before_its_end_a_registration_is_refreshed_is_configured() {
+    // What the server grants, the lead and the least, and the refresh after.
+    for (granted, lead, least, refresh) in [(120, 10, 20, 108), (120, 30, 20, 90), (120, 90, 20, 60), (5, 1, 40, 36)] {
+        let mut sip = registering();
+        (sip.register.lead, sip.register.least) = (Span::from_secs(lead), Span::from_secs(least));
+        let mut world = World::begin(sip);
+        let first = world.expect(Method::Register);
+        world.grant(FIRST, &first, granted);
+        world.expect_event();
+        world.pass(ms(refresh * 1_000 - 1));
+        world.expect_silence();
+        world.pass(ms(1));
+        world.expect(Method::Register);
+    }
+}
+
+#[test]
 fn without_a_server_nothing_is_sent() {
     let mut world = World::new();
     world.endpoint.register(world.now, &mut world.out);

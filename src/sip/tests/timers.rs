@@ -105,6 +105,23 @@ fn a_refresh_that_is_refused_for_the_moment_is_tried_again_until_the_session_end
 }
 
 #[test]
+fn a_refresh_is_tried_again_after_the_configured_time() {
+    let sip = config::Sip { refresh_retry: SECOND.times(2), ..config() };
+    let mut world = World::with(sip, 1);
+    world.dial();
+    let invite = world.expect(Method::Invite);
+    world.reply(&invite, 200, &format!("Contact: <sip:192.0.2.9:5080>\r\n{OURS}"), ANSWER);
+    world.expect(Method::Ack);
+    world.pass(SECOND.times(45));
+    let update = world.expect(Method::Update);
+    world.reply(&update, 491, "", "");
+    world.pass(SECOND.times(2) - ms(1));
+    world.expect_silence();
+    world.pass(ms(1));
+    world.expect(Method::Update);
+}
+
+#[test]
 fn a_peer_that_does_not_answer_the_refresh_is_gone() {
     let long = OURS.replace("90;", "300;");
     let (mut world, ..) = confirmed(&long);

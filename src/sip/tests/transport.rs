@@ -176,6 +176,21 @@ fn a_lost_connection_is_made_again_and_the_call_moves_to_it() {
 }
 
 #[test]
+fn the_pauses_before_a_connection_is_made_again_are_the_configured_ones() {
+    let tcp = flow(Transport::Tcp);
+    let sip = config::Sip { reconnect_min: ms(50), reconnect_max: ms(120), ..over(Transport::Tcp) };
+    let mut world = World::with(sip, 1);
+    world.confirmed_by(tcp, "192.0.2.1:49152");
+    for pause in [50, 100, 120, 120] {
+        world.disconnected(tcp);
+        world.pass(ms(pause - 1));
+        assert!(world.connects.is_empty(), "{pause}");
+        world.pass(ms(1));
+        assert!(world.connects.pop_front().is_some(), "{pause}");
+    }
+}
+
+#[test]
 fn a_reinvite_lost_with_its_connection_is_made_up_for() {
     let tcp = flow(Transport::Tcp);
     let mut world = World::with(over(Transport::Tcp), 1);
@@ -205,6 +220,20 @@ fn a_bye_without_a_connection_makes_one() {
     world.pass(ms(64_000));
     assert_eq!(world.disconnects.pop_front(), Some(tcp), "nobody needs it any more");
     assert_eq!(world.endpoint.poll_timeout(), None);
+}
+
+#[test]
+fn a_connection_that_nobody_wants_stays_for_the_configured_time() {
+    let tcp = flow(Transport::Tcp);
+    let mut world = World::with(config::Sip { idle_timeout: ms(90_000), ..over(Transport::Tcp) }, 1);
+    let (id, _) = world.confirmed_by(tcp, "192.0.2.1:49152");
+    world.hang_up(id);
+    let bye = world.expect(Method::Bye);
+    world.answer_by(tcp, &bye, 200, "");
+    world.pass(ms(89_999));
+    assert!(world.disconnects.is_empty());
+    world.pass(ms(1));
+    assert_eq!(world.disconnects.pop_front(), Some(tcp));
 }
 
 #[test]
@@ -267,7 +296,7 @@ fn a_long_request_goes_over_tcp_and_by_udp_where_there_is_none() {
     world.answer_by(tcp, &invite, 180, "");
     assert!(matches!(world.expect_event(), Event::Progress { status: 180, .. }));
 
-    let mut world = World::with(sip, 1);
+    let mut world = World::with(sip.clone(), 1);
     world.dial_by(&[(udp, "192.0.2.1")]);
     world.disconnected(tcp);
     let invite = world.expect(Method::Invite);
@@ -278,6 +307,14 @@ fn a_long_request_goes_over_tcp_and_by_udp_where_there_is_none() {
     let second = world.dial_by(&[(udp, "192.0.2.1")]);
     assert!(world.connects.is_empty(), "it is not asked for TCP again so soon");
     world.hang_up(second);
+
+    let mut world = World::with(config::Sip { udp_only: ms(100), ..sip }, 1);
+    world.dial_by(&[(udp, "192.0.2.1")]);
+    world.disconnected(tcp);
+    world.connects.clear();
+    world.pass(ms(101));
+    world.dial_by(&[(udp, "192.0.2.1")]);
+    assert!(!world.connects.is_empty(), "the refusal is believed for the configured time");
 }
 
 #[test]

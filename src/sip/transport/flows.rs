@@ -27,6 +27,8 @@ pub(in crate::sip) struct Flows {
     /// How peers see us, where that is not how we see ourselves (RFC 3581).
     public: BTreeMap<Flow, SocketAddr>,
     connect_timeout: Span,
+    /// A connection that nobody wants is closed when nothing has used it for this long.
+    idle_timeout: Span,
     keepalive: Keepalive,
 }
 
@@ -95,8 +97,6 @@ const MAX_WAITING: usize = 32;
 const MAX_FLOWS: usize = 32;
 /// How long a ping may go unanswered (RFC 5626 4.4.1).
 const PONG_PATIENCE: Span = Span::from_secs(10);
-/// A connection nobody wants is closed when nothing has used it for this long: longer than any transaction lasts.
-const IDLE: Span = Span::from_secs(64);
 
 impl Flows {
     pub(in crate::sip) fn new(config: &config::Sip) -> Flows {
@@ -110,6 +110,7 @@ impl Flows {
             names: BTreeMap::new(),
             public: BTreeMap::new(),
             connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
             keepalive,
         }
     }
@@ -143,7 +144,7 @@ impl Flows {
         }
         match self.records.get_mut(&flow) {
             Some(State::Up { service, .. }) => {
-                service.used(now);
+                service.used(now, self.idle_timeout);
                 out.push_back(Output::Send { flow, bytes });
             }
             Some(State::Connecting { waiting, .. }) => {
@@ -177,7 +178,7 @@ impl Flows {
     pub(in crate::sip) fn on_connected(&mut self, now: Time, flow: Flow, local: SocketAddr, out: &mut Outbox) -> bool {
         let Some(State::Connecting { waiting, .. }) = self.records.get_mut(&flow) else { return false };
         let waiting = std::mem::take(waiting);
-        self.records.insert(flow, State::up(now, local, Origin::Ours));
+        self.records.insert(flow, State::up(now + self.idle_timeout, local, Origin::Ours));
         out.extend(waiting.into_iter().map(|bytes| Output::Send { flow, bytes }));
         true
     }
@@ -186,7 +187,7 @@ impl Flows {
     pub(in crate::sip) fn on_accepted(&mut self, now: Time, flow: Flow, local: SocketAddr) -> bool {
         let fits = self.records.len() < MAX_FLOWS || self.records.contains_key(&flow);
         if fits {
-            self.records.insert(flow, State::up(now, local, Origin::Peers));
+            self.records.insert(flow, State::up(now + self.idle_timeout, local, Origin::Peers));
         }
         fits
     }
@@ -232,7 +233,7 @@ impl Flows {
                 Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => Ok(Vec::new()),
             };
         };
-        service.used(now);
+        service.used(now, self.idle_timeout);
         if matches!(pong, Pong::Awaited { .. }) {
             *pong = Pong::Seen;
         }
@@ -285,6 +286,7 @@ impl Flows {
     /// Pings what is wanted, lets go of what is not.
     pub(in crate::sip) fn settle(&mut self, now: Time, wanted: &BTreeSet<Flow>) {
         let ping_at = self.keepalive.interval().map(|every| now + every);
+        let close_at = now + self.idle_timeout;
         for flow in wanted.iter().filter(|flow| !flow.transport.is_reliable()) {
             self.records.entry(*flow).or_insert(State::Datagrams { ping_at });
         }
@@ -294,7 +296,7 @@ impl Flows {
                 *service = match (*service, wanted.contains(flow)) {
                     (service @ Service::Wanted { .. }, true) | (service @ Service::Idle { .. }, false) => service,
                     (Service::Idle { .. }, true) => Service::Wanted { ping_at },
-                    (Service::Wanted { .. }, false) => Service::Idle { close_at: now + IDLE },
+                    (Service::Wanted { .. }, false) => Service::Idle { close_at },
                 };
                 true
             }
@@ -343,8 +345,8 @@ impl Flows {
 }
 
 impl State {
-    fn up(now: Time, local: SocketAddr, origin: Origin) -> State {
-        let service = Service::Idle { close_at: now + IDLE };
+    fn up(close_at: Time, local: SocketAddr, origin: Origin) -> State {
+        let service = Service::Idle { close_at };
         State::Up { local, origin, framer: Framer::default(), service, pong: Pong::Unseen }
     }
 
@@ -367,9 +369,9 @@ impl State {
 }
 
 impl Service {
-    fn used(&mut self, now: Time) {
+    fn used(&mut self, now: Time, idle_timeout: Span) {
         if let Service::Idle { close_at } = self {
-            *close_at = now + IDLE;
+            *close_at = now + idle_timeout;
         }
     }
 }

@@ -104,7 +104,7 @@ pub struct World {
     held: Vec<Delivery>,
     config: Config,
     /// What the device has kept where a crash does not reach it.
-    remembered: Option<String>,
+    pub remembered: Option<String>,
 }
 
 pub fn config() -> Config {

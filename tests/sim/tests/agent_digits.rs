@@ -4,6 +4,7 @@ use qss_endpoint::agent::Input;
 use qss_endpoint::config::{Config, Dtmf};
 use qss_endpoint::dtmf::{Digit, Digits};
 use qss_endpoint::media::command::{Command, Event};
+use qss_endpoint::time::Span;
 use sim::{World, config};
 
 fn configured(dtmf: Dtmf) -> Config {
@@ -81,6 +82,14 @@ fn each_digit_of_the_mixer_is_one_event_even_if_it_comes_both_ways() {
     w.post_all(info);
     w.run(100);
     assert_eq!(told(&w), ["5 rtp", "5 rtp", "6 info", "6 info"]);
+    let mut patient = config();
+    patient.sip.dtmf_twice = Span::from_secs(3);
+    let mut other = World::playing(1, patient);
+    let info = other.mixer.press('6');
+    other.post_all(info);
+    other.run(2_000);
+    heard(&mut other, '6');
+    assert_eq!(told(&other), ["6 info"], "sip.dtmf_twice_ms");
     w.local("hangup");
     w.input(Input::Media(Event::Digit { call: 1, digit: Digit::of_char('9').expect("a key") }));
     w.run(100);

@@ -347,3 +347,51 @@ fn a_clock_behind_what_was_proven_is_marked_and_dates_nothing_before_it() {
     assert_eq!(last["clock"], "kept");
     assert!(last["time_ms"].as_u64() > Some(proven));
 }
+
+#[test]
+fn a_proven_time_is_kept_when_it_has_grown_by_the_configured_span() {
+    let kept = |span: Span| {
+        let mut config = config();
+        config.device.clock_kept = span;
+        let mut w = World::playing(28, config);
+        let mut times = std::collections::BTreeSet::new();
+        for _ in 0..6 {
+            w.input(Input::ClockProven);
+            let kept: Value = serde_json::from_str(w.remembered.as_deref().expect("something is kept")).expect("JSON");
+            times.insert(kept["proven_ms"].as_u64());
+            w.run(60_000);
+        }
+        times.len()
+    };
+    assert_eq!(kept(Span::from_secs(86_400)), 1);
+    assert_eq!(kept(Span::from_secs(60)), 6);
+}
+
+#[test]
+fn an_invited_call_that_the_mixer_loses_is_dialled_as_often_as_configured() {
+    for redials in [0, 1, 3] {
+        let mut config = config();
+        config.rooms.clear();
+        config.invites.accept = vec!["*".into()];
+        config.invites.redials = redials;
+        let mut w = World::started(29, config);
+        w.mixer.manner = sim::mixer::Manner::AnswerSilently;
+        w.run(1_000);
+        let room = json!({"room": "r", "sipUri": sim::SIP_URI});
+        let invite = json!({"request": "invite", "requestID": "I", "payload": {"from": "a", "room": room}});
+        w.qss_says(&invite.to_string());
+        w.run(300_000);
+        assert_eq!((w.mixer.invites(), w.rung()), (redials as usize + 1, "session"));
+    }
+}
+
+#[test]
+fn so_many_changes_of_participants_are_told_one_by_one_as_configured() {
+    let mut config = config();
+    config.status.participant_changes = 2;
+    let mut w = World::playing(30, config);
+    w.run(5_000);
+    let before = w.events_of("participantAdded").len();
+    w.qss_says(r#"{"type":"event","payload":{"eventName":"participants","payload":{"roomId":"2f11c520","participants":["5da6","a","b","c","d","e"]}}}"#);
+    assert_eq!(w.events_of("participantAdded").len() - before, 2);
+}

@@ -147,6 +147,24 @@ fn an_expelled_device_comes_back_only_where_the_room_says_so_and_not_soon() {
 }
 
 #[test]
+fn those_who_were_sent_away_come_back_spread_as_configured() {
+    let back_after = |percent: u8, seed: u64| {
+        let mut config = config();
+        config.rooms[0].rejoin.after_expel = Span::from_secs(100);
+        config.qss.rejoin_spread = percent;
+        let mut w = World::playing(seed, config);
+        w.qss_says(&says("expelled", ROOM));
+        let sent_away = w.now;
+        w.run_until(400_000, |w| w.rung() == "playing");
+        w.now.since(sent_away).as_millis()
+    };
+    let at_once: Vec<_> = (1..=8).map(|seed| back_after(0, seed)).collect();
+    assert!(at_once.iter().all(|ms| (100_000..105_000).contains(ms)), "{at_once:?}");
+    let spread: Vec<_> = (1..=8).map(|seed| back_after(200, seed)).collect();
+    assert!(spread.iter().any(|ms| *ms > 150_000) && spread.iter().all(|ms| *ms < 305_000), "{spread:?}");
+}
+
+#[test]
 fn a_destroyed_quick_conference_is_asked_for_again_and_a_room_by_its_id_is_not() {
     let mut w = World::started(11, into(RoomTarget::QuickConference(QUICK.into())));
     w.run_until(5_000, |w| w.rung() == "playing");
