@@ -227,6 +227,12 @@ fn a_room_is_exactly_one_room() {
 fn keys_that_contradict_each_other() {
     for (text, message) in [
         ("[qss]\nreconnect_min_ms = 90000", "qss.reconnect_min_ms (90000) is more than qss.reconnect_max_ms (60000)"),
+        ("[sip]\nreconnect_min_ms = 20000", "sip.reconnect_min_ms (20000) is more than sip.reconnect_max_ms (15000)"),
+        ("[qss]\ntransport = 'socket.io'", "is not known; allowed: websocket"),
+        ("[qss]\nunknown_kept = 1001", "1001 is out of range; allowed: 0 to 1000"),
+        ("[qss]\njson_ping_interval_ms = 50", "50 is out of range; allowed: 0, or 100 to 3600000"),
+        ("[qss.reads]\nroom = ['room', '']", "is not allowed"),
+        ("[qss.reads]\nroom = ['room', 'room']", "given twice"),
         ("[jitter]\nmax_ms = 20\nmin_ms = 60", "jitter.min_ms (60) is more than jitter.max_ms (20)"),
         ("[rtp]\ndead_timeout_ms = 1000", "rtp.silence_timeout_ms (2000) is more than rtp.dead_timeout_ms (1000)"),
         ("[rtp]\nport_min = 20000", "port_min and port_max must both be 0 or both be given"),

@@ -43,7 +43,9 @@ pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Pl
 /// The headers of an INVITE to the room of `visit`: those of the configuration whose fields are known.
 pub(super) fn headers(config: &Config, visit: &Visit) -> Headers {
     let room = visit.room.id.as_deref().unwrap_or_default();
-    let fields = [("{room}", room), ("{user}", &config.qss.username), ("{device}", &config.device.id)];
+    let token = visit.room.token.as_ref().map_or("", |token| token.0.as_str());
+    let (user, device) = (config.qss.username.as_str(), config.device.id.as_str());
+    let fields = [("{room}", room), ("{user}", user), ("{device}", device), ("{token}", token)];
     let fill = |(name, value): &(String, String)| {
         let known = fields.iter().all(|(field, known)| !value.contains(field) || !known.is_empty());
         let value = || fields.iter().fold(value.clone(), |value, (field, known)| value.replace(field, known));

@@ -30,7 +30,7 @@ pub use callers::{Caller, CallerAction, RequestRoom};
 pub use calls::{Call, Calls, HuntMode};
 pub(crate) use check::secret_line;
 pub use names::{QssCodes, QssNames};
-pub use qss::{CancelCode, OwnGone, Qss, QssAuth, QssUnknown, TransferDone};
+pub use qss::{CancelCode, OwnGone, Qss, QssAuth, QssTransport, QssUnknown, TransferDone};
 pub use reads::QssReads;
 pub use register::Register;
 
@@ -172,7 +172,7 @@ pub struct Sip {
     pub password: Secret,
     /// `host` or `host:port` of a `sipUri` -> `host` or `host:port` to send to; the Request-URI stays as it was.
     pub host_map: Vec<(String, String)>,
-    /// Added to each INVITE; `{room}`, `{user}` and `{device}` in values are filled in.
+    /// Added to each INVITE; `{room}`, `{user}`, `{device}` and `{token}` in values are filled in.
     pub headers: Vec<(String, String)>,
     /// Send every request here instead: `host[:port]`, or a `sip:` URI, which then stands in Route as well.
     pub outbound_proxy: Option<String>,

@@ -29,6 +29,7 @@ pub struct Qss {
     pub bearer: bool,
     /// Send the token as this parameter of the URL's query too; empty: not.
     pub token_query: String,
+    pub transport: QssTransport,
     /// WebSocket subprotocol to ask for (RFC 6455 1.9); empty: none.
     pub subprotocol: String,
     pub connect_timeout: Span,
@@ -101,6 +102,13 @@ pub enum CancelCode {
     Both,
     Top,
     Payload,
+}
+
+/// What carries the frames of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QssTransport {
+    /// RFC 6455.
+    WebSocket,
 }
 
 /// What it means when the QSS says that we are not in the room any more.
@@ -178,6 +186,7 @@ impl Default for Qss {
             headers: Vec::new(),
             bearer: false,
             token_query: String::new(),
+            transport: QssTransport::WebSocket,
             subprotocol: String::new(),
             connect_timeout: Span::from_secs(10),
             close_timeout: Span::from_millis(300),

@@ -75,17 +75,17 @@ pub(super) fn sip_header_name(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Its value: one line, in which `{room}`, `{user}` and `{device}` stand for what they say.
+/// Its value: one line, in which `{room}`, `{user}`, `{device}` and `{token}` stand for what they say.
 pub(super) fn sip_header_value(text: &str) -> Result<(), &'static str> {
     if text.trim().is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
         return Err("must be one line of at most 256 bytes");
     }
     let plain = HEADER_FIELDS.iter().fold(text.to_owned(), |text, field| text.replace(field, ""));
-    if plain.contains(['{', '}']) { Err("the only {fields} are {room}, {user} and {device}") } else { Ok(()) }
+    if plain.contains(['{', '}']) { Err("the only {fields} are {room}, {user}, {device} and {token}") } else { Ok(()) }
 }
 
-/// What may stand in a header value: the QSS' id of the room, `qss.username`, `device.id`.
-pub(super) const HEADER_FIELDS: [&str; 3] = ["{room}", "{user}", "{device}"];
+/// What may stand in a header value: the QSS' id of the room, `qss.username`, `device.id`, the room's token.
+pub(super) const HEADER_FIELDS: [&str; 4] = ["{room}", "{user}", "{device}", "{token}"];
 
 /// An IPv4 or IPv6 address, without brackets.
 pub(super) fn ip(text: &str) -> Result<(), &'static str> {

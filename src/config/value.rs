@@ -5,8 +5,8 @@
 
 use super::error::{Fault, excerpt, nearest};
 use super::{
-    CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, OwnGone, Refer, RequestRoom, Secret,
-    SrtpMode, TransferDone,
+    CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, OwnGone, QssTransport, Refer, RequestRoom,
+    Secret, SrtpMode, TransferDone,
 };
 use crate::media::volume::Decibels;
 use crate::sip::transport::Transport;
@@ -320,6 +320,7 @@ word_field!(
 word_field!(RequestRoom, "\"new\" or \"present\"", New = "new", Present = "present");
 word_field!(TransferDone, "\"answer\" or \"accepted\"", Answer = "answer", Accepted = "accepted");
 word_field!(OwnGone, "\"expelled\" or \"ask\"", Expelled = "expelled", Ask = "ask");
+word_field!(QssTransport, "\"websocket\"", WebSocket = "websocket");
 word_field!(CancelCode, "\"both\", \"top\" or \"payload\"", Both = "both", Top = "top", Payload = "payload");
 word_field!(HuntMode, "\"in_turn\" or \"at_once\"", InTurn = "in_turn", AtOnce = "at_once");
 word_field!(SrtpMode, "\"off\", \"offer\" or \"require\"", Off = "off", Offer = "offer", Require = "require");

@@ -10,7 +10,7 @@
 //! Nothing here decides anything but the order in which ready things are read.
 
 use crate::agent::{Agent, Input, Outbox, Output};
-use crate::config::Config;
+use crate::config::{Config, QssTransport};
 use crate::io::buttons::{self, ButtonEvent};
 use crate::io::disk::Keepsake;
 use crate::io::media_thread::{Grant, MediaHandle, MediaThread, Privileges};
@@ -252,7 +252,9 @@ impl Control {
         while let Some(output) = self.outbox.pop_front() {
             let sent = match output {
                 Output::QssOpen { token, not_before } => {
-                    self.link.open(&self.config.qss, token, not_before);
+                    match self.config.qss.transport {
+                        QssTransport::WebSocket => self.link.open(&self.config.qss, token, not_before),
+                    }
                     Ok(())
                 }
                 Output::QssToken { ask, not_before } => {

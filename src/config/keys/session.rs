@@ -83,6 +83,12 @@ pub(super) const QSS: Section = Section {
             "Send the token as this parameter of the URL's query, too; empty: not. It may end up in logs of the server.",
         ),
         key(
+            "transport",
+            |d| &mut d.config.qss.transport,
+            Rule::Any,
+            "What carries the messages. There is one way; the socket.io of old servers (4.x) is not spoken.",
+        ),
+        key(
             "subprotocol",
             |d| &mut d.config.qss.subprotocol,
             Rule::Text("a WebSocket subprotocol", shape::subprotocol),

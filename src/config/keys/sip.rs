@@ -42,8 +42,8 @@ pub(super) const SIP: Section = Section {
             |d| &mut d.config.sip.headers,
             HEADERS,
             "Headers to add to each INVITE, such as `{ X-Room = \"{room}\" }`, for a mixer that wants to know who comes. \
-             `{room}` is the room's id at the QSS, `{user}` is `qss.username`, `{device}` is `device.id`; a header \
-             whose value is not known is left out.",
+             `{room}` is the room's id at the QSS, `{user}` is `qss.username`, `{device}` is `device.id`, `{token}` is the \
+             device's token for the room's media server, a secret; a header whose value is not known is left out.",
         ),
         key(
             "outbound_proxy",

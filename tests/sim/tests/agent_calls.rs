@@ -619,12 +619,13 @@ fn the_longest_call_has_an_end() {
 #[test]
 fn the_mixer_is_told_who_comes_and_where_to_as_configured() {
     let mut config = config();
-    let pairs = [("X-Room", "{room}"), ("X-Who", "{user} at {device}")];
+    let pairs = [("X-Room", "{room}"), ("X-Who", "{user} at {device}"), ("X-Token", "t={token}")];
     config.sip.headers = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let user = config.qss.username.clone();
     let w = World::playing(1, config);
     assert!(w.mixer.last_invite.contains(&format!("\r\nX-Room: {}\r\n", sim::ROOM)), "{}", w.mixer.last_invite);
     assert!(w.mixer.last_invite.contains(&format!("\r\nX-Who: {user} at ")), "{}", w.mixer.last_invite);
+    assert!(w.mixer.last_invite.contains("\r\nX-Token: t=51e4\r\n"), "{}", w.mixer.last_invite);
     let mut config = sim::config();
     config.sip.headers = vec![("X-Room".to_owned(), "{room}".to_owned())];
     let mut w = World::started(1, config);
