@@ -32,8 +32,12 @@ struct Station {
 
 impl Station {
     fn new(card: &rig::VirtualCard) -> Station {
+        Station::with(&card.pcm(), &card.pcm())
+    }
+
+    fn with(capture: &str, playback: &str) -> Station {
         let mut config = Config::default();
-        (config.audio.capture, config.audio.playback) = (card.pcm(), card.pcm());
+        (config.audio.capture, config.audio.playback) = (capture.into(), playback.into());
         config.rtp.bind = [127, 0, 0, 1].into();
         let handle = MediaThread::start(&config).unwrap();
         Station { handle, seen: Vec::new() }
@@ -274,6 +278,77 @@ fn a_call_begins_without_a_card_and_gets_it_when_it_comes() {
     assert!(card.logged("start").len() >= 2, "both directions run");
     station.handle.send(Command::Stop).unwrap();
     station.expect("Closed", |event| matches!(event, Event::Card(CardEvent::Closed)));
+}
+
+/// Whether the tone is in most of a piece of a recording.
+fn sounds(recording: &[i16], from: usize, frames: usize) -> bool {
+    let loud =
+        recording[from..from + frames].chunks(480).filter(|block| block.iter().any(|s| s.unsigned_abs() > 2_000));
+    loud.count() * 2 > frames / 480
+}
+
+#[test]
+fn a_card_of_one_direction_plays_while_the_far_end_speaks_and_records_otherwise() {
+    const SECOND: usize = 48_000;
+    let _alone = alone();
+    let _ = rig::directory();
+    for attempt in 0..5 {
+        let half = rig::card(&format!("half{attempt}"), "half_duplex 1\n");
+        let far = rig::card(&format!("whole{attempt}"), "");
+        let spoken = rig::frame_now() as usize + 4 * SECOND;
+        half.set_mic(&tone_from(0, spoken + 10 * SECOND));
+        far.set_mic(&tone_from(spoken, spoken + 2 * SECOND));
+        let (mut a, mut b) = (Station::new(&half), Station::new(&far));
+        a.call(b.address(), 1);
+        b.call(a.address(), 2);
+        b.expect("Playing", |event| matches!(event, Event::Playing { call: 1 }));
+        let losses = |event: &Event| matches!(event, Event::Card(CardEvent::Lost { .. }));
+        while (rig::frame_now() as usize) < spoken + 5 * SECOND {
+            pause(20);
+        }
+        assert_eq!(a.count(losses), 0, "{:?}", a.seen);
+        drop((a, b));
+        if half.spoilt() || far.spoilt() {
+            continue;
+        }
+        let (near, away) = (half.speaker(), far.speaker());
+        assert!(sounds(&away, spoken - SECOND, SECOND / 2), "nobody else speaks: the microphone is open");
+        assert!(sounds(&near, spoken + SECOND, SECOND / 2), "the far end is heard");
+        assert!(!sounds(&away, spoken + SECOND, SECOND / 2), "and the microphone is closed");
+        assert!(sounds(&away, spoken + 4 * SECOND, SECOND / 2), "it is opened again");
+        return;
+    }
+    panic!("the machine was late five times");
+}
+
+#[test]
+fn a_station_may_have_no_microphone_and_another_no_loudspeaker() {
+    let _alone = alone();
+    let _ = rig::directory();
+    for attempt in 0..5 {
+        let (help, pager) = (rig::card(&format!("help{attempt}"), ""), rig::card(&format!("pager{attempt}"), ""));
+        help.set_mic(&tone_from(0, 600 * 48_000));
+        let (mut a, mut b) = (Station::with(&help.pcm(), "none"), Station::with("none", &pager.pcm()));
+        a.call(b.address(), 1);
+        b.call(a.address(), 2);
+        b.expect("Playing", |event| matches!(event, Event::Playing { call: 1 }));
+        a.expect("Receiving", |event| matches!(event, Event::Receiving { call: 1 }));
+        pause(1_500);
+        let (sent, heard) = (a.stats(), b.stats());
+        assert_eq!(a.count(|event| matches!(event, Event::Playing { .. })), 0, "nobody hears it");
+        let at = rig::frame_now() as usize;
+        drop((a, b));
+        if help.spoilt() || pager.spoilt() {
+            continue;
+        }
+        assert!(sent.packets_received > 50 && heard.packets_sent > 50, "both send: {sent:?}, {heard:?}");
+        assert!(sounds(&pager.speaker(), at - 48_000, 24_000));
+        let directions =
+            |card: &rig::VirtualCard| card.logged("start").iter().map(|start| start["dir"].clone()).collect::<Vec<_>>();
+        assert_eq!((directions(&help), directions(&pager)), (vec!["c".into()], vec!["p".into()]));
+        return;
+    }
+    panic!("the machine was late five times");
 }
 
 #[test]

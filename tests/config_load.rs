@@ -57,8 +57,8 @@ fn a_misspelt_key_is_shown_with_its_place_and_the_nearest_spelling() {
     let text = "[audio]\ncapture = 'mic'\n  perod_ms = 5\n";
     assert_eq!(
         lines(text),
-        [":3:3: [audio] perod_ms: unknown key; did you mean period_ms? allowed: capture, playback, mixer, \
-          controls, amplifier_control, playback_db, playback_min_db, playback_max_db, capture_db, capture_min_db, \
+        [":3:3: [audio] perod_ms: unknown key; did you mean period_ms? allowed: capture, playback, duplex, \
+          far_speech_dbfs, far_speech_hang_ms, mixer, controls, amplifier_control, playback_db, playback_min_db, playback_max_db, capture_db, capture_min_db, \
           capture_max_db, rate, period_ms, periods, capture_channels, capture_channel, playback_channels, realtime_priority, lock_memory, \
           reopen_interval_ms, mute_at_start, tones, ladder_tones, tone_level_db"]
     );
@@ -244,6 +244,7 @@ fn keys_that_contradict_each_other() {
         ),
         ("[audio]\ncapture_min_db = 3", "audio.capture_db (0) is not between audio.capture_min_db (3) and"),
         ("[audio]\ncapture_db = -61", "-60 to 30"),
+        ("[audio]\ncapture = 'none'\nplayback = 'none'", "neither microphone nor loudspeaker"),
         ("[audio]\ncapture_channel = 1", "there are 1 channels, counted from 0"),
         ("[qss]\nurl = 'ws://h'", "[qss] username: missing"),
         ("[qss]\nurl = 'wss://q'\nusername = 'u'\n[[room]]\nid = 'r'\npassword = 'p'", "only a meeting has one"),

@@ -8,7 +8,7 @@ mod volumes;
 use super::card_name::{CardIdentity, CardKey, PcmName};
 use super::error::{Fault, Problem};
 use super::file::{Draft, Origins, Place, Problems, Purpose, Source};
-use super::{Config, Secret, Sip};
+use super::{Config, NO_PCM, Secret, Sip};
 use md5::{Digest, Md5};
 use std::path::{Path, PathBuf};
 
@@ -255,6 +255,12 @@ impl<'a> Check<'a> {
         let audio = &config.audio;
         let names =
             [("audio.capture", &audio.capture), ("audio.playback", &audio.playback), ("audio.mixer", &audio.mixer)];
+        if audio.capture == NO_PCM && audio.playback == NO_PCM {
+            self.at(
+                "audio.playback",
+                Fault::Conflict("neither microphone nor loudspeaker: nothing is left".to_owned()),
+            );
+        }
         for (key, name) in names {
             let Ok(Some(PcmName { card: CardKey::Index(index), .. })) = PcmName::parse(name) else { continue };
             let cards = self.source.sound_cards();

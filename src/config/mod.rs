@@ -338,11 +338,16 @@ pub enum FecMode {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Audio {
-    /// ALSA PCM names, the card as in [`card_name`]; never a bare card index (`hw:1`), which changes from boot to boot.
+    /// ALSA PCM names, or [`NO_PCM`]; the card as in [`card_name`]; never a bare card index (`hw:1`), which changes from boot to boot.
     pub capture: String,
     pub playback: String,
     /// ALSA control name of the mixer; empty: that of the playback card.
     pub mixer: String,
+    /// Whether both are used at once.
+    pub duplex: Duplex,
+    /// If not: the far end speaks from this level on, relative to full scale, and is waited for so long afterwards.
+    pub far_speech: Decibels,
+    pub far_speech_hang: Span,
     /// Controls of the mixer and their values, set when the card is opened (see [`control_value`]).
     pub controls: Vec<(String, String)>,
     /// How much louder the loudspeaker, and the microphone, shall be at the start, and how far a command may go.
@@ -368,6 +373,18 @@ pub struct Audio {
     pub ladder_tones: bool,
     /// Peak of a tone, in dB below full scale.
     pub tone_level: u8,
+}
+
+/// In place of a PCM: there is no microphone, or no loudspeaker.
+pub const NO_PCM: &str = "none";
+
+/// How a card is used that may be unable to record and play at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Duplex {
+    /// Both directions at once, if it can.
+    Full,
+    /// One at a time.
+    Half,
 }
 
 /// A volume at the start, and its limits.
@@ -535,6 +552,9 @@ impl Default for Config {
                 capture: "default".into(),
                 playback: "default".into(),
                 mixer: String::new(),
+                duplex: Duplex::Full,
+                far_speech: Decibels(-40),
+                far_speech_hang: Span::from_millis(600),
                 controls: Vec::new(),
                 playback_volume: VolumeRange { start: Decibels(0), min: Decibels(-40), max: Decibels(6) },
                 capture_volume: VolumeRange { start: Decibels(0), min: Decibels(-40), max: Decibels(20) },

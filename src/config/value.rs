@@ -5,8 +5,8 @@
 
 use super::error::{Fault, excerpt, nearest};
 use super::{
-    CallerAction, CancelCode, Dtmf, FecMode, HuntMode, Incoming, Keepalive, OwnGone, QssTransport, Refer, RequestRoom,
-    Secret, SrtpMode, TransferDone,
+    CallerAction, CancelCode, Dtmf, Duplex, FecMode, HuntMode, Incoming, Keepalive, OwnGone, QssTransport, Refer,
+    RequestRoom, Secret, SrtpMode, TransferDone,
 };
 use crate::media::volume::Decibels;
 use crate::sip::transport::Transport;
@@ -296,6 +296,7 @@ macro_rules! word_field {
     };
 }
 word_field!(FecMode, "\"off\", \"on\" or \"auto\"", Off = "off", On = "on", Auto = "auto");
+word_field!(Duplex, "\"full\" or \"half\"", Full = "full", Half = "half");
 word_field!(Refer, "\"refuse\" or \"follow\"", Refuse = "refuse", Follow = "follow");
 word_field!(Dtmf, "\"auto\", \"rtp\" or \"info\"", Auto = "auto", Rtp = "rtp", Info = "info");
 word_field!(Keepalive, "\"crlf\" or \"options\"", Crlf = "crlf", Options = "options");

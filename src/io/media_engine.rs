@@ -26,7 +26,7 @@
 use crate::config::Audio;
 use crate::io::alsa::life::{Away, LONGEST_PAUSE, Life, Moved, STALL, Trial};
 use crate::io::alsa::machine::Machine;
-use crate::io::alsa::{Card, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Stopped, Trouble};
+use crate::io::alsa::{Card, Loudspeaker, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Stopped, Trouble};
 use crate::io::media_timing::{TimedWire, Timing};
 use crate::io::opus::{OpusDecoder, OpusEncoder};
 use crate::io::queue::{Receiver, Sender};
@@ -295,7 +295,25 @@ impl Engine {
         if let Some(away) = life.proven(now, moved) {
             self.tell_returned(away);
         }
-        State::Running { card, moved, life }
+        match card.side() {
+            Some(side) if side != self.stream.side() => self.change_sides(now, card, moved, life),
+            Some(_) | None => State::Running { card, moved, life },
+        }
+    }
+
+    /// The other direction of a card that can do one at a time has its turn.
+    fn change_sides(&mut self, now: Time, card: Card, moved: Moved, mut life: Life) -> State {
+        let words = |error| OpenError { error, words: alsa::last_words() };
+        let turned = card.turned(self.stream.side(), &self.audio, &self.machine);
+        match turned.and_then(|mut card| card.start().map(|()| card).map_err(words)) {
+            Ok(card) => {
+                let started = clock::now();
+                self.make_up(started, started.since(moved.capture));
+                life.restarted(started);
+                State::Running { card, moved: Moved::at(started), life }
+            }
+            Err(why) => self.gone(now, life, why),
+        }
     }
 
     fn exchange(&mut self, now: Time, card: &mut Card, moved: &mut Moved) -> Result<(), Trouble> {
@@ -315,11 +333,18 @@ impl Engine {
         if room > 0 {
             moved.playback = now;
             let asked = clock::now();
-            self.stream.playback(now, &mut self.samples[..room]);
-            let decoded = self.timing.stages.record_until(Stage::Decode, asked, clock::now());
-            card.write(&self.samples[..room])?;
-            self.timing.stages.record_until(Stage::Write, decoded, clock::now());
-            self.stream.card_moves(now, true);
+            match card.loudspeaker() {
+                Loudspeaker::Open => {
+                    self.stream.playback(now, &mut self.samples[..room]);
+                    let decoded = self.timing.stages.record_until(Stage::Decode, asked, clock::now());
+                    card.write(&self.samples[..room])?;
+                    self.timing.stages.record_until(Stage::Write, decoded, clock::now());
+                    self.stream.card_moves(now, true);
+                }
+                // Whether the far end speaks is to be known.
+                Loudspeaker::Waiting => self.stream.playback(now, &mut self.samples[..room]),
+                Loudspeaker::None => self.stream.play_unheard(&mut self.samples[..room]),
+            }
         }
         Ok(())
     }
@@ -421,13 +446,18 @@ impl Engine {
 
     fn lost(&mut self, now: Time, card: Card, life: Life, error: CardError) -> State {
         drop(card);
+        self.gone(now, life, OpenError { error, words: alsa::last_words() })
+    }
+
+    /// There is no card any more.
+    fn gone(&mut self, now: Time, life: Life, why: OpenError) -> State {
         self.stream.card_moves(now, false);
+        let away = life.over(now, why.error, self.audio.reopen_interval);
         match life.trial {
-            Trial::Passed => self.tell_trouble(now, OpenError { error, words: alsa::last_words() }),
+            Trial::Passed => self.tell_trouble(now, why),
             // It was never told that it had returned.
             Trial::Pending { .. } => {}
         }
-        let away = life.over(now, error, self.audio.reopen_interval);
         State::Silent { away, tick_at: now }
     }
 

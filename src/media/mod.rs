@@ -4,7 +4,7 @@
 //! there is nothing to encode, [`budget`] (the cap). Down: [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
 //! that wait), [`stretch`] (time without clicks), [`drift`]
 //! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`uplink`] knows whether we are heard. [`liveness`] turns what happens into events, [`tone`] speaks to those
-//! who have no screen. [`command`] is the
+//! who have no screen, [`turn`] knows who may speak on a card of one direction. [`command`] is the
 //! border between the control thread and the media thread, [`histogram`] how long each stage takes, [`governor`] what is given
 //! up when the machine does not keep up, [`plan`] what fits under a cap, [`quality`] a
 //! rating.
@@ -34,5 +34,6 @@ pub mod stretch;
 pub mod timeline;
 pub mod toc;
 pub mod tone;
+pub mod turn;
 pub mod uplink;
 pub mod volume;

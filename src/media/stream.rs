@@ -16,7 +16,7 @@ use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Clocks, Event, PacketKind, Stats, StreamParams};
 use crate::media::delay;
 use crate::media::drift::Rate;
-use crate::media::gain::{Level, Mute};
+use crate::media::gain::{Level, Mute, peak};
 use crate::media::governor::{Board, Economy, Governor, Pass};
 use crate::media::hush::Hush;
 use crate::media::jitter::MAX_PAYLOAD;
@@ -26,8 +26,9 @@ use crate::media::peer::Peer;
 use crate::media::playout::{Arrival, Playout};
 use crate::media::quality;
 use crate::media::tone::{Tone, Tones};
+use crate::media::turn::{Side, Turn};
 use crate::media::uplink::Uplink;
-use crate::media::volume::{Volume, Volumes};
+use crate::media::volume::{Decibels, Volume, Volumes};
 use crate::random::Rng;
 use crate::rtp::event::{self, NamedEvent};
 use crate::rtp::packet::{HEADER_LEN, Header, Malformed, Packet, is_rtcp};
@@ -71,6 +72,8 @@ pub struct Settings {
     pub tone_level: u8,
     /// At the start.
     pub volumes: Volumes,
+    /// From when on the far end speaks, and for how long it is waited for afterwards, on a card of one direction.
+    pub far_speech: (Decibels, Span),
 }
 
 impl Settings {
@@ -81,6 +84,7 @@ impl Settings {
             rtp: config.rtp.clone(),
             tone_level: config.audio.tone_level,
             volumes: config.audio.volumes(),
+            far_speech: (config.audio.far_speech, config.audio.far_speech_hang),
         }
     }
 }
@@ -93,6 +97,7 @@ pub struct Stream<E, D> {
     capture_volume: Volume,
     playback_volume: Volume,
     tones: Tones,
+    turn: Turn,
     capture_level: Level,
     playback_level: Level,
     /// The microphone's clock, with the samples it has given.
@@ -156,6 +161,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             capture_volume: Volume::new(settings.volumes.capture),
             playback_volume: Volume::new(settings.volumes.playback),
             tones: Tones::new(settings.tone_level),
+            turn: Turn::new(settings.far_speech.0, settings.far_speech.1),
             capture_level: Level::default(),
             playback_level: Level::default(),
             microphone: Rate::new(),
@@ -326,9 +332,19 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let before = self.playout.counters().decoded_samples;
         self.playout.play(now, samples);
         self.playback_level.measure(samples);
+        self.turn.on_far_end(now, peak(samples));
         if self.playout.counters().decoded_samples > before {
             self.liveness.on_decoded(now);
         }
+    }
+
+    /// Whose turn it is, where a card can do one direction at a time: nobody speaks into a muted microphone, and a tone is to be
+    /// heard.
+    pub fn side(&self) -> Side {
+        if self.call.is_none() || self.mute.is_on() || self.tones.is_sounding() {
+            return Side::Playback;
+        }
+        self.turn.side()
     }
 
     /// The card has really played what `playback` gave (its pointer moves); `false` while there is no card.

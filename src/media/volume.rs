@@ -58,7 +58,7 @@ impl Volume {
 }
 
 impl Decibels {
-    fn as_factor(self) -> f32 {
+    pub(super) fn as_factor(self) -> f32 {
         10f32.powf(f32::from(self.0) / 20.0)
     }
 }

@@ -125,13 +125,35 @@ pub(super) const AUDIO: Section = Section {
             "ALSA PCM of the microphone. The card is named by its id (`plughw:CARD=<id>`), by vendor, product and perhaps \
              serial number of a USB device (`hw:USB=0d8c:0014`, `hw:USB=0d8c:0014:A1B2`), or by where it is plugged in \
              (`hw:BUS=platform-3f980000.usb-usb-0:1.2:1.0`); `qss-endpoint devices` lists them. It is looked for anew \
-             each time it is opened. A number (`hw:1`) is refused: it changes from boot to boot.",
+             each time it is opened. A number (`hw:1`) is refused: it changes from boot to boot. `none`: there is no \
+             microphone, and silence is sent.",
         ),
         key(
             "playback",
             |d| &mut d.config.audio.playback,
             PCM,
-            "ALSA PCM of the loudspeaker, named likewise; it may be another card.",
+            "ALSA PCM of the loudspeaker, named likewise; it may be another card. `none`: there is no loudspeaker; nothing is \
+             decoded, and `receiving` is the highest rung.",
+        ),
+        key(
+            "duplex",
+            |d| &mut d.config.audio.duplex,
+            Rule::Any,
+            "`half`: the card records or plays, one at a time; found out by itself of a card that refuses the second \
+             direction as busy. The loudspeaker has it while the far end speaks, a tone sounds or the microphone is \
+             muted, the microphone otherwise: to push to talk, mute at the start and unmute by a button.",
+        ),
+        key(
+            "far_speech_dbfs",
+            |d| &mut d.config.audio.far_speech,
+            Rule::Signed(-60, 0),
+            "Of such a card: a peak of the far end that is speech.",
+        ),
+        key(
+            "far_speech_hang_ms",
+            |d| &mut d.config.audio.far_speech_hang,
+            Rule::Range(0, 10_000),
+            "So long after it the microphone has its turn.",
         ),
         key(
             "mixer",

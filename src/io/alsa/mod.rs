@@ -1,4 +1,5 @@
-//! The sound card: one capture and one playback direction, driven together and without ever blocking.
+//! The sound card: one capture and one playback direction, driven together and without ever blocking; or one of them, where
+//! there is no other, or where the card can only do one at a time (see [`sides`]).
 //!
 //! ```text
 //!           open           start            underrun, overrun, suspend
@@ -22,19 +23,20 @@ pub(super) mod life;
 pub mod listing;
 pub mod machine;
 mod mixer;
+mod sides;
 mod slip;
 mod words;
 
-use crate::config::Audio;
 use crate::config::card_name::{CardIdentity, CardKey, PcmName};
+use crate::config::{Audio, Duplex, NO_PCM};
 use crate::media::command::CardError;
-use crate::time::Span;
+use crate::media::turn::Side;
 use alsa::Direction;
 use alsa::poll::{Descriptors, Flags};
 pub use half::Granted;
-use half::{Half, Wish};
 use machine::Machine;
 use mixer::Amplifier;
+use sides::Sides;
 use slip::Slip;
 use std::cmp::Ordering;
 
@@ -70,8 +72,9 @@ pub struct OpenError {
 }
 
 pub struct Card {
-    capture: Half,
-    playback: Half,
+    sides: Sides,
+    /// Whether it can do both directions at once.
+    duplex: Duplex,
     /// One start starts both.
     linked: bool,
     /// Frames kept beyond a period in the playback queue, so that a late wake-up is not heard.
@@ -82,6 +85,15 @@ pub struct Card {
     complaints: Vec<String>,
 }
 
+/// Whether what is written is heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loudspeaker {
+    Open,
+    /// It is the microphone's turn.
+    Waiting,
+    None,
+}
+
 /// What was read and is not yet answered by as much written.
 #[derive(Clone, Copy, Default)]
 struct Owed {
@@ -90,46 +102,46 @@ struct Owed {
 }
 
 impl Card {
-    /// Opens both directions; neither runs. Takes as long as the hardware takes: call it outside of a call if possible.
+    /// Opens what there is; nothing runs. Takes as long as the hardware takes: call it outside of a call if possible.
     ///
     /// libasound's own messages are kept from standard error, and told with the error.
     pub fn open(config: &Audio, machine: &Machine) -> Result<Card, OpenError> {
         words::listen();
-        let wish = |channels: u16, channel: u16| Wish {
-            rate: config.rate,
-            channels: channels.into(),
-            channel: channel.into(),
-            period: config.period.clamp(SHORTEST_PERIOD, LONGEST_PERIOD),
-            periods: config.periods.max(2),
-        };
         let cards = machine.cards();
-        let open = |name: &str, direction, wish: &Wish| {
-            let error = match present_name(name, &cards) {
-                Some(pcm) => match Half::open(&pcm, direction, wish) {
-                    Ok(half) => return Ok(half),
-                    Err(error) => error,
-                },
-                None => CardError::Absent,
-            };
-            Err(OpenError { error, words: explain(error, name, direction, machine, &cards) })
-        };
-        let capture_wish = wish(config.capture_channels, config.capture_channel);
-        let playback = open(&config.playback, Direction::Playback, &wish(config.playback_channels, 0))?;
-        let capture = open(&config.capture, Direction::Capture, &capture_wish)?;
-        if playback.buffer() < 2 * capture.period() {
-            let words = format!(
-                "a buffer of {} frames for playback holds no two periods of {} for capture",
-                playback.buffer(),
-                capture.period()
-            );
-            return Err(OpenError { error: CardError::Unsuitable, words });
-        }
-        // Kernel cards of one clock start together then; plug-ins answer ENOSYS.
-        let linked = playback.pcm.link(&capture.pcm).is_ok();
-        let margin = (playback.buffer() - capture.period()) / 4;
+        let (sides, duplex) = Sides::open(config, machine, &cards)?;
         let (amplifier, complaints) = set_mixer(config, &cards);
+        Ok(Card::of(sides, duplex, amplifier, complaints))
+    }
+
+    fn of(sides: Sides, duplex: Duplex, amplifier: Option<Amplifier>, complaints: Vec<String>) -> Card {
+        let (linked, margin) = (sides.link(), sides.spare() / 4);
         let (owed, slip) = (Owed::default(), Slip::default());
-        Ok(Card { capture, playback, linked, margin, owed, slip, amplifier, complaints })
+        Card { sides, duplex, linked, margin, owed, slip, amplifier, complaints }
+    }
+
+    /// Whose turn it is; `None`: this card takes no turns.
+    pub fn side(&self) -> Option<Side> {
+        match (self.duplex, &self.sides) {
+            (Duplex::Full, _) | (Duplex::Half, Sides::Both { .. }) => None,
+            (Duplex::Half, Sides::Capture(_)) => Some(Side::Capture),
+            (Duplex::Half, Sides::Playback(_)) => Some(Side::Playback),
+        }
+    }
+
+    /// The same card, closed and opened for the other direction; it is to be started.
+    pub fn turned(self, to: Side, config: &Audio, machine: &Machine) -> Result<Card, OpenError> {
+        let Card { sides, duplex, amplifier, complaints, .. } = self;
+        drop(sides);
+        let sides = Sides::open_one(config, machine, &machine.cards(), to)?;
+        Ok(Card::of(sides, duplex, amplifier, complaints))
+    }
+
+    pub fn loudspeaker(&self) -> Loudspeaker {
+        match (&self.sides, self.duplex) {
+            (Sides::Both { .. } | Sides::Playback(_), _) => Loudspeaker::Open,
+            (Sides::Capture(_), Duplex::Half) => Loudspeaker::Waiting,
+            (Sides::Capture(_), Duplex::Full) => Loudspeaker::None,
+        }
     }
 
     /// What of the mixer is not as configured, in words.
@@ -137,60 +149,73 @@ impl Card {
         &self.complaints
     }
 
-    /// Rate and period of capture, buffer of playback.
+    /// Rate and period of what paces us, which is capture if it is open; buffer of playback.
     pub fn granted(&self) -> Granted {
-        Granted { buffer: self.playback.granted.buffer, ..self.capture.granted }
+        self.sides.granted()
     }
 
-    /// Starts both directions from an empty ring, with silence queued for playback.
+    /// Starts what is open from an empty ring, with silence queued for playback.
     pub fn start(&mut self) -> Result<(), CardError> {
-        for half in [&self.playback, &self.capture] {
+        for half in [self.sides.playback(), self.sides.capture()].into_iter().flatten() {
             let _ = half.pcm.drop();
             half.pcm.prepare().map_err(card_error)?;
         }
         self.owed = Owed::default();
         self.slip = Slip::default();
         let silence = self.level();
-        match self.playback.write_silence(silence) {
+        match self.sides.playback_mut().map_or(Ok(()), |playback| playback.write_silence(silence)) {
             Ok(()) => {}
             Err(Trouble::Gone(error)) => return Err(error),
             Err(Trouble::Stopped(_)) => return Err(CardError::Other(libc::EPIPE)),
         }
         if let Some(amplifier) = &self.amplifier {
-            amplifier.switch(true);
+            amplifier.switch(self.sides.playback().is_some());
         }
-        self.playback.pcm.start().map_err(card_error)?;
-        if !self.linked {
-            self.capture.pcm.start().map_err(card_error)?;
+        if let Some(playback) = self.sides.playback() {
+            playback.pcm.start().map_err(card_error)?;
         }
-        Ok(())
+        match self.sides.capture() {
+            Some(capture) if !self.linked => capture.pcm.start().map_err(card_error),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// After an underrun: a greater margin for as long as the card stays open.
     pub fn widen_margin(&mut self) {
-        let most = self.playback.buffer() - self.capture.period();
-        self.margin = (self.margin + self.capture.period() / 4).min(most);
+        self.margin = (self.margin + self.sides.pace().period() / 4).min(self.sides.spare());
     }
 
     /// Fills in what to `poll` for and returns how many entries.
     pub fn descriptors(&self, fds: &mut [libc::pollfd]) -> Result<usize, CardError> {
-        match self.capture.pcm.count() {
-            count if count <= fds.len() => self.capture.pcm.fill(&mut fds[..count]).map_err(card_error),
+        let pcm = &self.sides.pace().pcm;
+        match pcm.count() {
+            count if count <= fds.len() => pcm.fill(&mut fds[..count]).map_err(card_error),
             _ => Err(CardError::Unsuitable),
         }
     }
 
     /// Whether the wake-up was the card's: a period is there, or an error to be met by reading.
     pub fn is_ready(&self, fds: &[libc::pollfd]) -> bool {
-        let errors = Flags::ERR | Flags::HUP | Flags::NVAL;
-        self.capture.pcm.revents(fds).map_or(true, |flags| flags.intersects(Flags::IN | errors))
+        let wanted = Flags::IN | Flags::OUT | Flags::ERR | Flags::HUP | Flags::NVAL;
+        self.sides.pace().pcm.revents(fds).map_or(true, |flags| flags.intersects(wanted))
     }
 
-    /// Reads the whole periods that were recorded, as far as they fit into `samples`; 0 if none is complete.
+    /// Reads the whole periods that were recorded, as far as they fit into `samples`; 0 if none is complete. Without a
+    /// microphone they are silent, and complete when as much has been played.
     pub fn read(&mut self, samples: &mut [i16]) -> Result<usize, Trouble> {
         let most = samples.len().min(MAX_FRAMES);
-        let there = self.capture.periods()?;
-        let (periods, got) = self.capture.read(there, &mut samples[..most])?;
+        let (periods, got) = match &mut self.sides {
+            Sides::Both { capture, .. } | Sides::Capture(capture) => {
+                let there = capture.periods()?;
+                capture.read(there, &mut samples[..most])?
+            }
+            Sides::Playback(playback) => {
+                let period = playback.period();
+                let periods = playback.avail(Stopped::Underrun)?.min(most) / period;
+                samples[..periods * period].fill(0);
+                (periods, periods * period)
+            }
+        };
         self.owed.periods += periods;
         self.owed.frames += got;
         Ok(got)
@@ -198,12 +223,15 @@ impl Card {
 
     /// Frames to write now: as many as were read, a period more or less if the clocks have drifted apart by one.
     pub fn room(&mut self) -> Result<usize, Trouble> {
-        let free = self.playback.avail(Stopped::Underrun)?;
-        let period = self.capture.period();
-        let after = (self.playback.buffer().saturating_sub(free) + self.owed.frames) as isize;
-        let wanted = self.level().saturating_sub(self.capture.avail(Stopped::Overrun)?) as isize;
-        let periods = self.slip.periods(self.owed.periods, after - wanted, self.margin, period);
         let owed = std::mem::take(&mut self.owed);
+        let Sides::Both { capture, playback } = &self.sides else {
+            return Ok(owed.frames.min(MAX_FRAMES));
+        };
+        let free = playback.avail(Stopped::Underrun)?;
+        let period = capture.period();
+        let after = (playback.buffer().saturating_sub(free) + owed.frames) as isize;
+        let wanted = self.level().saturating_sub(capture.avail(Stopped::Overrun)?) as isize;
+        let periods = self.slip.periods(owed.periods, after - wanted, self.margin, period);
         let frames = match periods.cmp(&owed.periods) {
             Ordering::Less => owed.frames.saturating_sub(period),
             Ordering::Equal => owed.frames,
@@ -212,20 +240,19 @@ impl Card {
         Ok(frames.min(free).min(MAX_FRAMES))
     }
 
-    /// Writes mono samples, as many as [`Card::room`] said.
+    /// Writes mono samples, as many as [`Card::room`] said; nobody hears them if there is no loudspeaker.
     pub fn write(&mut self, samples: &[i16]) -> Result<(), Trouble> {
-        self.playback.write(samples)
+        self.sides.playback_mut().map_or(Ok(()), |playback| playback.write(samples))
     }
 
     fn level(&self) -> usize {
-        (self.capture.period() + self.margin).min(self.playback.buffer())
+        match &self.sides {
+            Sides::Both { capture, playback } => (capture.period() + self.margin).min(playback.buffer()),
+            Sides::Playback(playback) => playback.buffer(),
+            Sides::Capture(_) => 0,
+        }
     }
 }
-
-/// A period of a millisecond is the least a USB card can do; of one that is half of what can be read at once ...
-const SHORTEST_PERIOD: Span = Span::from_millis(1);
-/// ... there is always a second.
-const LONGEST_PERIOD: Span = Span::from_millis(50);
 
 /// Sets the controls, and finds the amplifier's switch.
 fn set_mixer(config: &Audio, cards: &[CardIdentity]) -> (Option<Amplifier>, Vec<String>) {
@@ -241,12 +268,13 @@ fn set_mixer(config: &Audio, cards: &[CardIdentity]) -> (Option<Amplifier>, Vec<
     (amplifier, complaints)
 }
 
-/// The one configured, or that of the playback card.
+/// The one configured, or that of the playback card, or of the only one.
 fn mixer_name(config: &Audio, cards: &[CardIdentity]) -> String {
     if !config.mixer.is_empty() {
         return present_name(&config.mixer, cards).unwrap_or_else(|| config.mixer.clone());
     }
-    match PcmName::parse(&config.playback).ok().flatten() {
+    let pcm = if config.playback == NO_PCM { &config.capture } else { &config.playback };
+    match PcmName::parse(pcm).ok().flatten() {
         Some(pcm) => match (pcm.card, pcm.find(cards)) {
             (_, Some(card)) => format!("hw:{}", card.id),
             (CardKey::Id(id), None) => format!("hw:{id}"),

@@ -86,7 +86,10 @@ impl Card {
         if faults.busy(ns, frame) {
             return Err(-libc::EBUSY);
         }
-        let lock = open_to_append(&settings, &format!("{}.lock", direction.letter()))?;
+        let lock = match settings.half_duplex {
+            true => open_to_append(&settings, "lock")?,
+            false => open_to_append(&settings, &format!("{}.lock", direction.letter()))?,
+        };
         // SAFETY: plain flock on a descriptor we own.
         if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } < 0 {
             return Err(-libc::EBUSY);

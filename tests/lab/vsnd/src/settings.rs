@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) record_frames: i64,
     /// Wake-ups come up to so much late, at random.
     pub(crate) irq_jitter_us: i64,
+    /// One direction at a time: the other is EBUSY meanwhile.
+    pub(crate) half_duplex: bool,
     pub(crate) faults: String,
 }
 
@@ -112,6 +114,7 @@ impl Settings {
             mic_loop: false,
             record_frames: 0,
             irq_jitter_us: 0,
+            half_duplex: false,
             faults: String::new(),
         }
     }
@@ -149,6 +152,7 @@ impl Settings {
             "mic_loop" => self.mic_loop = value == "1" || value == "true",
             "record_frames" => self.record_frames = value.parse().ok()?,
             "irq_jitter_us" => self.irq_jitter_us = value.parse().ok()?,
+            "half_duplex" => self.half_duplex = value == "1" || value == "true",
             "faults" => self.faults = value.into(),
             _ => return None,
         }
