@@ -103,7 +103,7 @@ fn all_problems_come_at_once_in_the_order_of_the_text() {
     );
     assert_eq!(all[1], ":3:11: [audio] periods: is a string; allowed: an integer");
     assert!(all[2].contains("number changes from boot to boot; write hw:CARD=<id>, hw:USB="), "{}", all[2]);
-    assert_eq!(all[3], ":6:12: [codec] ptime_ms: 30 is out of range; allowed: 10, 20, 40, 60");
+    assert_eq!(all[3], ":6:12: [codec] ptime_ms: 30 is out of range; allowed: 3, 5, 10, 20, 40, 60");
     assert_eq!(all[4], ":7:7: [codec] fec: \"onn\" is not known; did you mean on? allowed: off, on, auto");
     assert_eq!(all[5], ":9:11: [[room]] 1, sip_uri: \"x\" is not allowed: must begin with sip: or sips:");
     assert_eq!(all[6], ":11:8: [rtp] dscp: 64 is out of range; allowed: 0 to 63");

@@ -3,7 +3,7 @@
 mod line;
 
 use line::{Ear, Mouth, OPUS, Sent, params, payload, peer, peer_rtcp, rtp, settings};
-use qss_endpoint::config::{Config, FecMode};
+use qss_endpoint::config::{Codec, Config, FecMode};
 use qss_endpoint::dtmf::{Digit, Digits, TelephoneEvent};
 use qss_endpoint::media::command::{Event, StreamParams};
 use qss_endpoint::media::plan::plan;
@@ -151,6 +151,25 @@ fn the_cap_holds_against_an_encoder_that_does_not_listen_and_over_ipv6() {
 }
 
 #[test]
+fn short_packets_keep_the_cap_too_and_are_never_repeated() {
+    for (ptime, cap) in [(2_500, 176_000), (5_000, 100_000)] {
+        let codec = Codec { ptime: Span::from_micros(ptime).max(ms(3)), ..Config::default().codec };
+        let plan = plan(&codec, cap);
+        assert_eq!(plan.ptime.as_micros(), ptime);
+        let mut booth = Booth::new(StreamParams { ptime: plan.ptime, bitrate: plan.bitrate, cap, ..params() });
+        booth.unsteady = ms(3);
+        booth.talk(secs(20));
+        assert!(booth.busiest_second(28) <= cap as usize, "{ptime}: {}", booth.busiest_second(28));
+        let sent = booth.packets().len() as u64;
+        assert!(sent * ptime > 19_900_000, "{ptime}: {sent}, and {:?}", booth.stream.stats(booth.now));
+        booth.report(30);
+        booth.talk(secs(2));
+        let choice = booth.stream.stats(booth.now).uplink.unwrap();
+        assert!(choice.expected_loss == 0 || choice.ptime >= ms(10), "{choice:?}");
+    }
+}
+
+#[test]
 fn a_cap_that_comes_during_the_call_holds_from_then_on() {
     let mut booth = Booth::new(planned(0));
     booth.talk(secs(5));
@@ -174,15 +193,15 @@ fn without_a_cap_nothing_is_held_back() {
 
 #[test]
 fn every_packet_time_makes_packets_of_its_length() {
-    for ptime in [10, 20, 40, 60] {
-        let mut booth = Booth::new(StreamParams { ptime: ms(ptime), ..params() });
+    for ptime in [2_500, 5_000, 10_000, 20_000, 40_000, 60_000] {
+        let mut booth = Booth::new(StreamParams { ptime: Span::from_micros(ptime), ..params() });
         booth.talk(secs(6));
         let packets = booth.packets();
-        assert_eq!(packets.len() as u64, 6_000 / ptime);
+        assert_eq!(packets.len() as u64, 6_000_000 / ptime);
         for pair in packets.windows(2) {
             let (a, b) = (pair[0].1.header, pair[1].1.header);
             assert_eq!(b.sequence_number, a.sequence_number.wrapping_add(1));
-            assert_eq!(b.timestamp, a.timestamp.wrapping_add(48 * ptime as u32));
+            assert_eq!(b.timestamp, a.timestamp.wrapping_add((ptime * 6 / 125) as u32));
             assert_eq!((b.ssrc, b.payload_type), (params().ssrc, OPUS));
         }
         assert_eq!(packets.iter().filter(|(_, p)| p.header.marker).count(), 1);

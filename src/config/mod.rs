@@ -313,8 +313,10 @@ pub struct Codec {
     pub bitrate: u32,
     /// Cap in kbit/s of everything on the wire when the room gives none; 0: none.
     pub cap_kbps: u32,
-    /// Wanted packet time; a low cap may lengthen it. One of 10, 20, 40, 60 ms.
+    /// Wanted packet time; a low cap may lengthen it. One of 3 (which means 2.5), 5, 10, 20, 40, 60 ms.
     pub ptime: Span,
+    /// Opus without its look-ahead and its speech coder.
+    pub low_delay: bool,
     pub complexity: u8,
     pub fec: FecMode,
     pub dtx: bool,
@@ -385,6 +387,13 @@ pub enum Duplex {
     Full,
     /// One at a time.
     Half,
+}
+
+impl Codec {
+    /// Only the speech coder can repeat what was lost.
+    pub fn usable_fec(&self) -> FecMode {
+        if self.low_delay { FecMode::Off } else { self.fec }
+    }
 }
 
 /// A volume at the start, and its limits.
@@ -544,6 +553,7 @@ impl Default for Config {
                 bitrate: 32_000,
                 cap_kbps: 0,
                 ptime: Span::from_millis(20),
+                low_delay: false,
                 complexity: 5,
                 fec: FecMode::Auto,
                 dtx: false,

@@ -100,6 +100,8 @@ enum Next {
 
 /// Without card and call, a tone passes in such steps.
 const SILENT_PERIOD: Span = Span::from_millis(20);
+/// Packets of silence that are shorter leave several at a time.
+const SHORTEST_SILENT_PERIOD: Span = Span::from_millis(10);
 /// Nothing in RTP is larger; a longer datagram is not ours.
 const MAX_DATAGRAM: usize = 2048;
 /// A gap in what was recorded up to which silence is sent in its place.
@@ -361,7 +363,7 @@ impl Engine {
 
     /// The time of a packet without a card: silence leaves, what arrives is counted. Returns how long that was.
     fn silent_packet(&mut self, now: Time) -> Span {
-        let span = self.stream.packet_time().unwrap_or(SILENT_PERIOD);
+        let span = self.stream.packet_time().unwrap_or(SILENT_PERIOD).max(SHORTEST_SILENT_PERIOD);
         let frames = ((span.as_micros() * 48 / 1_000) as usize).min(MAX_FRAMES);
         self.samples[..frames].fill(0);
         self.stream.capture(now, &self.samples[..frames], &mut &self.sockets);

@@ -7,13 +7,14 @@ use opus::{Application, Bandwidth, Bitrate, Channels, Signal};
 
 const RATE: u32 = 48_000;
 
-/// Speech encoder: VoIP mode, variable bitrate held by the constraint (no packet much above its share).
+/// Speech encoder: VoIP mode (or the one without look-ahead), variable bitrate held by the constraint (no packet much above its share).
 pub struct OpusEncoder(opus::Encoder);
 
 impl OpusEncoder {
     /// Allocates all it will ever need.
     pub fn new(codec: &Codec) -> Result<OpusEncoder, CodecError> {
-        let mut encoder = opus::Encoder::new(RATE, Channels::Mono, Application::Voip).map_err(number)?;
+        let application = if codec.low_delay { Application::LowDelay } else { Application::Voip };
+        let mut encoder = opus::Encoder::new(RATE, Channels::Mono, application).map_err(number)?;
         encoder.set_signal(Signal::Voice).map_err(number)?;
         encoder.set_vbr(true).map_err(number)?;
         encoder.set_vbr_constraint(true).map_err(number)?;
@@ -152,6 +153,32 @@ mod tests {
         };
         let (with, without) = (recovered(20), recovered(0));
         assert!(with > 1_000.0 && without < 100.0, "with {with}, without {without}");
+    }
+
+    /// Samples between a click and its echo out of the decoder.
+    fn look_ahead(low_delay: bool, samples: usize) -> usize {
+        let codec = Codec { low_delay, bitrate: 64_000, ..Config::default().codec };
+        let (mut encoder, mut decoder) = (OpusEncoder::new(&codec).unwrap(), OpusDecoder::new().unwrap());
+        let (mut heard, mut packet, mut pcm) = (Vec::new(), [0; 400], vec![0; samples]);
+        for frame in 0..9_600 / samples {
+            let mut spoken = vec![0; samples];
+            if frame == 4_800 / samples {
+                spoken[..24].fill(30_000);
+            }
+            let length = encoder.encode(&spoken, &mut packet).unwrap();
+            assert_eq!(decoder.decode(&packet[..length], &mut pcm), Ok(samples));
+            heard.extend_from_slice(&pcm);
+        }
+        let loudest = heard.iter().enumerate().max_by_key(|(_, sample)| sample.unsigned_abs()).unwrap().0;
+        loudest - 4_800 / samples * samples
+    }
+
+    #[test]
+    fn without_look_ahead_every_packet_is_four_milliseconds_earlier() {
+        for samples in [120, 240, 480, 960] {
+            let (usual, low) = (look_ahead(false, samples), look_ahead(true, samples));
+            assert!((160..=232).contains(&(usual - low)), "{samples}: {usual} and {low}");
+        }
     }
 
     /// What [`hush`](crate::media::hush) relies upon.

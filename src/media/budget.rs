@@ -16,8 +16,8 @@ use heapless::Deque;
 /// A second, and what a clock beside the wire may see differently.
 pub const WINDOW: Span = Span::from_millis(1_005);
 const SECOND: Span = Span::from_millis(1_000);
-/// A second of 10 ms packets and RTCP, twice.
-const ENTRIES: usize = 256;
+/// A second of 2.5 ms packets and RTCP.
+const ENTRIES: usize = 512;
 /// Of them, kept for RTCP.
 const RTCP_ENTRIES: usize = 8;
 

@@ -17,7 +17,7 @@ pub enum Band {
 }
 
 pub trait Encoder {
-    /// Encodes one packet of 10, 20, 40 or 60 ms (480, 960, 1920, 2880 samples) into `packet` and returns its length,
+    /// Encodes one packet of 2.5, 5, 10, 20, 40 or 60 ms (120 to 2880 samples) into `packet` and returns its length,
     /// which never exceeds `packet.len()`: the slice is the hard cap of the frame.
     fn encode(&mut self, pcm: &[i16], packet: &mut [u8]) -> Result<usize, CodecError>;
     /// Payload bitrate in bit/s.

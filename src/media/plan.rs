@@ -25,9 +25,13 @@ const PLAIN: Overhead = Overhead::new(false, None);
 const MIN_BITRATE: u32 = 6_000;
 /// Below it speech suffers more than a longer packet costs in delay.
 const SENSIBLE_BITRATE: u32 = 12_000;
-/// The packet times that we send, shortest first.
+/// The same for packets below 10 ms, in which Opus cannot use its speech coder.
+const SENSIBLE_SHORT_BITRATE: u32 = 24_000;
+/// The packet times that we send, shortest first: those of Opus' speech coder, which alone can repeat the packet before ...
 pub const PTIMES: [Span; 4] =
     [Span::from_millis(10), Span::from_millis(20), Span::from_millis(40), Span::from_millis(60)];
+/// ... and those without it, which are sent only where they are asked for.
+const SHORT_PTIMES: [Span; 2] = [Span::from_micros(2_500), Span::from_millis(5)];
 const MIXER_PTIME: Span = Span::from_millis(20);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,10 +59,17 @@ pub fn plan_protected(codec: &Codec, cap: u32, suites: impl Iterator<Item = Suit
 
 fn plan_around(codec: &Codec, cap: u32, overhead: Overhead) -> Plan {
     let wanted = codec.bitrate;
-    let enough = wanted.min(SENSIBLE_BITRATE);
-    let candidates = || PTIMES.into_iter().filter(|ptime| *ptime >= codec.ptime);
+    let enough = |ptime: &Span| match SHORT_PTIMES.contains(ptime) {
+        true => wanted.min(SENSIBLE_SHORT_BITRATE),
+        false => wanted.min(SENSIBLE_BITRATE),
+    };
+    // Written as whole milliseconds, 2.5 ms are 3 (RFC 7587 6.1).
+    let mut candidates = SHORT_PTIMES
+        .into_iter()
+        .chain(PTIMES)
+        .filter(|ptime| ptime.as_micros().div_ceil(1_000) >= codec.ptime.as_millis());
     let longest = PTIMES[PTIMES.len() - 1];
-    let ptime = candidates().find(|ptime| payload_room(cap, *ptime, overhead) >= enough).unwrap_or(longest);
+    let ptime = candidates.find(|ptime| payload_room(cap, *ptime, overhead) >= enough(ptime)).unwrap_or(longest);
     Plan {
         ptime,
         bitrate: wanted.min(payload_room(cap, ptime, overhead)).max(MIN_BITRATE),
@@ -103,6 +114,12 @@ mod tests {
         assert_eq!(planned(32_000, 20, 16), (60, 94, 60));
         assert_eq!(planned(32_000, 10, 64), (10, 304, 320), "the wanted packet time is kept while it leaves speech");
         assert_eq!(planned(32_000, 10, 32), (20, 144, 140));
+        assert_eq!(planned(32_000, 5, 0), (5, 320, 320));
+        assert_eq!(planned(32_000, 5, 128), (5, 320, 320));
+        assert_eq!(planned(32_000, 5, 96), (5, 300, 320), "short packets want more bits");
+        assert_eq!(planned(32_000, 5, 88), (10, 320, 320));
+        assert_eq!(planned(32_000, 3, 0), (2, 320, 320), "2.5 ms");
+        assert_eq!(planned(32_000, 3, 128), (5, 320, 320), "whose headers alone are 128 kbit/s");
         assert_eq!(planned(6_000, 20, 24), (20, 60, 60), "who wants little need not wait for more");
         assert_eq!(planned(32_000, 60, 0), (60, 320, 320));
         assert_eq!(planned(32_000, 20, 1), (60, 60, 60), "nothing fits: the budget refuses what is too much");

@@ -181,7 +181,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Begins a call. Sequence number and timestamp begin at random, but the same for the same SSRC and call.
     pub fn start(&mut self, now: Time, params: StreamParams) {
         let mut rng = Rng::from_u64(u64::from(params.ssrc) << 32 | u64::from(params.call));
-        let autopilot = Autopilot::new(self.settings.codec.fec, limits(&params));
+        let autopilot = Autopilot::new(self.settings.codec.usable_fec(), limits(&params));
         let choice = autopilot.choice();
         self.playout.reset();
         self.budget = Budget::new();
@@ -768,10 +768,12 @@ fn overhead(params: &StreamParams) -> Overhead {
     Overhead::new(params.remote_rtp.is_ipv6(), params.srtp.map(|keys| keys.send.suite()))
 }
 
-/// Samples of one packet: the longest of 10, 20, 40, 60 ms that is not longer than asked, at least 10 ms.
+/// Samples of one packet: the longest of 2.5, 5, 10, 20, 40, 60 ms that is not longer than asked, at least 2.5 ms.
 fn frame_samples(ptime: Span) -> usize {
     match ptime.as_millis() {
-        0..20 => 480,
+        0..5 => 120,
+        5..10 => 240,
+        10..20 => 480,
         20..40 => 960,
         40..60 => 1_920,
         _ => MAX_FRAME,

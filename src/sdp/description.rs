@@ -248,7 +248,8 @@ fn audio(ours: Ours<'_>, proto: &str) -> Media {
         media.add_attribute(RtpMap::new(event.payload_type, "telephone-event", event.clock_rate));
         media.add_attribute_with_value("fmtp", format!("{} 0-15", event.payload_type));
     }
-    media.add_attribute_with_value("ptime", local.ptime.as_millis());
+    // 2.5 ms are 3 (RFC 7587 6.1).
+    media.add_attribute_with_value("ptime", local.ptime.as_micros().div_ceil(1_000));
     media.add_attribute_with_value("maxptime", 60);
     if local.rtp_port.checked_add(1) != Some(local.rtcp_port) {
         media.add_attribute(sdp_types::Rtcp::with_port(local.rtcp_port));

@@ -149,7 +149,8 @@ impl From<Choice> for Uplink {
     fn from(choice: Choice) -> Uplink {
         Uplink {
             why: choice.why.word(),
-            ptime_ms: choice.ptime.as_millis(),
+            // As in SDP, 2.5 ms are 3 (RFC 7587 6.1).
+            ptime_ms: choice.ptime.as_micros().div_ceil(1_000),
             bitrate: choice.bitrate,
             expected_loss: choice.expected_loss,
             band: match choice.band {

@@ -94,8 +94,16 @@ pub(super) const CODEC: Section = Section {
         key(
             "ptime_ms",
             |d| &mut d.config.codec.ptime,
-            Rule::OneOf(&[10, 20, 40, 60]),
-            "Wanted length of a packet; a low cap may lengthen it.",
+            Rule::OneOf(&[3, 5, 10, 20, 40, 60]),
+            "Wanted length of a packet; a low cap may lengthen it. 3 stands for 2.5 ms, as in SDP. Packets below 10 ms cost \
+             64 or 128 kbit/s of headers, and come in time only if `audio.period_ms` is no longer.",
+        ),
+        key(
+            "low_delay",
+            |d| &mut d.config.codec.low_delay,
+            Rule::Any,
+            "Opus without its speech coder and the 4 ms that it looks ahead: for music and for lines that lose nothing, since \
+             there is no forward error correction then. Below 10 ms packets never have it.",
         ),
         key(
             "complexity",
