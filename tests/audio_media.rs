@@ -9,6 +9,7 @@
 mod rig;
 
 use qss_endpoint::config::Config;
+use qss_endpoint::io::alsa::machine::Machine;
 use qss_endpoint::io::clock;
 use qss_endpoint::io::media_thread::{MediaHandle, MediaThread};
 use qss_endpoint::media::command::{CardError, CardEvent, Command, Event, Stats, StreamParams};
@@ -349,6 +350,33 @@ fn a_station_may_have_no_microphone_and_another_no_loudspeaker() {
         return;
     }
     panic!("the machine was late five times");
+}
+
+#[test]
+fn a_card_that_returns_in_a_call_under_another_number_and_name_is_heard_within_a_second() {
+    let _alone = alone();
+    let list = rig::CardList::new("in-call");
+    let (before, after) = (rig::card("Headset", ""), rig::card("Headset_1", ""));
+    let mut config = Config::default();
+    (config.audio.capture, config.audio.playback) = ("hw:USB=0d8c:0014,DEV=0".into(), "hw:USB=0d8c:0014,DEV=0".into());
+    config.rtp.bind = [127, 0, 0, 1].into();
+    list.plug(0, &before, ("0d8c", "0014"));
+    let handle = MediaThread::start_on(&config, Machine::below(list.root())).unwrap();
+    let mut station = Station { handle, seen: Vec::new() };
+    let peer = Peer::new();
+    station.call(peer.0.local_addr().unwrap(), 7);
+    let mut packets = peer.listen(500);
+    before.unplug();
+    list.unplug(0);
+    station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent, .. })));
+    packets.extend(peer.listen(1_000));
+    assert_eq!(after.logged("start").len(), 0);
+    list.plug(3, &after, ("0d8c", "0014"));
+    packets.extend(peer.listen(1_000));
+    assert_eq!(after.logged("start").len(), 2, "both directions of the other card run");
+    station.expect("Returned", |event| matches!(event, Event::Card(CardEvent::Returned { .. })));
+    packets.extend(peer.listen(300));
+    assert_continuous(&packets);
 }
 
 #[test]

@@ -64,12 +64,19 @@ fn tones_tell_what_is_configured_to_be_told() {
     };
     let mut w = World::playing(1, config());
     w.local(r#"{"command":"mute","on":true}"#);
+    w.local("unmute");
     w.run(100);
-    assert_eq!(tones(&w), [Tone::Connected, Tone::Muted]);
+    assert_eq!(tones(&w), [Tone::Connected, Tone::Muted, Tone::Unmuted]);
     let mut all = config();
-    all.audio.ladder_tones = true;
-    let climbed = tones(&World::playing(1, all.clone()));
-    assert_eq!((climbed.first(), climbed.last()), (Some(&Tone::Rung(Rung::Session)), Some(&Tone::Rung(Rung::Playing))));
+    (all.audio.tones, all.audio.ladder_tones) = (false, true);
+    let mut w = World::playing(1, all.clone());
+    // Packets arrive here before ours have left: who climbs two rungs at once is told the upper one.
+    let rungs = [Rung::Session, Rung::Room, Rung::Call, Rung::Receiving, Rung::Playing];
+    assert_eq!(tones(&w), rungs.map(Tone::Rung), "each rung on the way up, and nothing else");
+    w.mixer.manner = sim::mixer::Manner::Refuse(503);
+    w.mixer_hangs_up();
+    w.run(100);
+    assert_eq!(tones(&w).last(), Some(&Tone::Rung(Rung::Room)), "and the one it has fallen to");
     (all.audio.tones, all.audio.ladder_tones) = (false, false);
     assert_eq!(tones(&World::playing(1, all)), []);
 }
