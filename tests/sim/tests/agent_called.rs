@@ -2,6 +2,7 @@
 
 use qss_endpoint::config::{Config, Incoming};
 use qss_endpoint::media::command::Command;
+use qss_endpoint::media::tone::Tone;
 use qss_endpoint::time::Span;
 use sim::mixer::Manner;
 use sim::{World, config};
@@ -72,7 +73,12 @@ fn it_rings_before_it_is_answered_and_a_caller_may_give_up() {
     w.run(2_900);
     assert_eq!(w.mixer.answers, ["180 1 INVITE"]);
     assert_eq!(w.rung(), "session");
+    let bell = |w: &World| {
+        w.commands().iter().filter(|(_, c)| [Command::Tone(Tone::Ring), Command::ToneStop].contains(c)).count()
+    };
+    assert_eq!(bell(&w), 1, "the bell");
     w.run_until(1_000, |w| w.rung() == "playing");
+    assert_eq!(bell(&w), 2, "and its end");
     let mut w = called(config.clone(), "door", "");
     w.run(1_000);
     let cancel = w.mixer.cancel();

@@ -36,8 +36,8 @@ pub struct Outcome {
     /// Events `card` with `lost`, the code of their cause, and with `returned`.
     pub lost: Vec<String>,
     pub returned: usize,
-    /// While there was no card; `None` if that was too short.
-    pub cpu_percent: Option<f64>,
+    /// While there was no card, and when it was back; `None` if that was too short.
+    pub cpu_percent: Option<(f64, f64)>,
 }
 
 /// All of them, and what holds for the whole call.
@@ -106,8 +106,16 @@ impl Faults {
         self.outcomes.iter().map(|outcome| outcome.return_ms).fold(0.0, f64::max)
     }
 
+    /// The most that was used without a card.
     pub fn cpu_percent(&self) -> Option<f64> {
-        self.outcomes.iter().filter_map(|outcome| outcome.cpu_percent).reduce(f64::max)
+        self.outcomes.iter().filter_map(|outcome| outcome.cpu_percent).map(|(without, _)| without).reduce(f64::max)
+    }
+
+    /// What a call uses without a card, as a share of what it uses with it, over all faults.
+    pub fn cpu_ratio(&self) -> Option<f64> {
+        let cpu = self.outcomes.iter().filter_map(|outcome| outcome.cpu_percent);
+        let (without, with) = cpu.reduce(|(a, b), (c, d)| (a + c, b + d))?;
+        (with > 0.0).then_some(without / with)
     }
 
     /// For the report.
@@ -117,6 +125,7 @@ impl Faults {
         vec![
             Row::alone("card_return_ms", "ms", Some(self.return_ms())).aim(Some(Aim::AtMost(1_000.0))),
             Row::alone("card_absent_cpu", "%", self.cpu_percent()).aim(Some(Aim::AtMost(1.0))),
+            Row::alone("card_absent_cpu_ratio", "x", self.cpu_ratio()).aim(Some(Aim::AtMost(0.5))),
             Row::alone("card_fault_timestamps_off_ms", "ms", worst(&|it| it.timestamps_off_ms))
                 .aim(Some(Aim::AtMost(40.0))),
             Row::alone("card_fault_news", "events", news.map(|count| count as f64)).aim(Some(Aim::AtMost(1.0))),
@@ -131,7 +140,7 @@ struct Made {
     fault: &'static str,
     began_us: u64,
     ended_us: u64,
-    cpu_percent: Option<f64>,
+    cpu_percent: Option<(f64, f64)>,
 }
 
 struct Run {
@@ -156,15 +165,20 @@ impl Run {
         if fault.starts_with("taken") {
             self.card.replug()?;
         }
-        let before = (mono_us(), self.endpoint.usage().cpu);
-        sleep_until(began_us + AWAY_US);
-        let (seconds, used) = ((mono_us() - before.0) as f64 / 1e6, self.endpoint.usage().cpu - before.1);
+        let without = self.cpu_percent_until(began_us + AWAY_US);
         end(&self.card)?;
         let ended_us = mono_us();
-        let cpu_percent = Some(100.0 * used.as_secs_f64() / seconds);
-        self.list.push(Made { fault, began_us, ended_us, cpu_percent });
-        sleep_until(ended_us + AFTER_US);
+        sleep_until(ended_us + AFTER_US / 3);
+        let with = self.cpu_percent_until(ended_us + AFTER_US);
+        self.list.push(Made { fault, began_us, ended_us, cpu_percent: Some((without, with)) });
         Ok(())
+    }
+
+    fn cpu_percent_until(&self, until_us: u64) -> f64 {
+        let (from_us, before) = (mono_us(), self.endpoint.usage().cpu);
+        sleep_until(until_us);
+        let (passed, used) = ((mono_us() - from_us) as f64 / 1e6, self.endpoint.usage().cpu - before);
+        100.0 * used.as_secs_f64() / passed
     }
 
     /// Those that stand at frames: the card reads them when it is opened.
