@@ -28,6 +28,7 @@ use crate::io::alsa::life::{Away, LONGEST_PAUSE, Life, Moved, STALL, Trial};
 use crate::io::alsa::machine::Machine;
 use crate::io::alsa::{Card, Loudspeaker, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Stopped, Trouble};
 use crate::io::media_timing::{TimedWire, Timing};
+use crate::io::media_xruns::Xruns;
 use crate::io::opus::{OpusDecoder, OpusEncoder};
 use crate::io::queue::{Receiver, Sender};
 use crate::io::rtp_sockets::{Datagram, RtpSockets};
@@ -82,15 +83,6 @@ enum Call {
     /// On its way: the card is kept for it.
     Coming,
     Streaming,
-}
-
-/// Restarts of the card in this call, told at most once a second.
-#[derive(Default)]
-struct Xruns {
-    count: u32,
-    told: u32,
-    second: Time,
-    this_second: u32,
 }
 
 enum Next {
@@ -228,7 +220,7 @@ impl Engine {
                 Command::Board(board) => self.stream.on_board(now, board),
                 Command::Stats => {
                     let mut stats = self.stream.stats(now);
-                    stats.xruns = self.xruns.count;
+                    stats.xruns = self.xruns.count();
                     self.timing.tell(&mut stats);
                     self.tell(Event::Stats(stats));
                 }
@@ -573,43 +565,5 @@ struct CardFds {
 impl CardFds {
     fn card(&self) -> &[libc::pollfd] {
         &self.fds[1..=self.count]
-    }
-}
-
-impl Xruns {
-    /// Counts one more and returns how many there were in this second.
-    fn add(&mut self, now: Time) -> u32 {
-        self.count += 1;
-        if now.since(self.second) >= Span::from_secs(1) {
-            self.second = now;
-            self.this_second = 0;
-        }
-        self.this_second += 1;
-        self.this_second
-    }
-
-    /// How many more there are, if that is news and the last news was not in this second.
-    fn take_news(&mut self, now: Time) -> Option<u32> {
-        let news = self.count != self.told && (self.told == 0 || now.since(self.second) >= Span::from_secs(1));
-        news.then(|| self.count - std::mem::replace(&mut self.told, self.count))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn xruns_are_told_at_once_and_then_once_a_second() {
-        let mut xruns = Xruns::default();
-        let at = Time::from_millis;
-        assert_eq!(xruns.take_news(at(10_000)), None);
-        assert_eq!(xruns.add(at(10_000)), 1);
-        assert_eq!(xruns.take_news(at(10_000)), Some(1));
-        assert_eq!((xruns.add(at(10_100)), xruns.add(at(10_200))), (2, 3));
-        assert_eq!(xruns.take_news(at(10_200)), None);
-        assert_eq!(xruns.take_news(at(11_000)), Some(2), "only those not told yet");
-        assert_eq!(xruns.take_news(at(12_000)), None);
-        assert_eq!(xruns.add(at(11_500)), 1);
     }
 }

@@ -8,6 +8,7 @@ pub mod disk;
 mod media_engine;
 pub mod media_thread;
 mod media_timing;
+mod media_xruns;
 mod name_server;
 mod network;
 pub mod opus;
