@@ -291,14 +291,20 @@ fn mixer_name(config: &Audio, cards: &[CardIdentity]) -> String {
 /// That its files have changed it sees by itself.
 #[derive(Default)]
 pub struct Remembered {
-    /// The cards, and when a device of theirs came or went last: not every machine shows us a list of them.
-    seen: Option<(Vec<CardIdentity>, Option<(i64, i64)>)>,
+    seen: Option<Seen>,
+}
+
+/// The cards, and when a device of theirs came or went last: not every machine shows us a list of them.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    cards: Vec<CardIdentity>,
+    changed: Option<(i64, i64)>,
 }
 
 impl Remembered {
     /// Drops it if it may be outdated. Not while a card is open.
     pub fn refresh(&mut self, machine: &Machine) {
-        let seen = Some((machine.cards(), machine.devices_changed()));
+        let seen = Some(Seen { cards: machine.cards(), changed: machine.devices_changed() });
         if self.seen != seen {
             let _ = alsa::config::update_free_global();
             self.seen = seen;
