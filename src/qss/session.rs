@@ -27,10 +27,10 @@
 mod exchange;
 
 use crate::agent::{LinkError, LinkErrorKind};
-use crate::config::{CancelCode, Config, QssNames, QssReads, Secret};
+use crate::config::{CancelCode, Config, QssReads, Secret};
 use crate::qss::attempts::Attempts;
 use crate::qss::backoff::Backoff;
-use crate::qss::message::{self, Body, Frame, Malformed};
+use crate::qss::message::{self, Body, Frame, Malformed, Registration};
 use crate::qss::requests::{Due, Requests, Rhythm, Ticket};
 use crate::qss::token::{Answer, Ask, Outcome, Readiness, Tokens};
 use crate::qss::transactions::Transactions;
@@ -134,9 +134,7 @@ pub struct Session {
 
 /// The part of the configuration that the session reads.
 struct Settings {
-    username: String,
-    device_id: String,
-    names: QssNames,
+    registration: Registration,
     reads: Arc<QssReads>,
     cancel_code: CancelCode,
     withdrawn: Vec<u16>,
@@ -144,8 +142,7 @@ struct Settings {
     connect_timeout: Span,
     ping_interval: Span,
     ping_misses: u32,
-    /// `None`: there is no ping in JSON.
-    json_ping_interval: Option<Span>,
+    json_ping: Option<JsonPing>,
     stable_after: Span,
     spread: Span,
     power_return: Span,
@@ -153,6 +150,13 @@ struct Settings {
     revoked_codes: Vec<u16>,
     register_again: bool,
     max_message: usize,
+}
+
+/// A request that is sent again and again, so that there is something to answer.
+#[derive(Clone)]
+struct JsonPing {
+    word: String,
+    interval: Span,
 }
 
 #[derive(Debug)]
@@ -205,9 +209,7 @@ impl Session {
         let qss = &config.qss;
         Session {
             settings: Settings {
-                username: qss.username.clone(),
-                device_id: config.device.id.clone(),
-                names: qss.names.clone(),
+                registration: Registration::new(config),
                 reads: Arc::clone(&qss.reads),
                 cancel_code: qss.cancel_code,
                 withdrawn: qss.codes.withdrawn.clone(),
@@ -215,8 +217,8 @@ impl Session {
                 connect_timeout: qss.connect_timeout,
                 ping_interval: qss.ping_interval,
                 ping_misses: qss.ping_misses,
-                json_ping_interval: Some(qss.json_ping_interval)
-                    .filter(|interval| *interval > Span::ZERO && !qss.names.json_ping.is_empty()),
+                json_ping: Some(JsonPing { word: qss.names.json_ping.clone(), interval: qss.json_ping_interval })
+                    .filter(|ping| ping.interval > Span::ZERO && !ping.word.is_empty()),
                 stable_after: qss.stable_after,
                 spread: qss.spread,
                 power_return: qss.power_return,
@@ -316,11 +318,8 @@ impl Session {
     pub fn stop(&mut self, now: Time, out: &mut Outbox) {
         match self.state {
             State::Registered { link, .. } => {
-                if !self.settings.names.unregister.is_empty() {
-                    let Settings { username, device_id, names, .. } = &self.settings;
-                    let payload = message::unregister_payload(names, username, device_id);
-                    let name = names.unregister.clone();
-                    self.send_request(now, &name, payload, out);
+                if let Some(goodbye) = self.settings.registration.unregister() {
+                    self.send_request(now, &goodbye.name, goodbye.payload, out);
                 }
                 self.state = State::Leaving { link: Link { json_ping: None, ..link } };
                 self.finish_leaving(out);
@@ -346,10 +345,10 @@ impl Session {
             return;
         }
         let link = Link { ping: Beat::first(now, self.settings.ping_interval), json_ping: None };
-        if self.settings.names.register.is_empty() {
+        let Some(register) = self.settings.registration.register(self.tokens.token()) else {
             return self.registered(now, link, out);
-        }
-        match self.send_register(now, out) {
+        };
+        match self.send_request(now, &register.name, register.payload, out) {
             Some(ticket) => self.state = State::Registering { link, ticket },
             None => self.lose(now, Failure::RegisterTimedOut.into(), None, Close::Ours, out),
         }
@@ -544,12 +543,11 @@ impl Session {
         if beat.unanswered >= self.settings.ping_misses {
             return self.silent(now, out);
         }
-        let next = self.settings.json_ping_interval.map(|interval| beat.next(now, interval));
+        let Some(JsonPing { word, interval }) = self.settings.json_ping.clone() else { return };
         if let Some(link) = self.link_mut() {
-            link.json_ping = next;
+            link.json_ping = Some(beat.next(now, interval));
         }
         if self.json_ping.is_none() {
-            let word = self.settings.names.json_ping.clone();
             self.json_ping = self.send_request(now, &word, json!({}), out);
         }
     }
@@ -665,7 +663,8 @@ impl Session {
                 self.lose(now, cause, retry_after, Close::Theirs, out);
             }
             (Outcome::New, State::Registered { again: None, .. }) if self.settings.register_again => {
-                let ticket = self.send_register(now, out);
+                let register = self.settings.registration.register(self.tokens.token());
+                let ticket = register.and_then(|ours| self.send_request(now, &ours.name, ours.payload, out));
                 if let State::Registered { again, .. } = &mut self.state {
                     *again = ticket;
                 }
@@ -692,7 +691,7 @@ impl Session {
     fn registered(&mut self, now: Time, link: Link, out: &mut Outbox) {
         self.tokens.accepted();
         let age = Age::Young { stable_at: now + self.settings.stable_after.max(Span::from_millis(1)) };
-        let json_ping = self.settings.json_ping_interval.map(|interval| Beat::first(now, interval));
+        let json_ping = self.settings.json_ping.as_ref().map(|ping| Beat::first(now, ping.interval));
         self.state = State::Registered { link: Link { json_ping, ..link }, age, again: None };
         self.say_what_is_owed(out);
         out.push_back(Output::Event(Event::Registered));
@@ -735,13 +734,6 @@ impl Session {
             out.push_back(Output::Close);
             out.push_back(Output::Event(Event::Stopped));
         }
-    }
-
-    fn send_register(&mut self, now: Time, out: &mut Outbox) -> Option<Ticket> {
-        let Settings { username, device_id, names, .. } = &self.settings;
-        let payload = message::register_payload(names, username, self.tokens.token(), device_id);
-        let name = names.register.clone();
-        self.send_request(now, &name, payload, out)
     }
 
     fn link_mut(&mut self) -> Option<&mut Link> {

@@ -3,6 +3,7 @@
 //! | file          | what                                                                  |
 //! |---------------|-----------------------------------------------------------------------|
 //! | `frame`       | the four kinds, the fields of a frame, how a frame is written         |
+//! | `registration` | register, unregister                                                 |
 //! | `room`        | the room object; create, join, leave, destroy, list; why one refuses  |
 //! | `invite`      | invites in and out, `inviteRequest`, current invitations              |
 //! | `participant` | who is in a room, and the list of who may be                          |
@@ -21,6 +22,7 @@ mod invite;
 mod known;
 mod mute;
 mod participant;
+mod registration;
 mod room;
 mod transfer;
 
@@ -35,6 +37,7 @@ pub use participant::{
     ParticipantStatus, Presence, Roster, active_speaker, add_participants, expelled_user, remove_participants,
     report_hold,
 };
+pub use registration::Registration;
 pub use room::{
     IceServer, Refusal, Room, Server, create_room, destroy_room, get_rooms, join_meeting, join_quick_conference,
     join_room, leave_room, says,
@@ -44,8 +47,7 @@ pub use transfer::{
     attended_transfer, call_transfer_id, transfer,
 };
 
-use crate::config::{QssNames, Secret};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A request of ours, ready for [`Session::request`](crate::qss::session::Session::request).
 #[derive(Clone, PartialEq, Debug)]
@@ -59,17 +61,6 @@ impl Request {
     fn new(word: &str, payload: Value) -> Option<Request> {
         (!word.is_empty()).then(|| Request { name: word.to_owned(), payload })
     }
-}
-
-/// Payload of `register` (docs/qss.md, Session).
-pub fn register_payload(names: &QssNames, username: &str, token: &Secret, device_id: &str) -> Value {
-    let (user, device) = ((&names.username_key, json!(username)), (&names.device_id_key, json!(device_id)));
-    room::object([user, (&names.token_key, json!(token.0)), device])
-}
-
-/// Payload of `unregister` (docs/qss.md, Session).
-pub fn unregister_payload(names: &QssNames, username: &str, device_id: &str) -> Value {
-    room::object([(&names.username_key, json!(username)), (&names.device_id_key, json!(device_id))])
 }
 
 #[cfg(test)]

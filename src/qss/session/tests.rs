@@ -1,6 +1,7 @@
 //! The session on virtual time: each test reads like a trace.
 
 use super::*;
+use crate::config::QssNames;
 use serde_json::{Value, json};
 
 /// A session and what it said since the last look.
