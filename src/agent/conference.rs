@@ -6,6 +6,7 @@
 //! | `status`                                 | the visit and its call, and calls still to end   |
 //! | `localStreamAdded`, `localStreamRemoved` | `sending` of the ladder                          |
 //! | `remoteStreamAdded`, `remoteStreamRemove`, `remoteStreams` | `receiving` of the ladder      |
+//! | `conferenceServiceAvailable`             | `session` of the ladder                          |
 
 use super::visit::{Leg, Visit};
 use super::{Agent, Cx};
@@ -43,6 +44,10 @@ impl Agent {
     pub(super) fn tell_room(&mut self, cx: &mut Cx<'_>, cause: Option<&Cause>) {
         if !self.config.status.room_events {
             return;
+        }
+        let available = self.session.is_registered();
+        if std::mem::replace(&mut self.reporter.service, available) != available {
+            self.emit_room(cx, RoomEvent::ConferenceServiceAvailable { available }, None);
         }
         let elsewhere = self.visit.as_ref().is_some_and(|visit| !self.reporter.told.is_about(visit));
         if let (None, Some(cause)) = (&self.visit, cause) {

@@ -26,6 +26,8 @@ pub(super) struct Reporter {
     ladder: Ladder,
     pub(super) backlog: Backlog,
     pub(super) told: Told,
+    /// As it was told last: there is a session.
+    pub(super) service: bool,
     problems: Tally,
     tokens: Repeats<Failure>,
     sessions: Repeats<Failure>,
@@ -72,6 +74,7 @@ impl Reporter {
             ladder: Ladder::new(Time::ZERO),
             backlog: Backlog::new(config.status.backlog),
             told: Told::default(),
+            service: false,
             problems: Tally::default(),
             tokens: Repeats::new(),
             sessions: Repeats::new(),

@@ -83,6 +83,10 @@ pub enum RoomEvent {
     ActiveSpeaker {
         user_id: Option<String>,
     },
+    /// Conferences are to be had, or not: there is a session, or none.
+    ConferenceServiceAvailable {
+        available: bool,
+    },
     /// Somebody whom the policy lets in invites us.
     ConferenceInvitation {
         id: String,

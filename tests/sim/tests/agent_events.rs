@@ -136,3 +136,14 @@ fn invitations_and_requests_for_one_are_told_with_the_words_of_who_sends_them() 
     assert_eq!(w.events_of("conferenceInvitationRequestCancelled")[0]["id"], "REQ1");
     assert!(w.qss.log.iter().any(|(_, f)| f["cancel"] == "invite" && f["error"] == 487), "nobody rings on");
 }
+
+#[test]
+fn whether_conferences_are_to_be_had_is_told_when_the_session_comes_and_goes() {
+    let mut w = World::playing(5, config());
+    w.kill_qss(Some(qss_endpoint::agent::LinkErrorKind::Closed(1006)));
+    w.run(1_000);
+    w.qss.up = true;
+    w.run(30_000);
+    let told: Vec<_> = w.events_of("conferenceServiceAvailable").iter().map(|e| e["available"].clone()).collect();
+    assert_eq!(told, [json!(true), json!(false), json!(true)]);
+}
