@@ -354,9 +354,9 @@ fn fec_goes_on_and_off_with_what_the_receiver_reports() {
         (0..20).for_each(|_| booth.report(0));
         (before, lossy, booth.stream.encoder().expected_loss)
     };
-    assert_eq!(fec(FecMode::Auto), (0, 10, 0));
+    assert_eq!(fec(FecMode::Auto), (0, 15, 0));
     assert_eq!(fec(FecMode::Off), (0, 0, 0));
-    assert_eq!(fec(FecMode::On), (10, 10, 10));
+    assert_eq!(fec(FecMode::On), (15, 15, 15));
 }
 
 #[test]
@@ -375,8 +375,9 @@ fn what_is_adapted_to_loss_is_told_and_keeps_the_cap() {
         }
         told.dedup();
         let (clean, lossy) = match cap {
-            0 | 64_000 => (("clean", 20, 32), ("loss", 20, 40)),
-            32_000 => (("clean", 20, 14), ("loss", 40, 18)),
+            0 => (("clean", 20, 32), ("loss", 20, 48)),
+            64_000 => (("clean", 20, 32), ("loss", 20, 45)),
+            32_000 => (("clean", 20, 14), ("loss", 40, 21)),
             _ => (("clean", 40, 14), ("no_room", 40, 14)),
         };
         assert_eq!(told, [clean, lossy, clean, lossy], "cap {cap}");

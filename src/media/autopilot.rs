@@ -4,14 +4,14 @@
 //! | why | when | packet time | FEC | band | bitrate |
 //! |---|---|---|---|---|---|
 //! | [`Why::Clean`] | nothing to speak of is lost | planned | off | full | planned |
-//! | [`Why::Loss`] | packets are lost | planned, or the next that leaves room | on | wide | a quarter more, if there is room |
-//! | [`Why::Bursts`] | they are, several in a row | 40 or 60 ms, if there is room | on | wide | a quarter more, if there is room |
+//! | [`Why::Loss`] | packets are lost | planned, or the next that leaves room | on | wide | half more, if there is room |
+//! | [`Why::Bursts`] | they are, several in a row | 40 or 60 ms, if there is room | on | wide | half more, if there is room |
 //! | [`Why::Congestion`] | they are, and the round trip has grown: the line is full | planned | on, if it fits | wide | half |
 //! | [`Why::NoRoom`] | they are, and the cap leaves no room for FEC in any packet time | planned | off | full | planned |
 //! | [`Why::Configured`] | `codec.fec = "off"` | planned | off | full | planned |
 //!
 //! Without an expected loss libopus produces no FEC at all, and with it each packet pays: so it is on while there is
-//! loss, and off on a clean line. What is expected is always ten percent, however much is lost: for more libopus gives
+//! loss, and off on a clean line. What is expected is always fifteen percent, however much is lost: for more libopus gives
 //! the copy more of the same bits, and what the copy gains the packet loses; for less, the copy is too poor to be heard.
 //! Wide band (8 kHz) leaves all bits to the part of the signal that the copy has, too.
 //!
@@ -30,7 +30,7 @@ const OFF_AT: f32 = 0.5;
 /// Each report counts for this much of a falling estimate; a rising one is believed at once.
 const FALL: f32 = 0.3;
 /// The loss in percent that the encoder is told to expect.
-const EXPECTED: u8 = 10;
+const EXPECTED: u8 = 15;
 /// Below so many bit/s packet and copy are both worse than the packet without.
 const LEAST_WITH_FEC: u32 = 18_000;
 /// A line is full when its round trip is twice the shortest and this much more, and no longer when it is half as long
@@ -162,7 +162,7 @@ impl Autopilot {
     }
 
     fn protected(&self, plain: Choice) -> Choice {
-        let wanted = self.limits.bitrate.saturating_add(self.limits.bitrate / 4);
+        let wanted = self.limits.bitrate.saturating_add(self.limits.bitrate / 2);
         let longer = match self.burst {
             burst if burst >= BURSTS_OF_3 => Span::from_millis(60),
             burst if burst >= BURSTS_OF_2 => Span::from_millis(40),
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!((clean.why, clean.bitrate, clean.expected_loss), (Why::Clean, 32_000, 0));
         assert_eq!(after(&mut auto, 3, 20, 10), clean, "one percent");
         let lossy = after(&mut auto, 26, 20, 1);
-        assert_eq!((lossy.why, lossy.bitrate, lossy.band), (Why::Loss, 40_000, Band::Wide));
+        assert_eq!((lossy.why, lossy.bitrate, lossy.band), (Why::Loss, 48_000, Band::Wide));
         assert_eq!(after(&mut auto, 128, 20, 1).expected_loss, EXPECTED, "more is not better");
         let until_clean = (0..30).position(|_| after(&mut auto, 0, 20, 1) == clean);
         assert!(until_clean.is_some_and(|n| (5..20).contains(&n)), "{until_clean:?}");
@@ -243,10 +243,10 @@ mod tests {
             assert!(choice.bitrate <= plan::payload_room(cap, choice.ptime, limits.overhead), "{cap}: {choice:?}");
             (choice.why, choice.ptime.as_millis(), choice.expected_loss)
         };
-        assert_eq!(lossy(64_000, 32_000), (Why::Loss, 20, 10));
-        assert_eq!(lossy(32_000, 14_400), (Why::Loss, 40, 10), "headers make room");
+        assert_eq!(lossy(64_000, 32_000), (Why::Loss, 20, EXPECTED));
+        assert_eq!(lossy(32_000, 14_400), (Why::Loss, 40, EXPECTED), "headers make room");
         assert_eq!(lossy(24_000, 14_100), (Why::NoRoom, 20, 0));
-        assert_eq!(lossy(0, 12_000), (Why::NoRoom, 20, 0), "a bitrate that was asked for is not doubled");
+        assert_eq!(lossy(0, 11_000), (Why::NoRoom, 20, 0), "a bitrate that was asked for is not doubled");
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 
+/// 200 ms.
+const MOST_FRAMES: usize = 9_600;
+
 /// A card's frames on their way between a ring of the card's format and a file of S16LE.
 #[derive(Debug)]
 pub(crate) struct Tape {
@@ -13,6 +16,7 @@ pub(crate) struct Tape {
     format: Format,
     /// Length after which positions start again, in frames.
     wrap: Option<i64>,
+    /// Has room for what a card is late by at worst: nothing is allocated while it runs.
     s16: Vec<u8>,
 }
 
@@ -25,7 +29,7 @@ impl Tape {
         let frames = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len()) as usize;
         let frames = (frames / (2 * channels)) as i64;
         let wrap = (settings.mic_loop && frames > 0).then_some(frames);
-        Tape { file, channels, format: settings.format, wrap, s16: Vec::new() }
+        Tape { file, channels, format: settings.format, wrap, s16: Vec::with_capacity(MOST_FRAMES * channels * 2) }
     }
 
     pub(crate) fn loudspeaker(settings: &Settings) -> io::Result<Tape> {
@@ -33,7 +37,8 @@ impl Tape {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         let wrap = (settings.record_frames > 0).then_some(settings.record_frames);
         let channels = settings.playback_channels as usize;
-        Ok(Tape { file: Some(file), channels, format: settings.format, wrap, s16: Vec::new() })
+        let s16 = Vec::with_capacity(MOST_FRAMES * channels * 2);
+        Ok(Tape { file: Some(file), channels, format: settings.format, wrap, s16 })
     }
 
     pub(crate) const fn frame_bytes(&self) -> usize {
