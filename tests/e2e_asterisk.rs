@@ -67,6 +67,78 @@ fn two_endpoints_and_baresip_hear_each_other_through_confbridge() {
     peer.hang_up().unwrap();
 }
 
+/// A page comes into a call: as long as it lasts, the room that waits hears nothing of the device and the device nothing of
+/// that room; then both hear each other again, in the same call.
+#[test]
+fn a_call_waits_on_hold_for_a_page_and_is_heard_again_after_it() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mixer, cards) = (Asterisk::start("page").unwrap(), Cards::new("page").unwrap());
+    let page = "88826777034";
+    let rooms = vec![RoomSpec::open(ROOM, &uri(NUMBER), 1024), RoomSpec::open("page", &uri(page), 1024)];
+    let qss = QssServer::start(Config { rooms, token: Some(TOKEN.into()), ..Config::default() }).expect("a QSS");
+    let enter = |user, number, hertz| {
+        let phone = Phone::dial(&phone::Plan::to(mixer.sip, user, number)).expect("a place");
+        phone.say(&signal::tone(hertz, -14.0, 240.0));
+        phone
+    };
+    let (resident, pager) = (enter("resident", NUMBER, 440.0), enter("pager", page, 1100.0));
+    let card = cards.card("a", "").unwrap();
+    let mut config = device(&qss, &mixer, "a", &card).room(ROOM).accept_all();
+    config.set_raw("calls", "limit", "2");
+    let mut endpoint = start("a", &config, &cards);
+    endpoint.wait_rung("playing", 0, PATIENCE).unwrap();
+    card.say_now(&signal::tone(700.0, -14.0, 240.0)).unwrap();
+    // Levels, because a phone without a jitter buffer hears a busy machine.
+    let level_at = |phone: &Phone| {
+        phone.forget();
+        let end = std::time::Instant::now() + PATIENCE;
+        while phone.heard().len() < 48_000 {
+            assert!(std::time::Instant::now() < end, "the mixer sends nothing");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        Heard::of(&phone.heard(), &[700.0]).level_dbfs[0]
+    };
+    let eventually = |what: &str, measure: &dyn Fn() -> f64, good: &dyn Fn(f64) -> bool| {
+        let mut measured = Vec::new();
+        let reached = (0..30).any(|_| {
+            measured.push(measure());
+            measured.last().is_some_and(|level| good(*level))
+        });
+        assert!(reached, "{what}: {measured:?}");
+    };
+    let (loud, silent) = (|level: f64| level > -25.0, |level: f64| level < -50.0);
+    // How much louder one is than the other at our loudspeaker.
+    let lead = |hertz: f64, other: f64| {
+        let heard = Heard::of(&listen(&card, 1.0), &[hertz, other]);
+        heard.level_dbfs[0] - heard.level_dbfs[1]
+    };
+    let clear = |lead: f64| lead > 25.0;
+    eventually("the resident is heard", &|| lead(440.0, 1100.0), &clear);
+    eventually("and hears", &|| level_at(&resident), &loud);
+
+    let mark = endpoint.mark();
+    qss.invite("fire", "a", "page");
+    endpoint.wait_rung("playing", mark, PATIENCE).unwrap();
+    eventually("the pager alone is heard", &|| lead(1100.0, 440.0), &clear);
+    eventually("and hears", &|| level_at(&pager), &loud);
+    // Still in the room, and silent.
+    let there = mixer.wait_for(NUMBER, 2, PATIENCE).unwrap();
+    eventually("the resident hears nobody", &|| level_at(&resident), &silent);
+    assert!((0..3).all(|_| silent(level_at(&resident))), "the resident hears what is meant for the pager");
+
+    let mark = endpoint.mark();
+    let paged = mixer.wait_for(page, 2, PATIENCE).unwrap();
+    let ours = paged.iter().find(|it| it.caller == "a").expect("the device is there");
+    mixer.kick(page, &ours.channel).unwrap();
+    endpoint.wait_rung("playing", mark, PATIENCE).unwrap();
+    eventually("the resident is heard again", &|| lead(440.0, 1100.0), &clear);
+    eventually("and hears again", &|| level_at(&resident), &loud);
+    let mut channels = [there, mixer.wait_for(NUMBER, 2, PATIENCE).unwrap()]
+        .map(|all| all.into_iter().map(|it| it.channel).collect::<Vec<_>>());
+    channels.iter_mut().for_each(|all| all.sort());
+    assert_eq!(channels[0], channels[1], "it is the same call");
+}
+
 #[test]
 fn asterisk_killed_and_restarted_brings_the_sound_back_without_a_restart_of_the_device() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -137,6 +137,42 @@ fn plain_forged_and_replayed_packets_are_counted_and_not_heard() {
     }
 }
 
+/// The numbers roll over every 22 minutes; a stream that knew nothing of that would find everything forged.
+#[test]
+fn a_call_that_waited_goes_on_under_its_keys_however_often_the_numbers_have_rolled_over() {
+    for suite in Suite::ALL {
+        let params = StreamParams { srtp: Some(keys(suite)), ..params() };
+        let mut call = Call::new(params);
+        for next in [100, 30_000, 60_000, 20_000, 50_000, 10_000, 40_000] {
+            call.next = next;
+            let packet = call.sealed();
+            call.hear(peer(), &packet);
+        }
+        let last = call.sealed();
+        call.hear(peer(), &last);
+        assert_eq!(call.counted()[2..], [0, 0], "{suite:?}");
+        call.talk(Span::from_secs(1));
+        call.stream.park(call.now);
+        let others = Keys { send: keying(suite, 3), receive: keying(suite, 4) };
+        call.stream.start(call.now, StreamParams { call: 2, ssrc: 5, srtp: Some(others), ..params });
+        let late = call.sealed();
+        call.hear(peer(), &late);
+        assert_eq!(call.counted(), [0, 1, 1, 0], "{suite:?}: nothing of another call is heard");
+        call.stream.stop(call.now, &mut call.wire);
+        call.stream.start(call.now, params);
+        call.hear(peer(), &last);
+        assert_eq!(call.counted(), [0, 0, 0, 1], "{suite:?}: what has come before");
+        let packet = call.sealed();
+        call.hear(peer(), &packet);
+        assert_eq!(call.counted(), [1, 0, 0, 1], "{suite:?}");
+        // What leaves goes on, too: under one key no number comes twice.
+        let before = call.wire.rtp.len();
+        call.talk(Span::from_secs(1));
+        assert!(before >= 50 && call.wire.rtp.len() >= before + 50);
+        assert!(call.wire.rtp.iter_mut().all(|(_, packet)| call.opener.open_rtp(packet).is_ok()), "{suite:?}");
+    }
+}
+
 /// A BYE that anybody could write would end the call.
 #[test]
 fn reports_are_believed_only_when_sealed() {

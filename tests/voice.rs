@@ -626,6 +626,42 @@ fn packets_of_strangers_are_not_heard() {
 }
 
 /// A peer that follows no rule at all: the player survives, and hears the next orderly one.
+/// A mixer that has not heard yet that the call before is to be silent: its packets come from another port of the same
+/// host, as those of a mixer behind NAT would.
+#[test]
+fn the_peer_of_a_call_that_waits_is_not_taken_for_the_next_ones() {
+    for waits in [true, false] {
+        let mut stream = Stream::new(settings(), line::Mouth::new(), Ear);
+        let (mut now, mut wire) = (Time::from_millis(1_000), line::Sent::default());
+        let mut hear = |stream: &mut Stream<line::Mouth, Ear>, from, numbers: std::ops::Range<u16>, ssrc| {
+            for n in numbers {
+                now += ms(20);
+                stream.handle_rtp(now, from, &rtp(n, u32::from(n) * 960, ssrc, false, &payload(0, false)));
+            }
+            stream.stats(now).packets_received
+        };
+        stream.start(Time::from_millis(1_000), params());
+        assert_eq!(hear(&mut stream, peer(), 10..20, 9), 10);
+        if waits {
+            stream.park(Time::from_millis(2_000));
+        } else {
+            stream.stop(Time::from_millis(1_000), &mut wire);
+        }
+        let mut other = params();
+        (other.call, other.ssrc) = (2, 3);
+        other.remote_rtp.set_port(peer().port() + 100);
+        stream.start(Time::from_millis(1_000), other);
+        let latched = hear(&mut stream, peer(), 20..30, 9);
+        assert_eq!(latched, if waits { 0 } else { 9 }, "one that is over may have been the same mixer");
+        if waits {
+            assert_eq!(hear(&mut stream, other.remote_rtp, 10..20, 8), 10);
+            stream.park(Time::from_millis(3_000));
+            stream.start(Time::from_millis(3_000), params());
+            assert_eq!(hear(&mut stream, peer(), 30..40, 9), 10, "it goes on");
+        }
+    }
+}
+
 #[test]
 fn no_numbers_can_break_the_player() {
     each_seed(|seed| {

@@ -103,7 +103,7 @@ impl Agent {
         (up.sending, up.playing, up.hearing) = (false, false, held(cx.now, self.config.sip.hold_probe));
         let (call, plan) = (up.call, up.plan);
         let cause = Cause::from(Failure::HeldForAnother);
-        self.media(cx, Command::Stop);
+        self.media(cx, Command::Park);
         self.voice.card = CardUse::Closed;
         self.ring_nobody(cx);
         if hold == Hold::Off {
@@ -164,7 +164,6 @@ impl Agent {
     /// A call goes on. The card opens while the mixer is asked; media wait for its answer, and should none come, the
     /// silence is noticed and the call made anew.
     pub(super) fn resume(&mut self, cx: &mut Cx<'_>, parked: Parked) {
-        let ssrc = self.rng.next_u32();
         let Parked { mut visit, outgoing, participants, told } = parked;
         self.resume_telling(cx, told);
         self.participants = participants;
@@ -174,8 +173,7 @@ impl Agent {
         }
         let (plan, hold) = (self.plan(&visit), visit.hold);
         let up = visit.up_mut().map(|up| {
-            // Numbers of a stream that has ended are not used again under its SSRC (RFC 3550 8.2, RFC 3711 9.1).
-            (up.params.ssrc, up.plan) = (ssrc, plan);
+            up.plan = plan;
             up.hearing = match hold {
                 Hold::Off => Hearing::Silence(cx.now),
                 Hold::On => held(cx.now, self.config.sip.hold_probe),
@@ -245,6 +243,7 @@ impl Agent {
         let visit = &mut self.parked.get_mut(i)?.visit;
         let Leg::Up(up) = std::mem::replace(&mut visit.leg, Leg::Due) else { return None };
         let (room, duration_ms) = (visit.room_ref(), cx.now.since(up.since).as_millis());
+        self.media(cx, Command::Forget(up.call.0));
         self.emit_about(cx, Kind::CallEnded { duration_ms, media: None }, Some(room), Some(cause.clone()));
         Some(up.call)
     }

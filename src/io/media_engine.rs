@@ -216,6 +216,11 @@ impl Engine {
                 Command::Digits { digits, tone, gap } => self.stream.press(&digits, tone, gap),
                 Command::ToneStop => self.stream.stop_tone(),
                 Command::Stop => self.end_call(now),
+                Command::Park => {
+                    self.stream.park(now);
+                    self.call = Call::None;
+                }
+                Command::Forget(call) => self.stream.forget(call),
                 Command::Recall(clocks) => self.stream.recall(clocks),
                 Command::Board(board) => self.stream.on_board(now, board),
                 Command::Stats => {

@@ -67,6 +67,11 @@ pub enum Command {
     },
     /// End the stream (RTCP BYE) and close the card, once no tone needs it.
     Stop,
+    /// The call waits on hold for another one: end its stream without a farewell, keep what it goes on with when it is
+    /// started again under its number, and close the card as with `Stop`.
+    Park,
+    /// The call of this number is over, which waited.
+    Forget(u32),
     /// How fast clocks ran in an earlier life of the process: the next call begins with it.
     Recall(Clocks),
     /// What the board says of its heat and its supply, when that changes.

@@ -24,6 +24,7 @@ pub mod jitter;
 mod kaiser;
 pub mod keypad;
 pub mod liveness;
+mod parted;
 mod peer;
 pub mod plan;
 pub mod playout;

@@ -41,7 +41,7 @@ pub(super) struct Peer {
 }
 
 /// What is kept for both directions under SRTP.
-struct Protected {
+pub(super) struct Protected {
     outbound: Outbound,
     inbound: Inbound,
 }
@@ -89,6 +89,30 @@ impl Peer {
         }
     }
 
+    /// The call goes on after its stream has ended for another one's: what was protected goes on where it was.
+    pub(super) fn resume(&mut self, params: &StreamParams, protected: Option<Protected>) {
+        if let Some(mut protected) = protected
+            && let Some(keys) = params.srtp
+        {
+            protected.set_keys(keys);
+            self.srtp = Some(protected);
+        }
+    }
+
+    /// The source that is heard, and what it takes to go on later.
+    pub(super) fn part(self) -> (Option<u32>, Option<Protected>) {
+        let heard = match self.heard {
+            Heard::Nothing => None,
+            Heard::Negotiated(last) | Heard::Elsewhere { last, .. } => Some(last.ssrc),
+        };
+        (heard, self.srtp)
+    }
+
+    /// Whether packets of the peer are to come from there, by what was negotiated.
+    pub(super) fn is_negotiated(&self, from: SocketAddr) -> bool {
+        same_address(from, self.negotiated)
+    }
+
     /// The call goes on with other parameters: keys that are the same go on, and so does a latch while the address that was
     /// negotiated is the same.
     pub(super) fn update(&mut self, params: &StreamParams) {
@@ -100,10 +124,7 @@ impl Peer {
         self.negotiated_rtcp = params.remote_rtcp;
         self.rtcp_mux = params.rtcp_mux;
         match (&mut self.srtp, params.srtp) {
-            (Some(protected), Some(keys)) => {
-                protected.outbound.set_keying(keys.send);
-                protected.inbound.set_keying(keys.receive);
-            }
+            (Some(protected), Some(keys)) => protected.set_keys(keys),
             (srtp, keys) => *srtp = keys.map(Protected::new),
         }
     }
@@ -257,6 +278,12 @@ impl Last {
 impl Protected {
     fn new(keys: Keys) -> Protected {
         Protected { outbound: Outbound::new(keys.send), inbound: Inbound::new(keys.receive) }
+    }
+
+    /// Keys that are the same go on.
+    fn set_keys(&mut self, keys: Keys) {
+        self.outbound.set_keying(keys.send);
+        self.inbound.set_keying(keys.receive);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::media::hush::Hush;
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::{Ear, Keypad, Press};
 use crate::media::liveness::Liveness;
+use crate::media::parted::{Parted, Past};
 use crate::media::peer::Peer;
 use crate::media::playout::{Arrival, Playout};
 use crate::media::quality;
@@ -112,6 +113,7 @@ pub struct Stream<E, D> {
     /// Where a protected datagram is opened.
     opened: Box<[u8; MAX_DATAGRAM]>,
     call: Option<Call>,
+    parted: Parted,
 }
 
 /// What lives as long as a call.
@@ -174,11 +176,13 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             packet: Box::new([0; HEADER_LEN + MAX_PAYLOAD + srtp::MAX_OVERHEAD]),
             opened: Box::new([0; MAX_DATAGRAM]),
             call: None,
+            parted: Parted::default(),
             settings,
         }
     }
 
-    /// Begins a call. Sequence number and timestamp begin at random, but the same for the same SSRC and call.
+    /// Begins a call. Sequence number and timestamp begin at random, but the same for the same SSRC and call; those of one
+    /// that was [parked](Stream::park) go on.
     pub fn start(&mut self, now: Time, params: StreamParams) {
         let mut rng = Rng::from_u64(u64::from(params.ssrc) << 32 | u64::from(params.call));
         let autopilot = Autopilot::new(self.settings.codec.usable_fec(), limits(&params));
@@ -193,9 +197,17 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         // An encoder that cannot forget goes on as it was.
         let _ = self.encoder.reset();
         self.budget.set_cap(params.cap, overhead(&params));
+        let mut peer = Peer::new(&params, &self.settings.rtp);
+        let mut sender = Sender::new(params.ssrc, params.send_payload_type, &mut rng);
+        if let Some(past) = self.parted.take(params.call).filter(|past| past.sender.ssrc() == params.ssrc) {
+            peer.resume(&params, past.protected);
+            sender = past.sender;
+            sender.set_payload_type(params.send_payload_type);
+            sender.on_skipped(samples_in(now.since(past.at)));
+        }
         self.call = Some(Call {
-            peer: Peer::new(&params, &self.settings.rtp),
-            sender: Sender::new(params.ssrc, params.send_payload_type, &mut rng),
+            peer,
+            sender,
             receiver: Receiver::default(),
             keypad: Keypad::default(),
             ear: Ear::default(),
@@ -241,6 +253,22 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.liveness.stop();
         self.playout.restart();
         self.call = None;
+    }
+
+    /// The call waits for another one: its stream ends without a farewell, until the `start` with its number.
+    pub fn park(&mut self, now: Time) {
+        self.liveness.stop();
+        self.playout.restart();
+        if let Some(Call { params, peer, mut sender, gathered, .. }) = self.call.take() {
+            sender.on_skipped(gathered as u32);
+            let (heard, protected) = peer.part();
+            self.parted.keep(Past { call: params.call, at: now, sender, heard, protected });
+        }
+    }
+
+    /// The call of this number, which waits, is over.
+    pub fn forget(&mut self, call: u32) {
+        self.parted.take(call);
     }
 
     /// Muted, packets of digital silence are sent.
@@ -373,8 +401,10 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let header = packet.header;
         let audio = header.payload_type == call.params.receive_payload_type;
         let event = call.params.telephone_event.filter(|event| !audio && event.has(header.payload_type));
+        let strange = self.parted.knows(header.ssrc) && !call.peer.is_negotiated(from);
         // Our own SSRC is a packet of ours that somebody sent back.
-        if !(audio || event.is_some()) || header.ssrc == call.sender.ssrc() || !call.peer.admits(now, from, &header) {
+        let ours = header.ssrc == call.sender.ssrc();
+        if !(audio || event.is_some()) || ours || strange || !call.peer.admits(now, from, &header) {
             return self.on_invalid(PacketKind::Rtp);
         }
         let verdict = match event {
@@ -572,7 +602,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             && now.since(before) > given + CAPTURE_GAP
         {
             let lost = now.since(before) - given;
-            call.sender.on_skipped(call.gathered as u32 + (lost.as_micros() * 6 / 125) as u32);
+            call.sender.on_skipped(call.gathered as u32 + samples_in(lost));
             call.gathered = 0;
         }
     }
@@ -766,6 +796,11 @@ fn limits(params: &StreamParams) -> Limits {
 /// What surrounds the payload of one packet.
 fn overhead(params: &StreamParams) -> Overhead {
     Overhead::new(params.remote_rtp.is_ipv6(), params.srtp.map(|keys| keys.send.suite()))
+}
+
+/// At 48 kHz.
+fn samples_in(span: Span) -> u32 {
+    (span.as_micros() * 6 / 125) as u32
 }
 
 /// Samples of one packet: the longest of 2.5, 5, 10, 20, 40, 60 ms that is not longer than asked, at least 2.5 ms.

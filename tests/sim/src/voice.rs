@@ -71,8 +71,9 @@ impl Voice {
             | Command::ToneStop
             | Command::Digits { .. }
             | Command::Board(_)
-            | Command::Recall(_) => Vec::new(),
-            Command::Stop => {
+            | Command::Recall(_)
+            | Command::Forget(_) => Vec::new(),
+            Command::Stop | Command::Park => {
                 assert!(self.card_open, "seed {seed}: Stop of nothing");
                 self.card_open = false;
                 self.stream = None;
