@@ -5,7 +5,7 @@
 mod stage;
 
 use lab::process::{ConfigFile, Endpoint};
-use lab::qss::{Authority, CertificateKind, Config, Desk, Door, What};
+use lab::qss::{Authority, CertificateKind, Config, Desk, Door, Shape, What};
 use serde_json::{Value, json};
 use stage::{PATIENCE, Stage};
 use std::path::PathBuf;
@@ -204,4 +204,41 @@ fn others_are_added_muted_asked_and_removed_and_a_hold_is_told() {
     };
     assert_eq!(now_in(&a), now_in(&b));
     assert_ne!(now_in(&a), Some(json!(ROOM)));
+}
+
+/// The opposite of everything that the pages leave open: rooms by their ids, fields beside `answer`, requests for events,
+/// lists for news, codes under `payload`, and the page's slips.
+#[test]
+fn a_qss_that_spells_everything_otherwise_is_understood_as_well() {
+    let qss = Config { shape: Shape::other(), ..Config::default() };
+    let stage = Stage::with("spellings", &[(ROOM, NUMBER, 64)], lab::mixer::Config::default(), qss);
+    let (mut a, to_a) = spoken(&stage, "a", |config| *config = std::mem::take(config).room(ROOM));
+    let (mut b, _) = spoken(&stage, "b", |config| {
+        config.set_raw("invites", "accept", "[\"a\"]");
+    });
+    let tells = |device: &mut Endpoint, kind: &str, mark: usize| {
+        let told = device.wait_for(kind, PATIENCE, |lines| {
+            lines.iter().skip(mark).find(|line| line.event["event"] == kind).map(|line| line.event.clone())
+        });
+        told.unwrap()
+    };
+    a.wait_rung("playing", 0, PATIENCE).unwrap();
+    wait_session(&mut b, 0);
+    let (code, said) = ctl(&to_a, &["invite", "b"]);
+    assert_eq!(code, 0, "{said}");
+    b.wait_rung("playing", 0, PATIENCE).unwrap();
+    assert_eq!(tells(&mut a, "participantAdded", 0)["userId"], "b");
+    stage.qss.active_speaker(ROOM, Some("b"));
+    assert_eq!(tells(&mut a, "activeSpeaker", 0)["userId"], "b");
+    let mark = a.mark();
+    stage.qss.ask_for_snapshot("a");
+    tells(&mut a, "snapshot", mark);
+    let (code, said) = ctl(&to_a, &["mute", "nobody"]);
+    assert!(code == 1 && said.contains("\"status\":404"), "{said}");
+    let mark = b.mark();
+    stage.qss.expel(ROOM, "b");
+    wait_cause(&mut b, "room_expelled", mark);
+    let mark = a.mark();
+    stage.qss.destroy_room(ROOM);
+    wait_cause(&mut a, "room_destroyed", mark);
 }
