@@ -6,7 +6,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 # The date of the build (src/qss/clock.rs): that of the commit.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null)
-.PHONY: help demo test interop bench bench-full cross check fuzz sim fleet clean packages-%
+.PHONY: help demo test trials interop bench bench-full cross check fuzz sim fleet clean packages-%
 
 # The mixer of the demo: `lab` (built in) or `asterisk` (a real ConfBridge, 20 MB).
 MIXER ?= lab
@@ -20,6 +20,7 @@ help:
 	@echo 'make demo    two endpoints on virtual sound cards: a talk with ladder, table and heard.wav, then a tour of calls'
 	@echo '             MIXER=asterisk does it through a real ConfBridge'
 	@echo 'make test    everything that can pass or fail'
+	@echo 'make trials  takes each behaviour out of the product: its test must fail (no part of make test)'
 	@echo 'make interop  the matrix against a real Asterisk, a row each (part of make test)'
 	@echo 'make bench   measures the endpoint and baresip side by side: target/bench/report.json'
 	@echo 'make bench-full  the same for 40 minutes, over bad lines too: docs/lines.md, docs/lines.svg'
@@ -51,6 +52,10 @@ test: packages-test
 	    /^[0-9]+ passed, [0-9]+ failed$$/ { passed += $$1; failed += $$3 } \
 	    END { printf "%d passed, %d failed%s\n", passed, failed, ignored ? ", " ignored " ignored" : "" }' target/lab/test.log; \
 	  exit $$rc
+
+# ROWS: only trials with one of these words, for example ROWS="token Retry-After".
+trials: packages-test
+	cargo run --locked --quiet --package trials -- $(ROWS)
 
 # ROWS: only those, for example ROWS="sdes mux".
 interop: packages-test

@@ -334,6 +334,18 @@ fn secrets_come_from_files_and_are_never_shown() {
 }
 
 #[test]
+fn the_token_may_come_from_the_environment() {
+    let mut memory =
+        Memory::with("[qss]\nurl = 'wss://q'\nusername = 'u'\ntoken_env = 'QSS_TOKEN'\n[[room]]\nid = 'a'\n");
+    memory.variables.insert("QSS_TOKEN".into(), "geheim".into());
+    assert_eq!(memory.load().unwrap().config.qss.token.0, "geheim");
+    memory.variables.insert("QSS_TOKEN".into(), "two\nlines".into());
+    assert!(memory.load().unwrap_err().to_string().contains("has more than one line"));
+    memory.variables.clear();
+    assert!(memory.load().unwrap_err().to_string().contains("no variable \"QSS_TOKEN\""));
+}
+
+#[test]
 fn secrets_in_a_file_for_everybody_are_warned_of() {
     let mut memory = Memory::with(minimal());
     assert_eq!(memory.load().unwrap().warnings, [""; 0]);

@@ -20,10 +20,26 @@ pub fn now() -> Time {
 pub fn wall() -> Wall {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at = WallTime(since.as_millis().try_into().unwrap_or(u64::MAX));
-    let clock = match (at < WRITTEN, sys::clock_is_synchronised()) {
+    Wall { at, clock: mark(at, sys::clock_is_synchronised()) }
+}
+
+/// How far to trust a clock that shows `at`.
+fn mark(at: WallTime, synchronised: bool) -> Clock {
+    match (at < WRITTEN, synchronised) {
         (true, _) => Clock::Unset,
         (false, true) => Clock::Synced,
         (false, false) => Clock::Kept,
-    };
-    Wall { at, clock }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_unset_synced_or_kept() {
+        let now = WallTime(WRITTEN.0 + 1);
+        assert_eq!([mark(now, true), mark(now, false)], [Clock::Synced, Clock::Kept]);
+        assert_eq!([mark(WallTime(0), true), mark(WallTime(0), false)], [Clock::Unset; 2], "whatever the kernel says");
+    }
 }

@@ -133,15 +133,16 @@ mod tests {
 
     #[test]
     fn each_pause_lies_in_its_window_and_the_window_is_used() {
-        let mut largest = [0; 12];
+        let (mut largest, mut smallest) = ([0; 12], [u64::MAX; 12]);
         for seed in 0..200 {
             for (i, pause) in pauses(12, seed).into_iter().enumerate() {
                 let window = (1_000_000 << i).min(60_000_000);
                 assert!(pause <= window, "attempt {i}: {pause} us");
-                largest[i] = largest[i].max(pause);
+                (largest[i], smallest[i]) = (largest[i].max(pause), smallest[i].min(pause));
             }
         }
         assert!(largest[11] > 55_000_000 && largest[0] > 900_000, "jitter is full: {largest:?}");
+        assert!(smallest[11] < 5_000_000 && smallest[0] < 100_000, "jitter is full: {smallest:?}");
     }
 
     #[test]

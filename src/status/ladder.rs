@@ -166,6 +166,17 @@ mod tests {
     }
 
     #[test]
+    fn each_fact_says_since_when_and_why_not() {
+        let mut ladder = Ladder::new(Time::ZERO);
+        ladder.observe(T, [true, true, true, false, false, false], None);
+        let (later, cause) = (Time::from_millis(9), Cause::from(Failure::SipRemoteBye));
+        ladder.observe(later, [true, true, false, false, false, false], Some(&cause));
+        let told = ladder.facts().map(|(_, f)| (f.since, f.cause.clone())).collect::<Vec<_>>();
+        assert_eq!(told[..4], [(T, None), (T, None), (later, Some(cause)), (Time::ZERO, None)]);
+        assert_eq!((ladder.rung(), ladder.since()), (Rung::Room, T));
+    }
+
+    #[test]
     fn arriving_packets_prove_nothing_while_none_leave() {
         let mut ladder = Ladder::new(Time::ZERO);
         ladder.observe(T, [true, true, true, false, true, true], None);

@@ -268,6 +268,7 @@ mod tests {
         assert_eq!(room.ice[0].urls, ["stun:stun.l.google.com:19302"]);
         assert_eq!(room.timestamp_ms, Some(1_613_847_375_280));
         assert_eq!(room.participants, Some(vec!["5da6".to_owned()]));
+        assert_eq!(room.token, Some(Secret("51e4".into())));
     }
 
     #[test]
@@ -282,7 +283,7 @@ mod tests {
         assert_eq!(room.servers.len(), 2);
         assert_eq!(room.ice.len(), 1);
         assert_eq!(room.ice[0].urls.len(), 2);
-        assert_eq!(room.acl[0].0, "bob");
+        assert_eq!(room.acl, [("bob".to_owned(), Secret("t".into()))]);
     }
 
     #[test]

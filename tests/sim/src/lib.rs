@@ -432,6 +432,7 @@ impl World {
                     self.post_all(vec![(5, Delivery::Connect(self.links))]);
                 }
                 Output::QssSend(text) => {
+                    self.check_written_down(&text);
                     if let Some(link) = self.link {
                         self.post_all(vec![(5, Delivery::ToQss(link, text))]);
                     }
@@ -480,6 +481,16 @@ impl World {
         let rung = self.events.last().map_or("offline", |e| e["rung"].as_str().expect("a rung"));
         let deadline = self.agent.poll_timeout().map(|w| w.at);
         self.watch.after_step(self.now, deadline, rung, self.voice.stream, memory::balance());
+    }
+
+    /// A room that is asked for is on the disk already: a crash in the next instant leaves none behind.
+    fn check_written_down(&self, text: &str) {
+        if text.contains(r#""request":"createRoom""#) {
+            let request: Value = serde_json::from_str(text).expect("the agent writes JSON");
+            let id = request["requestID"].as_str().expect("an id");
+            let there = self.kept.as_ref().is_some_and(|kept| kept.contains(id));
+            assert!(there, "seed {}: a room is asked for before it is written down", self.seed);
+        }
     }
 
     fn on_status(&mut self, line: &str) {

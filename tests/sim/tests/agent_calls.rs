@@ -451,6 +451,14 @@ fn no_room_outlives_a_crash() {
     }
 }
 
+/// What must hold at each step says so (`sim::World::act`).
+#[test]
+fn a_room_is_written_down_before_it_is_asked_for() {
+    let mut w = idle(door());
+    w.local("create");
+    assert_eq!((w.qss.rooms_left(), kept_rooms(&w)), (vec![MADE], [1, 0]));
+}
+
 #[test]
 fn a_question_without_an_answer_is_repeated_under_its_id_and_its_room_destroyed() {
     let mut w = idle(door());

@@ -5,6 +5,7 @@ use qss_endpoint::agent::{Input, LinkErrorKind};
 use qss_endpoint::config::{Config, Room, RoomTarget};
 use qss_endpoint::media::command::Event;
 use qss_endpoint::sip::transport::Flow;
+use qss_endpoint::time::Span;
 use sim::mixer::Manner;
 use sim::{World, config};
 
@@ -136,6 +137,22 @@ fn attempts_do_not_storm_while_nothing_works() {
         assert!(w.events.len() < 10, "seed {seed}: {} lines", w.events.len());
         let burst = w.connects.windows(10).filter(|ten| ten[9].since(ten[0]).as_millis() < 2_000).count();
         assert_eq!(burst, 0, "seed {seed}");
+    }
+}
+
+/// Each life ends with its first attempt.
+#[test]
+fn a_device_that_crashes_again_and_again_tries_ever_more_rarely() {
+    for seed in 0..10 {
+        let mut w = World::new(seed, config());
+        w.qss.up = false;
+        w.start();
+        let born = w.now;
+        for lives in 2..=10 {
+            w.restart_device();
+            w.run_until(61_000, |w| w.connects.len() == lives);
+        }
+        assert!(w.now.since(born) >= Span::from_secs(30), "seed {seed}: ten attempts in {}", w.now.since(born));
     }
 }
 

@@ -239,7 +239,7 @@ fn an_unknown_event_is_passed_on_as_it_came_here_and_upstream() {
     let told = |event: &Value| json!([event["name"], event["raw"], event["bytes"]]);
     // The 73rd byte is the first half of a character.
     let expected = json!(["weather", weather(7)[..72], weather(7).len()]);
-    assert_eq!(w.events_of("unknown_event").into_iter().map(told).collect::<Vec<_>>(), [expected.clone()]);
+    assert_eq!(w.events_of("unknown_event").into_iter().map(told).collect::<Vec<_>>(), std::slice::from_ref(&expected));
     let upstream = w.qss.events().into_iter().filter(|event| event["event"] == "unknown_event");
     assert_eq!(upstream.map(told).collect::<Vec<_>>(), [expected]);
     let seen = w.local("status")["unknown"].clone();
@@ -394,4 +394,30 @@ fn so_many_changes_of_participants_are_told_one_by_one_as_configured() {
     let before = w.events_of("participantAdded").len();
     w.qss_says(r#"{"type":"event","payload":{"eventName":"participants","payload":{"roomId":"2f11c520","participants":["5da6","a","b","c","d","e"]}}}"#);
     assert_eq!(w.events_of("participantAdded").len() - before, 2);
+}
+
+#[test]
+fn a_time_that_was_proven_outlives_the_process() {
+    let mut w = World::started(24, config());
+    w.wall_error = 86_400_000;
+    w.input(Input::ClockProven);
+    let proven = sim::wall(w.now, w.wall_error).0;
+    w.wall_error = 0;
+    w.restart_device();
+    w.local("mute on");
+    let first = &w.events[0];
+    assert_eq!((first["clock"].as_str(), first["time_ms"].as_u64()), (Some("floor"), Some(proven)));
+}
+
+#[test]
+fn each_command_that_cannot_be_obeyed_says_why() {
+    let mut config = config();
+    config.qss.names.create_room = String::new();
+    let mut w = World::playing(25, config);
+    let code = |reply: Value| reply["error"]["code"].as_str().expect("a code").to_owned();
+    assert_eq!(code(w.local("call")), "bad_argument");
+    assert_eq!(code(w.local("call bob")), "no_room", "there is no word for making one");
+    w.input(Input::Stop);
+    w.input(Input::Local { client: 1, line: "mute" });
+    assert_eq!(code(w.replies.pop().expect("a reply")), "stopping");
 }

@@ -422,6 +422,27 @@ fn a_target_that_cannot_be_called_brings_us_back() {
     assert_eq!(w.mixer.confirmed_calls(), 1);
 }
 
+/// Nobody would go back there by himself: no room of the configuration.
+#[test]
+fn a_target_that_cannot_be_called_brings_us_back_to_the_call_that_we_were_invited_to() {
+    const ALICE_URI: &str = "sip:88800000077@audiomixer-sfu1:5080";
+    let mut config = config();
+    config.rooms.clear();
+    config.invites.accept = vec!["alice".into()];
+    let mut w = World::started(36, config);
+    w.run(200);
+    w.qss.rooms.insert("alices".into(), sim::qss::room("alices", ALICE_URI));
+    let invite = json!({"from": "alice", "room": {"room": "alices", "sipUri": ALICE_URI}});
+    w.qss_says(&json!({"request": "invite", "requestID": "I1", "payload": invite}).to_string());
+    w.run_until(5_000, |w| w.rung() == "playing");
+    w.mixer.manner = Manner::Refuse(404);
+    w.qss_says(&attended("F1", TARGET_URI));
+    w.run_until(1_000, |w| called(w, TARGET_URI));
+    w.mixer.manner = Manner::Answer;
+    w.run_until(5_000, |w| called(w, ALICE_URI) && w.rung() == "playing");
+    assert_eq!(transfers(&w), ["INVITED", "ACCEPTED", "error"]);
+}
+
 #[test]
 fn an_attended_transfer_is_answered_followed_and_may_be_taken_back() {
     let mut w = with_target(23);

@@ -128,6 +128,37 @@ fn the_words_and_codes_are_the_configured_ones() {
     assert_eq!(w.causes()[0], "room_not_found", "the simulated QSS says 501 to what it does not know");
 }
 
+#[test]
+fn each_refusal_has_its_own_pause() {
+    let (soon, slow) = (0..5_000, 15_000..60_001);
+    for (refusal, cause, pause) in [
+        ((403, "user not included into ACL"), "room_forbidden", &slow),
+        ((404, "no such room"), "room_not_found", &slow),
+        ((486, "participantsLimit reached"), "room_full", &soon),
+        ((500, "starting"), "room_refused", &soon),
+    ] {
+        let mut w = World::new(26, config());
+        w.qss.refuse.insert("joinRoom".into(), refusal);
+        w.start();
+        w.run(200);
+        let attempt = w.events_of("attempt")[0];
+        assert_eq!(attempt["cause"]["code"], cause);
+        assert!(pause.contains(&attempt["retry_in_ms"].as_u64().expect("a time")), "{attempt}");
+    }
+}
+
+#[test]
+fn who_leaves_says_why() {
+    for (line, payload) in [
+        ("leave", serde_json::json!({ "room": ROOM })),
+        ("leave 480", serde_json::json!({ "room": ROOM, "error": 480 })),
+    ] {
+        let mut w = World::playing(27, config());
+        assert_eq!(w.local(line)["ok"], true);
+        assert_eq!(w.qss.requests("leaveRoom")[0]["payload"], payload);
+    }
+}
+
 // --- sent away -----------------------------------------------------------------------------------------------------------
 
 fn says(word: &str, room: &str) -> String {
