@@ -215,7 +215,7 @@ static WAVE: LazyLock<[i16; PERIODS as usize]> =
 impl Decoder for SineEar {
     fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
         let from = line::Ear::position(payload)?.rem_euclid(PERIODS) as usize;
-        let head = &WAVE[from..PERIODS.min(from as i64 + FRAME as i64) as usize];
+        let head = &WAVE[from..PERIODS.min(from as i64 + FRAME) as usize];
         pcm[..head.len()].copy_from_slice(head);
         pcm[head.len()..FRAME as usize].copy_from_slice(&WAVE[..FRAME as usize - head.len()]);
         Ok(FRAME as usize)
