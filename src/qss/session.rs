@@ -22,9 +22,11 @@
 //! either, attempts are spread (`spread`); a call goes on meanwhile. A device that crashes again and again is a third
 //! way to make a storm: the number of attempts outlives the process ([`Output::Attempts`], [`Session::recall`]).
 //!
-//! Here is the life of link and registration; `session/exchange.rs` has the requests and replies that travel over them.
+//! Here is the life of link and registration; `session/liveness.rs` knows whether the link lives, and `session/exchange.rs`
+//! has the requests and replies that travel over it.
 
 mod exchange;
+mod liveness;
 
 use crate::agent::{LinkError, LinkErrorKind};
 use crate::config::{CancelCode, Config, QssReads, Secret};
@@ -37,8 +39,8 @@ use crate::qss::transactions::Transactions;
 use crate::random::Rng;
 use crate::status::failure::{Cause, Failure};
 use crate::time::{Span, Time, Wakeup, soonest};
+use liveness::{Beat, JsonPing, Link};
 use serde::Serialize;
-use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -152,13 +154,6 @@ struct Settings {
     max_message: usize,
 }
 
-/// A request that is sent again and again, so that there is something to answer.
-#[derive(Clone)]
-struct JsonPing {
-    word: String,
-    interval: Span,
-}
-
 #[derive(Debug)]
 enum State {
     Idle,
@@ -184,24 +179,6 @@ enum Need {
 enum Age {
     Young { stable_at: Time },
     Stable,
-}
-
-/// The liveness of an open link.
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    /// Pings of WebSocket: any frame is an answer.
-    ping: Beat,
-    /// Pings in JSON, of a registered session that is to send them: any message is an answer.
-    json_ping: Option<Beat>,
-}
-
-/// The rhythm of pings of one kind.
-#[derive(Clone, Copy, Debug)]
-struct Beat {
-    /// The next one.
-    at: Time,
-    /// Those since the last answer.
-    unanswered: u32,
 }
 
 impl Session {
@@ -370,13 +347,6 @@ impl Session {
         }
     }
 
-    /// Any inbound frame, a pong too: the link lives.
-    pub fn handle_alive(&mut self) {
-        if let Some(link) = self.link_mut() {
-            link.ping.unanswered = 0;
-        }
-    }
-
     pub fn closed(&mut self, now: Time, error: LinkError, out: &mut Outbox) {
         let retry_after = error.retry_after.map(|s| Span::from_secs(s.into()));
         let failure = if let LinkErrorKind::Closed(code) = error.kind
@@ -427,24 +397,6 @@ impl Session {
             }
             State::Registering { .. } | State::Registered { .. } => self.probe(now, out),
             State::Idle | State::AwaitingToken(_) | State::Connecting { .. } | State::Leaving { .. } => {}
-        }
-    }
-
-    /// An address or a route is not what it was: a link that stands is asked whether it still does, so that what is not
-    /// acknowledged any more shows soon.
-    pub fn probe(&mut self, now: Time, out: &mut Outbox) {
-        match self.state {
-            State::Registering { link, .. } | State::Registered { link, .. } if link.ping.unanswered == 0 => {
-                let beat = link.ping;
-                self.ping(now, beat, out);
-            }
-            State::Idle
-            | State::AwaitingToken(_)
-            | State::Connecting { .. }
-            | State::Registering { .. }
-            | State::Registered { .. }
-            | State::Waiting { .. }
-            | State::Leaving { .. } => {}
         }
     }
 
@@ -524,47 +476,6 @@ impl Session {
             && beat.at <= now
         {
             self.ping_in_json(now, beat, out);
-        }
-    }
-
-    fn ping(&mut self, now: Time, beat: Beat, out: &mut Outbox) {
-        if beat.unanswered >= self.settings.ping_misses {
-            return self.silent(now, out);
-        }
-        let next = beat.next(now, self.settings.ping_interval);
-        if let Some(link) = self.link_mut() {
-            link.ping = next;
-        }
-        out.push_back(Output::Ping);
-    }
-
-    /// A request like any other; while one is repeated for want of an answer, it stands for the next ones too.
-    fn ping_in_json(&mut self, now: Time, beat: Beat, out: &mut Outbox) {
-        if beat.unanswered >= self.settings.ping_misses {
-            return self.silent(now, out);
-        }
-        let Some(JsonPing { word, interval }) = self.settings.json_ping.clone() else { return };
-        if let Some(link) = self.link_mut() {
-            link.json_ping = Some(beat.next(now, interval));
-        }
-        if self.json_ping.is_none() {
-            self.json_ping = self.send_request(now, &word, json!({}), out);
-        }
-    }
-
-    /// Nothing has answered so many pings.
-    fn silent(&mut self, now: Time, out: &mut Outbox) {
-        match self.state {
-            State::Leaving { .. } => {
-                out.push_back(Output::Close);
-                self.closed(now, LinkErrorKind::Dead.into(), out);
-            }
-            State::Idle
-            | State::AwaitingToken(_)
-            | State::Connecting { .. }
-            | State::Registering { .. }
-            | State::Registered { .. }
-            | State::Waiting { .. } => self.lose(now, Failure::QssSilent.into(), None, Close::Ours, out),
         }
     }
 
@@ -734,30 +645,6 @@ impl Session {
             out.push_back(Output::Close);
             out.push_back(Output::Event(Event::Stopped));
         }
-    }
-
-    fn link_mut(&mut self) -> Option<&mut Link> {
-        match &mut self.state {
-            State::Registering { link, .. } | State::Registered { link, .. } | State::Leaving { link } => Some(link),
-            State::Idle | State::AwaitingToken(_) | State::Connecting { .. } | State::Waiting { .. } => None,
-        }
-    }
-}
-
-impl Link {
-    fn poll_timeout(self) -> Option<Wakeup> {
-        let json_ping = self.json_ping.map(|beat| Wakeup::new(beat.at, "qss json ping"));
-        soonest(Some(Wakeup::new(self.ping.at, "qss ping")), json_ping)
-    }
-}
-
-impl Beat {
-    fn first(now: Time, interval: Span) -> Beat {
-        Beat { at: now + interval, unanswered: 0 }
-    }
-
-    fn next(self, now: Time, interval: Span) -> Beat {
-        Beat { at: now + interval, unanswered: self.unanswered + 1 }
     }
 }
 

@@ -1,15 +1,15 @@
 //! Wire types of the QSS: one JSON object per text frame, of four kinds (docs/qss.md).
 //!
-//! | file          | what                                                                  |
-//! |---------------|-----------------------------------------------------------------------|
-//! | `frame`       | the four kinds, the fields of a frame, how a frame is written         |
+//! | file           | what                                                                 |
+//! |----------------|----------------------------------------------------------------------|
+//! | `frame`        | the four kinds, the fields of a frame, how a frame is written        |
 //! | `registration` | register, unregister                                                 |
-//! | `room`        | the room object; create, join, leave, destroy, list; why one refuses  |
-//! | `invite`      | invites in and out, `inviteRequest`, current invitations              |
-//! | `participant` | who is in a room, and the list of who may be                          |
-//! | `transfer`    | blind and attended                                                    |
-//! | `mute`        | asked to mute, telling that one is muted                              |
-//! | `known`       | the fields there are: others are ignored, and counted                 |
+//! | `room`         | the room object; create, join, leave, destroy, list; why one refuses |
+//! | `invite`       | invites in and out, `inviteRequest`, current invitations             |
+//! | `participant`  | who is in a room, and the list of who may be                         |
+//! | `transfer`     | blind and attended                                                   |
+//! | `mute`         | asked to mute, telling that one is muted                             |
+//! | `known`        | the fields there are: others are ignored, and counted                |
 //!
 //! Reading is tolerant: fields may stand at top level or under `payload`, each under any of its names, `server` is an
 //! object or a list, unknown fields are ignored, a field of an unexpected type counts as absent, an unknown word of an
