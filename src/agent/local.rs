@@ -319,24 +319,22 @@ impl Agent {
     fn on_join(&mut self, cx: &mut Cx<'_>, name: &str) -> Result<Done, Refusal> {
         let configured = self.rooms.admit_again(name);
         let is_uri = name.starts_with("sip:");
+        let here = self.visit.as_ref().is_some_and(|visit| is_in(visit, configured, name));
         let waits = self.parked.iter().position(|parked| is_in(&parked.visit, configured, name));
-        if let Some(parked) = waits.map(|i| self.parked.remove(i)) {
-            if let Some(i) = configured {
-                self.rooms.ask_for(i);
-            }
-            self.leave_all(cx);
-            self.resume(cx, parked);
-            self.forgive();
-            return Ok(Done::Joining { room: name.to_owned(), already: false });
-        }
         let possible = self.session.is_registered() || configured.map_or(is_uri, |i| self.rooms.is_direct(i));
-        if !possible {
+        if !(here || waits.is_some() || possible) {
             return Err(Refusal::NoSession);
         }
         if let Some(i) = configured {
             self.rooms.ask_for(i);
         }
-        if self.visit.as_ref().is_some_and(|visit| is_in(visit, configured, name)) {
+        if let Some(parked) = waits.map(|i| self.parked.remove(i)) {
+            self.leave_all(cx);
+            self.resume(cx, parked);
+            self.forgive();
+            return Ok(Done::Joining { room: name.to_owned(), already: false });
+        }
+        if here {
             self.interrupted = None;
             self.end_all_parked(cx, &Failure::Replaced.into());
             // Whoever asks for it wants it whatever it did before.

@@ -324,6 +324,11 @@ impl Watch {
         self.may_unmute = false;
     }
 
+    /// Answered calls that neither side has ended.
+    pub fn open_calls(&self) -> usize {
+        self.dialogs.open.len()
+    }
+
     pub fn on_wakeup(&mut self, now: Time) {
         self.step = Step::Nothing;
         self.sends_away = false;

@@ -237,11 +237,11 @@ fn wait(w: &mut World, most: Span, right: fn(&World) -> bool) -> bool {
     held
 }
 
-/// Calls of another kind end as they do, by the other side; and from its second room the device goes back to the first.
+/// Calls of another kind, and those that wait on hold, end as they do, by the other side; and from its second room the device goes back to the first.
 fn go_home(w: &mut World) -> bool {
     let mut helped = false;
     for _ in 0..CALLS_AT_MOST {
-        if is_home(w) {
+        if is_home(w) && w.watch.open_calls() <= 1 {
             break;
         }
         w.mixer_hangs_up();
