@@ -270,6 +270,16 @@ fn without_an_interval_or_a_word_there_is_no_ping_in_json() {
 }
 
 #[test]
+fn a_ping_in_json_that_is_lost_with_its_link_is_told_to_nobody() {
+    let mut t = pinging();
+    t.run_to(5_000);
+    t.sent();
+    t.session.closed(t.now, LinkErrorKind::Closed(1006).into(), &mut t.out);
+    let told = |o: &Output| matches!(o, Output::Event(Event::Replied { .. }));
+    assert!(!t.take().iter().any(told));
+}
+
+#[test]
 fn the_end_waits_for_no_ping_but_the_open_one() {
     let mut t = pinging();
     t.run_to(5_000);
