@@ -36,8 +36,8 @@ const SENDS_AWAY: [&str; 5] = ["expel", "destroy", "remove", "GONE", "participan
 const MAX_OUTPUTS: usize = 400;
 /// What an agent may hold. Its queues are bounded by the configuration, the largest being the events for the server.
 const MAX_BYTES: i64 = 1 << 20;
-/// A hold reaches the mixer within this time, whatever is lost on the way: two transactions of SIP, and a pause between.
-const UNTIL_HELD: Span = Span::from_secs(80);
+/// A hold is sent within this time: after a transaction of SIP that is under way (Timer B), and a pause.
+const UNTIL_HELD: Span = Span::from_secs(45);
 /// The longest that the agent may sleep: the longest `Retry-After` obeyed.
 const MAX_SLEEP: Span = Span::from_secs(3_660);
 
