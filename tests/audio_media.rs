@@ -355,12 +355,26 @@ fn a_station_may_have_no_microphone_and_another_no_loudspeaker() {
 #[test]
 fn a_card_that_returns_in_a_call_under_another_number_and_name_is_heard_within_a_second() {
     let _alone = alone();
-    let list = rig::CardList::new("in-call");
-    let (before, after) = (rig::card("Headset", ""), rig::card("Headset_1", ""));
+    let late = (0..5).all(|attempt| {
+        let (before, after) =
+            (rig::card(&format!("Headset{attempt}"), ""), rig::card(&format!("Headset{attempt}_1"), ""));
+        let packets = heard_again_as(&rig::CardList::new(&format!("in-call{attempt}")), &before, &after);
+        if before.spoilt() || after.spoilt() {
+            return true;
+        }
+        assert_eq!(after.logged("start").len(), 2, "both directions of the other card run");
+        assert_continuous(&packets);
+        false
+    });
+    assert!(!late, "the machine was late five times");
+}
+
+/// Unplugs `before` in a call and plugs `after` in, and returns the packets of all that.
+fn heard_again_as(list: &rig::CardList, before: &rig::VirtualCard, after: &rig::VirtualCard) -> Vec<Sent> {
     let mut config = Config::default();
     (config.audio.capture, config.audio.playback) = ("hw:USB=0d8c:0014,DEV=0".into(), "hw:USB=0d8c:0014,DEV=0".into());
     config.rtp.bind = [127, 0, 0, 1].into();
-    list.plug(0, &before, ("0d8c", "0014"));
+    list.plug(0, before, ("0d8c", "0014"));
     let handle = MediaThread::start_on(&config, Machine::below(list.root())).unwrap();
     let mut station = Station { handle, seen: Vec::new() };
     let peer = Peer::new();
@@ -368,15 +382,16 @@ fn a_card_that_returns_in_a_call_under_another_number_and_name_is_heard_within_a
     let mut packets = peer.listen(500);
     before.unplug();
     list.unplug(0);
+    packets.extend(peer.listen(1_700));
     station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent, .. })));
-    packets.extend(peer.listen(1_000));
     assert_eq!(after.logged("start").len(), 0);
-    list.plug(3, &after, ("0d8c", "0014"));
+    list.plug(3, after, ("0d8c", "0014"));
     packets.extend(peer.listen(1_000));
-    assert_eq!(after.logged("start").len(), 2, "both directions of the other card run");
+    assert!(after.logged("start").len() >= 2, "within a second");
+    // What it has to prove takes a second; packets are read as they come.
+    packets.extend(peer.listen(1_300));
     station.expect("Returned", |event| matches!(event, Event::Card(CardEvent::Returned { .. })));
-    packets.extend(peer.listen(300));
-    assert_continuous(&packets);
+    packets
 }
 
 #[test]
