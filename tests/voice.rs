@@ -299,7 +299,7 @@ fn clocks_that_run_apart_cost_neither_delay_nor_clicks() {
     }
 }
 
-/// `cargo test --profile simulation --test voice a_day -- --ignored --nocapture`: a quarter of an hour on two processors.
+/// `cargo test --profile simulation --test voice a_day -- --ignored --nocapture`: six minutes on two processors.
 #[test]
 #[ignore = "takes minutes"]
 fn a_day_of_drift_leaves_the_delay_where_it_was() {

@@ -16,6 +16,7 @@ pub mod command;
 pub mod convert;
 pub mod delay;
 pub mod drift;
+mod fifo;
 pub mod gain;
 pub mod governor;
 pub mod histogram;

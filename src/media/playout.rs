@@ -27,6 +27,7 @@ use crate::config::Jitter;
 use crate::media::codec::Decoder;
 use crate::media::delay::{self, Delay};
 use crate::media::drift::Rate;
+use crate::media::fifo::Fifo;
 use crate::media::jitter::{Content, Inserted, JitterBuffer, MAX_PAYLOAD, Meta};
 use crate::media::resample::{MAX_OUTPUT, Resampler};
 use crate::media::stretch::{self, Similarity};
@@ -77,8 +78,6 @@ const NO_DRIFT: f64 = 10.0;
 const AIM: i64 = 48;
 const PPM_PER_MS: f64 = 10.0;
 const MOST_TRIM: f64 = 60.0;
-/// Decoded and not yet played: the longest packet, the longest insertion, one more packet.
-const FIFO: usize = 16_384;
 const FRAME: usize = toc::MAX_SAMPLES + 1_440;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -759,54 +758,5 @@ fn fade(samples: &mut [i16], before: usize, after: usize) {
     for (i, sample) in samples.iter_mut().enumerate() {
         let faded = (before + i).saturating_sub(after).min(FADE);
         *sample = (i32::from(*sample) * (FADE - faded) as i32 / FADE as i32) as i16;
-    }
-}
-
-/// Decoded samples on their way to the card: contiguous, moved to the front when the end is reached.
-struct Fifo {
-    samples: Box<[i16; FIFO]>,
-    start: usize,
-    end: usize,
-}
-
-impl Fifo {
-    fn new() -> Fifo {
-        Fifo { samples: Box::new([0; FIFO]), start: 0, end: 0 }
-    }
-
-    fn len(&self) -> usize {
-        self.end - self.start
-    }
-
-    fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
-    }
-
-    /// The caller pushes one packet at a time, and only while less than a request is here: there is always room.
-    fn push(&mut self, samples: &[i16]) {
-        self.room(samples.len()).copy_from_slice(samples);
-    }
-
-    fn push_silence(&mut self, samples: usize) {
-        self.room(samples).fill(0);
-    }
-
-    fn room(&mut self, samples: usize) -> &mut [i16] {
-        if self.end + samples > FIFO {
-            self.samples.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        let begin = self.end;
-        self.end += samples;
-        &mut self.samples[begin..self.end]
-    }
-
-    fn pop(&mut self, samples: usize) -> &[i16] {
-        let popped = self.start..self.start + samples;
-        self.start = popped.end;
-        if self.start == self.end {
-            self.clear();
-        }
-        &self.samples[popped]
     }
 }
