@@ -152,26 +152,19 @@ impl Session {
         Some(ticket)
     }
 
-    /// A `cancel` with its code where it is wanted; `payload` null: none is written, unless the code has to stand there.
+    /// A `cancel` with its code where it is wanted; `payload` null: it has nothing else in it.
     fn cancel(&self, name: &str, id: &str, code: u16, message: &str, mut payload: Value) -> String {
-        let top = match self.settings.cancel_code {
-            CancelCode::Both => Some(code),
-            CancelCode::Top => {
-                if let Value::Object(fields) = &mut payload {
-                    fields.remove("error");
-                }
-                Some(code)
-            }
-            CancelCode::Payload => {
-                match &mut payload {
-                    Value::Object(fields) => drop(fields.insert("error".to_owned(), code.into())),
-                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                        payload = json!({ "error": code });
-                    }
-                }
-                None
-            }
+        let (top, inside) = match self.settings.cancel_code {
+            CancelCode::Both => (Some(code), true),
+            CancelCode::Top => (Some(code), false),
+            CancelCode::Payload => (None, true),
         };
+        match (&mut payload, inside) {
+            (Value::Object(fields), true) => drop(fields.insert("error".to_owned(), code.into())),
+            (Value::Object(fields), false) => drop(fields.remove("error")),
+            (_, true) => payload = json!({ "error": code }),
+            (_, false) => {}
+        }
         message::write_cancel(name, id, top, message, payload)
     }
 

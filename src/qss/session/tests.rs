@@ -433,11 +433,18 @@ fn the_code_of_a_cancel_stands_where_it_is_wanted() {
         assert_eq!((&sent["error"], &sent["payload"]["error"]), (&top, &inside), "{place:?}");
         assert_eq!(sent["payload"]["from"], "alice");
     }
-    let mut t = registered_with(|config| config.qss.cancel_code = CancelCode::Payload);
-    t.frame(r#"{"request":"whiteboard","requestID":"U1"}"#);
-    t.take();
-    t.session.refuse("whiteboard", "U1", 501, "not implemented", Value::Null, &mut t.out);
-    assert!(t.sent().contains(r#""payload":{"error":501}"#), "it has to stand somewhere");
+    for (place, top, payload) in [
+        (CancelCode::Both, json!(501), json!({"error": 501})),
+        (CancelCode::Top, json!(501), Value::Null),
+        (CancelCode::Payload, Value::Null, json!({"error": 501})),
+    ] {
+        let mut t = registered_with(|config| config.qss.cancel_code = place);
+        t.frame(r#"{"request":"whiteboard","requestID":"U1"}"#);
+        t.take();
+        t.session.refuse("whiteboard", "U1", 501, "not implemented", Value::Null, &mut t.out);
+        let sent: Value = serde_json::from_str(&t.sent()).expect("JSON");
+        assert_eq!((&sent["error"], &sent["payload"]), (&top, &payload), "{place:?}");
+    }
 }
 
 #[test]
