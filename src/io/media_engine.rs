@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// Until [`Command::Shutdown`].
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) {
         self.events.flush();
         loop {
             let Woken { by_control, card_fds } = self.wait();

@@ -48,7 +48,8 @@ impl MediaThread {
         let progress = Arc::new(AtomicU64::new(0));
         let mut stream = Stream::new(Settings::of(config), encoder, decoder);
         stream.mute(config.audio.mute_at_start);
-        let engine = Engine::new(
+        // On the heap: the stack of the thread is small, and libopus needs a good part of it.
+        let mut engine = Box::new(Engine::new(
             config.audio.clone(),
             machine,
             sockets,
@@ -56,7 +57,7 @@ impl MediaThread {
             command_receiver,
             event_sender,
             progress.clone(),
-        );
+        ));
         let (tell, told) = mpsc::channel();
         let (priority, lock) = (config.audio.realtime_priority, config.audio.lock_memory);
         let thread = std::thread::Builder::new()
