@@ -12,8 +12,9 @@ use crate::rtp::sender::Sender;
 use crate::time::Time;
 use heapless::Vec;
 
-/// No more calls wait at a time; beyond that the one that waits longest is forgotten.
-const MAX: usize = 3;
+/// No more calls are kept at a time; beyond that the one that waits longest is forgotten. Three wait, and when one of them
+/// changes places with the present call, that one is kept before it goes on.
+const MAX: usize = 4;
 
 /// Boxed: it is long, and the media thread's stack is short.
 #[derive(Default)]
@@ -60,11 +61,11 @@ mod tests {
     #[test]
     fn the_last_few_are_kept_and_each_once() {
         let mut parted = Parted::default();
-        for call in [1, 2, 2, 3, 4] {
+        for call in [1, 2, 2, 3, 4, 5] {
             let sender = Sender::new(call, 96, &mut Rng::from_u64(1));
             parted.keep(Past { call, at: Time::ZERO, sender, heard: Some(call * 10), protected: None });
         }
-        assert_eq!([10, 20, 30, 40].map(|ssrc| parted.knows(ssrc)), [false, true, true, true]);
+        assert_eq!([10, 20, 30, 40, 50].map(|ssrc| parted.knows(ssrc)), [false, true, true, true, true]);
         assert_eq!(parted.take(3).and_then(|past| past.heard), Some(30));
         assert!(parted.take(3).is_none() && !parted.knows(30));
     }

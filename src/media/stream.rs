@@ -192,6 +192,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.capture_level = Level::default();
         self.playback_level = Level::default();
         self.microphone.restart();
+        // Muted from the first sample on.
+        self.mute = Mute::new(self.mute.is_on());
         self.governor.start(now);
         self.liveness.start(now, params.call, params.send, params.receive);
         // An encoder that cannot forget goes on as it was.
@@ -233,6 +235,10 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return self.start(now, params);
         };
         let held = call.params.receive && !params.receive;
+        if !call.params.send && params.send {
+            // What was said while nobody was to hear it stays here.
+            call.sender.on_skipped(std::mem::take(&mut call.gathered) as u32);
+        }
         call.sender.set_payload_type(params.send_payload_type);
         call.autopilot.set_limits(limits(&params));
         call.uplink.restart();
