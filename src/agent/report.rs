@@ -12,6 +12,7 @@ use crate::sip::endpoint::CallId;
 use crate::status::backlog::Backlog;
 use crate::status::event::{Attempt, Kind, RoomRef, Stamp};
 use crate::status::failure::{Cause, Failure};
+use crate::status::flood::Flood;
 use crate::status::ladder::{Holds, Ladder, Rung};
 use crate::status::snapshot::{Counters, Media, Snapshot, fact_states};
 use crate::status::tally::{Repeats, Tally};
@@ -28,6 +29,7 @@ pub(super) struct Reporter {
     pub(super) told: Told,
     /// As it was told last: there is a session.
     pub(super) service: bool,
+    flood: Flood,
     problems: Tally,
     tokens: Repeats<Failure>,
     sessions: Repeats<Failure>,
@@ -75,6 +77,7 @@ impl Reporter {
             backlog: Backlog::new(config.status.backlog),
             told: Told::default(),
             service: false,
+            flood: Flood::new(config.status.provoked, config.status.provoked_interval),
             problems: Tally::default(),
             tokens: Repeats::new(),
             sessions: Repeats::new(),
@@ -181,6 +184,7 @@ impl Agent {
 
     fn emit_at(&mut self, cx: &mut Cx<'_>, rung: Rung, kind: Kind, room: Option<RoomRef>, cause: Option<Cause>) {
         let reporter = &mut self.reporter;
+        let Some(withheld) = reporter.flood.admit(cx.now, &kind) else { return };
         // A clock behind what has certainly passed is wrong: no event is dated before that.
         let floor = self.memory.floor().at();
         let wall = match cx.wall.clock {
@@ -188,7 +192,8 @@ impl Agent {
             Clock::Kept | Clock::Synced if cx.wall.at < floor => Wall { at: floor, clock: Clock::Floor },
             Clock::Kept | Clock::Synced => cx.wall,
         };
-        let event = reporter.stamp.event(cx.now, wall, kind, rung, room, cause);
+        let mut event = reporter.stamp.event(cx.now, wall, kind, rung, room, cause);
+        event.lost = withheld;
         cx.out.push_back(Output::Status(event.line()));
         if self.config.qss.url.is_none() {
             return;
@@ -394,7 +399,7 @@ impl Agent {
             participants,
             participants_more,
             counters: Counters {
-                events_lost: reporter.backlog.lost_ever(),
+                events_lost: reporter.backlog.lost_ever() + reporter.flood.withheld_ever(),
                 problems: reporter.problems.counts().clone(),
                 ..reporter.counters.clone()
             },

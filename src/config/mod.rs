@@ -439,6 +439,9 @@ pub struct Status {
     pub participants_interval: Span,
     /// So many changes of participants are told one by one in each interval.
     pub participant_changes: u32,
+    /// Of each sort of events that others provoke so many are told in each interval.
+    pub provoked: u32,
+    pub provoked_interval: Span,
     /// Of snapshots that the QSS asks for one is sent this often at most.
     pub snapshot_interval: Span,
     /// How long a snapshot waits for the numbers of the media thread.
@@ -593,6 +596,8 @@ impl Default for Config {
                 participants: 64,
                 participants_interval: Span::from_secs(1),
                 participant_changes: 16,
+                provoked: 300,
+                provoked_interval: Span::from_secs(60),
                 snapshot_interval: Span::from_secs(1),
                 stats_timeout: Span::from_millis(300),
                 page_spelling: true,

@@ -4,7 +4,7 @@
 //! ```text
 //!   push --> waiting --next--> sent --ping, pong--> gone
 //!               ^                |
-//!               +---link lost----+      sent again; the server knows repeats by `seq`
+//!               +---link lost----+      sent again; the server knows repeats by `seq` and time
 //! ```
 //!
 //! A pong proves that everything sent before its ping has arrived. Only [`WINDOW`] events are sent beyond that proof: a

@@ -29,7 +29,8 @@ pub struct Event {
     pub room: Option<RoomRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// So many events before this one could not be kept for the QSS. Only upstream.
+    /// So many events before this one were not told ([`flood`](super::flood)); upstream with those that could not be kept for
+    /// the QSS.
     #[serde(skip_serializing_if = "is_zero")]
     pub lost: u64,
 }

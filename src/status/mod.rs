@@ -12,6 +12,7 @@ pub mod backlog;
 pub mod conference;
 pub mod event;
 pub mod failure;
+pub mod flood;
 pub mod ladder;
 pub mod outcome;
 pub mod snapshot;

@@ -231,20 +231,20 @@ pub(super) const QSS: Section = Section {
         key(
             "meeting_retry_ms",
             |d| &mut d.config.qss.meeting_retry,
-            Rule::Range(1_000, 86_400_000),
+            Rule::Range(10, 86_400_000),
             "A meeting that has not begun is asked for when it begins, and at least this often.",
         ),
         key(
             "forbidden_retry_ms",
             |d| &mut d.config.qss.forbidden_retry,
-            Rule::Range(1_000, 86_400_000),
+            Rule::Range(10, 86_400_000),
             "A room that does not admit the device (403) is asked for again after this time, or after as little as half \
              of it.",
         ),
         key(
             "not_found_retry_ms",
             |d| &mut d.config.qss.not_found_retry,
-            Rule::Range(1_000, 86_400_000),
+            Rule::Range(10, 86_400_000),
             "So is a room that is not there (404).",
         ),
         key(
@@ -317,7 +317,7 @@ pub(super) const QSS: Section = Section {
         key(
             "report_retry_ms",
             |d| &mut d.config.qss.report_retry,
-            Rule::Range(1_000, 3_600_000),
+            Rule::Range(10, 3_600_000),
             "A report of mute or hold that was refused or not answered is made again after this time; not if the QSS \
              does not know the request.",
         ),

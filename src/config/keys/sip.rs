@@ -134,7 +134,7 @@ pub(super) const SIP: Section = Section {
         key(
             "keepalive_ms",
             |d| &mut d.config.sip.keepalive_interval,
-            Rule::ZeroOr(1_000, 3_600_000),
+            Rule::ZeroOr(10, 3_600_000),
             "Between two keep-alives while a call or a registration needs the way to the mixer; 0: none.",
         ),
         key(
@@ -230,7 +230,7 @@ pub(super) const SIP: Section = Section {
         key(
             "invite_timeout_ms",
             |d| &mut d.config.sip.invite_timeout,
-            Rule::Range(1_000, 600_000),
+            Rule::Range(10, 600_000),
             "A call that is not answered is given up, also while it rings.",
         ),
         key(
@@ -269,7 +269,7 @@ pub(super) const SIP: Section = Section {
         key(
             "hold_probe_ms",
             |d| &mut d.config.sip.hold_probe,
-            Rule::Range(1_000, 86_400_000),
+            Rule::Range(10, 86_400_000),
             "How often the mixer is asked whether it still knows a call on hold, of which nothing arrives.",
         ),
         key("user_agent", |d| &mut d.config.sip.user_agent, WORD, "The `User-Agent` header."),

@@ -24,7 +24,7 @@ pub(super) const STATUS: Section = Section {
         key(
             "heartbeat_ms",
             |d| &mut d.config.status.heartbeat,
-            Rule::ZeroOr(1_000, 86_400_000),
+            Rule::ZeroOr(10, 86_400_000),
             "A full snapshot is sent this often, even if nothing changes; 0: never.",
         ),
         key(
@@ -68,6 +68,19 @@ pub(super) const STATUS: Section = Section {
             |d| &mut d.config.status.participant_changes,
             Rule::Range(0, 10_000),
             "So many changes of participants are told one by one in each interval.",
+        ),
+        key(
+            "provoked",
+            |d| &mut d.config.status.provoked,
+            Rule::Range(1, 100_000),
+            "Of events that others provoke (`invite`, `mute`, `digit`, and those of the room) so many of each sort are told \
+             in each interval; the next event says in `lost` how many were not.",
+        ),
+        key(
+            "provoked_interval_ms",
+            |d| &mut d.config.status.provoked_interval,
+            Rule::Range(10, 3_600_000),
+            "How long such an interval is.",
         ),
         key(
             "page_spelling",

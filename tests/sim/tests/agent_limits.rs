@@ -75,6 +75,32 @@ fn ten_thousand_garbage_frames_cost_a_few_lines_and_nothing_else() {
 }
 
 #[test]
+fn ten_thousand_invites_that_nobody_can_use_are_all_refused_and_some_are_told() {
+    let mut config = config();
+    config.status.provoked = 20;
+    let mut w = World::playing(29, config);
+    let before = w.events.len();
+    for i in 0..10_000 {
+        let invite = json!({"request": "invite", "requestID": format!("g{i}"), "payload": {}});
+        w.input(Input::QssFrame(&invite.to_string()));
+        if i % 500 == 0 {
+            w.run(100);
+        }
+    }
+    w.run(1_000);
+    for i in [0, 1, 5_000, 9_999] {
+        assert_eq!(w.qss.replies_to(&format!("g{i}")).len(), 1, "{i}");
+    }
+    assert_eq!((w.events.len() - before, w.events_of("invite").len()), (20, 20));
+    w.run(60_000);
+    w.qss_says(r#"{"request":"invite","requestID":"late","payload":{}}"#);
+    w.run(1_000);
+    let told = w.events_of("invite");
+    assert_eq!((told.len(), &told[20]["id"], &told[20]["lost"]), (21, &json!("late"), &json!(9_980)));
+    assert_eq!(w.rung(), "playing");
+}
+
+#[test]
 fn garbage_on_the_sip_port_changes_nothing() {
     let mut w = World::playing(3, config());
     let from = sim::addr("192.0.2.7:5060");
