@@ -61,16 +61,18 @@ impl Agent {
     /// An expulsion without a room, or from the one we are in, ends the visit; it is not tried again by itself.
     fn sent_away(&mut self, cx: &mut Cx<'_>, body: &Body, event: RoomEvent, failure: Failure) {
         let fields = body.fields();
-        if let (Failure::RoomDestroyed, Some(room)) = (failure, fields.room_id()) {
+        let described = message::Room::read(fields).and_then(|room| room.id);
+        let named = fields.room_id().or(described.as_deref());
+        if let (Failure::RoomDestroyed, Some(room)) = (failure, named) {
             self.own.gone(room);
         }
         let about_us =
             message::expelled_user(fields).is_none_or(|user| self.is_us(user)) || failure == Failure::RoomDestroyed;
-        if about_us && self.sent_away_from_parked(cx, fields.room_id(), &event, failure) {
+        if about_us && self.sent_away_from_parked(cx, named, &event, failure) {
             return;
         }
         let Some(visit) = &self.visit else { return };
-        let ours = match (fields.room_id(), visit.room.id.as_deref()) {
+        let ours = match (named, visit.room.id.as_deref()) {
             (Some(named), Some(id)) => named == id,
             (None, Some(_)) => true,
             (_, None) => false,

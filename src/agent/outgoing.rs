@@ -513,6 +513,14 @@ impl Outgoing {
         };
     }
 
+    /// Who is there while it waits, told after a lost session. If nobody is, it may be too early for the others: their time
+    /// counts from when it goes on.
+    pub(super) fn relist(&mut self, now: Time, others: &[&Presence], alone: Span) {
+        if self.note(others, News::Everybody) {
+            self.company = Company::missed(now, alone);
+        }
+    }
+
     /// Takes in who is there; whether somebody has left, and nobody is there now.
     pub(super) fn note(&mut self, others: &[&Presence], news: News) -> bool {
         let mut left = match news {

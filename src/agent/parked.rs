@@ -106,6 +106,7 @@ impl Agent {
         self.media(cx, Command::Park);
         self.voice.card = CardUse::Closed;
         self.ring_nobody(cx);
+        self.withdraw_invited(cx);
         if hold == Hold::Off {
             self.emit(cx, Kind::Hold { held: true }, Some(cause.clone()));
         }
@@ -242,6 +243,8 @@ impl Agent {
     pub(super) fn lose_parked_leg(&mut self, cx: &mut Cx<'_>, i: usize, cause: &Cause) -> Option<CallId> {
         let visit = &mut self.parked.get_mut(i)?.visit;
         let Leg::Up(up) = std::mem::replace(&mut visit.leg, Leg::Due) else { return None };
+        // It stood once: `invites.redials` count from here.
+        visit.redial.at_least(1);
         let (room, duration_ms) = (visit.room_ref(), cx.now.since(up.since).as_millis());
         self.media(cx, Command::Forget(up.call.0));
         self.emit_about(cx, Kind::CallEnded { duration_ms, media: None }, Some(room), Some(cause.clone()));

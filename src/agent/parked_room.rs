@@ -73,12 +73,14 @@ impl Agent {
 
     /// A room that has another address by now is dialled there when its turn comes.
     fn on_parked_admitted(&mut self, cx: &mut Cx<'_>, i: usize, described: Option<message::Room>) {
-        let Parked { visit, participants, .. } = &mut self.parked[i];
+        let Parked { visit, participants, outgoing, .. } = &mut self.parked[i];
         visit.membership = Membership::Admitted;
         let before = visit.room.sip_uri.clone();
-        let mut users = Vec::new();
+        let (mut users, mut listed) = (Vec::new(), false);
         if let Some(mut described) = described {
             users = described.participants.take().unwrap_or_default();
+            // An empty list says nothing: not every QSS fills it.
+            listed = !users.is_empty();
             visit.describe(described);
         }
         let moved = before != visit.room.sip_uri;
@@ -86,9 +88,12 @@ impl Agent {
         users.retain(|user| !qss.is_us(user) && us != Some(user));
         let here = |user| Presence { user, status: ParticipantStatus::InCall };
         let others: Vec<Presence> = users.into_iter().map(here).collect();
-        // An empty list says nothing: not every QSS fills it.
+        let others: Vec<&Presence> = others.iter().collect();
         if !others.is_empty() {
-            participants.note(&others.iter().collect::<Vec<_>>(), &[], News::Change);
+            participants.note(&others, &[], News::Change);
+        }
+        if let (true, Some(outgoing)) = (listed, outgoing) {
+            outgoing.relist(cx.now, &others, self.config.calls.alone);
         }
         if moved && let Some(call) = self.lose_parked_leg(cx, i, &Failure::Replaced.into()) {
             self.hang_up(cx, call, Failure::Replaced.code());
@@ -153,7 +158,7 @@ impl Agent {
             return;
         }
         visit.doubted = Some(cx.now);
-        visit.membership = Membership::Unproven { until: cx.now + grace, proof: Proof::NoSession };
+        visit.membership = Membership::Unproven { until: cx.now + grace.max(patience), proof: Proof::NoSession };
         self.prove_parked(cx, i);
     }
 

@@ -349,7 +349,7 @@ impl Agent {
             return;
         }
         *doubted = Some(cx.now);
-        *membership = Membership::Unproven { until: cx.now + grace, proof: Proof::NoSession };
+        *membership = Membership::Unproven { until: cx.now + grace.max(patience), proof: Proof::NoSession };
         self.ask_again(cx);
     }
 }

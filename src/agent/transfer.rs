@@ -113,12 +113,12 @@ impl Agent {
             // How one of ours stands.
             Some(message::TransferState::Accepted) => {
                 self.tell_transfer(cx, &id, TransferState::Accepted, &asked.room, asked.to.as_deref());
-                return self.on_ours_decided(cx, &id, Ok(()));
+                return self.on_ours_decided(cx, &id, asked.to.as_deref(), Ok(()));
             }
             Some(message::TransferState::Declined) => {
                 self.tell_transfer(cx, &id, TransferState::Declined, &asked.room, asked.to.as_deref());
                 let cause = Cause::new(Failure::TransferRefused(0), "declined");
-                return self.on_ours_decided(cx, &id, Err(cause));
+                return self.on_ours_decided(cx, &id, asked.to.as_deref(), Err(cause));
             }
             Some(message::TransferState::Unknown) => {
                 return self.not_understood(cx, "qss_unknown_value", "state", 1, body);
@@ -262,6 +262,15 @@ impl Agent {
     }
 
     fn move_to(&mut self, cx: &mut Cx<'_>, goal: Goal) {
+        // A call waits there already: it goes on.
+        if let Some(i) = self.parked_in(&goal.room) {
+            let parked = self.parked.remove(i);
+            self.tell_transfer(cx, &goal.id, TransferState::Accepted, &goal.room, None);
+            self.transfer = Transfer::None;
+            self.end_visit(cx, &Failure::Transferred.into());
+            self.resume(cx, parked);
+            return self.tell_transfer(cx, &goal.id, TransferState::Done, &goal.room, None);
+        }
         let Some(Visit { name, origin, room, .. }) = &self.visit else {
             return self.transfer_failed(cx, &goal.id, Failure::TransferTimedOut.into());
         };
@@ -467,8 +476,8 @@ impl Agent {
         }
     }
 
-    /// The QSS tells what has become of the transfer with this id; perhaps it is one of ours that waits for it.
-    fn on_ours_decided(&mut self, cx: &mut Cx<'_>, id: &str, decided: Result<(), Cause>) {
+    /// The QSS tells what has become of the transfer with this id, to this user; perhaps it is one of ours that waits for it.
+    fn on_ours_decided(&mut self, cx: &mut Cx<'_>, id: &str, user: Option<&str>, decided: Result<(), Cause>) {
         let waits = self.config.qss.transfer_done == TransferDone::Accepted;
         let to = match &self.transfer {
             // The word may come before the answer.
@@ -485,6 +494,9 @@ impl Agent {
             | Transfer::Asked { .. }
             | Transfer::Answered { .. } => return,
         };
+        if user.is_some_and(|user| user != to) {
+            return;
+        }
         self.transfer = Transfer::None;
         match decided {
             Ok(()) => self.leave_to(cx, id, &to),

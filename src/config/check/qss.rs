@@ -26,6 +26,12 @@ impl Check<'_> {
         }
         self.auth(qss);
         self.names(&qss.names);
+        if qss.reads.request_id.is_empty() {
+            self.at("qss.reads.request_id", Fault::Missing("must name at least one field".into()));
+        }
+        if qss.reads.room.is_empty() && qss.reads.sip_uri.is_empty() {
+            self.at("qss.reads.room", Fault::Missing("no room could be read: it or sip_uri must name a field".into()));
+        }
         let Some(url) = qss.url.as_deref() else { return };
         if qss.username.is_empty() {
             self.at("qss.username", Fault::Missing("missing: the QSS registers a user".into()));

@@ -74,11 +74,16 @@ impl Session {
             return self.silent(now, out);
         }
         let Some(JsonPing { word, interval }) = self.settings.json_ping.clone() else { return };
-        if let Some(link) = self.link_mut() {
-            link.json_ping = Some(beat.next(now, interval));
-        }
         if self.json_ping.is_none() {
             self.json_ping = self.send_request(now, &word, json!({}), out);
+        }
+        let mut next = beat.next(now, interval);
+        if self.json_ping.is_none() {
+            // Too many requests wait for it to be sent.
+            next.unanswered = beat.unanswered;
+        }
+        if let Some(link) = self.link_mut() {
+            link.json_ping = Some(next);
         }
     }
 

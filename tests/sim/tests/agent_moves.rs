@@ -621,6 +621,9 @@ fn a_transfer_of_ours_may_wait_for_the_word_of_who_takes_our_place() {
     let mut w = World::playing(38, config);
     w.qss.refuse.insert("callTransfer".into(), (0, ""));
     w.local("transfer bob");
+    let of_another = says("callTransfer", &json!({"callTransferId": "T9", "to": "eve", "state": "ACCEPTED"}));
+    w.qss_says(&of_another);
+    assert_eq!(w.rung(), "playing", "it is about somebody else");
     w.qss_says(&state("T1", "ACCEPTED"));
     assert_eq!(w.rung(), "session");
 }

@@ -267,6 +267,36 @@ fn swap_changes_places_and_hangup_ends_the_present_one_only() {
 }
 
 #[test]
+fn a_call_that_waits_goes_on_when_we_are_moved_into_its_room() {
+    let mut w = World::playing(31, busy(2));
+    comes(&mut w, "I1", "bob");
+    plays_in(&mut w, "bob");
+    let payload = json!({"callTransferId": "T1", "roomId": ROOM, "to": "ann", "mediaTypes": {"audio": true}});
+    w.qss_says(&json!({"type": "event", "payload": {"eventName": "callTransfer", "payload": payload}}).to_string());
+    plays_in(&mut w, "lobby");
+    w.run(2_000);
+    assert_eq!((w.mixer.invites(), w.mixer.count("BYE"), w.mixer.held()), (2, 1, vec![false]), "no new call");
+    let left: Vec<_> = w.qss.requests("leaveRoom").iter().map(|frame| frame["payload"]["room"].clone()).collect();
+    assert_eq!(left, ["room of bob"]);
+    assert_eq!(w.events_of("callTransfer").last().expect("its end")["state"], "DONE");
+}
+
+#[test]
+fn who_is_invited_into_a_room_of_others_is_invited_no_more_when_the_call_there_waits() {
+    let mut w = World::playing(32, busy(2));
+    w.qss.people.insert("ann".into(), (60_000, 200));
+    assert_eq!(w.local("invite ann")["ok"], true);
+    w.run(1_000);
+    comes(&mut w, "I1", "fire");
+    plays_in(&mut w, "fire");
+    let told = w.events_of("request");
+    assert_eq!(
+        told.iter().map(|e| (&e["outcome"], &e["room"]["name"])).collect::<Vec<_>>(),
+        [(&json!("withdrawn"), &json!("lobby"))]
+    );
+}
+
+#[test]
 fn an_invite_into_the_room_that_waits_changes_places() {
     let mut w = World::playing(9, busy(2));
     comes(&mut w, "I1", "bob");
