@@ -56,6 +56,8 @@ pub struct Watch {
     awaits_token: bool,
     /// No attempt before: a server asked for it.
     not_before: Time,
+    /// The room that the device was moved to out of a page.
+    moved_page: Option<String>,
     /// Invites that no policy accepts.
     forbidden: BTreeSet<String>,
     /// Whom an invite came from.
@@ -130,6 +132,7 @@ impl Watch {
             has_qss,
             awaits_token: false,
             not_before: Time::ZERO,
+            moved_page: None,
             forbidden: BTreeSet::new(),
             inviters: BTreeMap::new(),
             step: Step::Nothing,
@@ -162,7 +165,7 @@ impl Watch {
         self.dialogs = Dialogs::default();
         self.two_speak = None;
         (self.phase, self.awaits_token, self.not_before) = (Phase::Asleep, false, now);
-        self.room = String::new();
+        (self.room, self.moved_page) = (String::new(), None);
         for budget in [&mut self.connects, &mut self.calls, &mut self.requests, &mut self.tokens] {
             (budget.left, budget.since) = (budget.full, now);
         }
@@ -266,6 +269,7 @@ impl Watch {
 
     /// The device has said this of the room it is in; some events are about another.
     pub fn on_event(&mut self, event: &Value) {
+        self.follow_page(event);
         let of_present = match event["event"].as_str().unwrap_or_default() {
             // The summary of a call may come when the device is elsewhere, and calls on hold end, too.
             "call_ended" | "call" | "expelled" | "destroyed" => false,
@@ -274,6 +278,17 @@ impl Watch {
         };
         if of_present {
             self.room = event["room"]["name"].as_str().unwrap_or_default().to_owned();
+        }
+    }
+
+    /// Who is moved out of a page keeps its rank, and is busy for another page.
+    fn follow_page(&mut self, event: &Value) {
+        let (name, id) = (&event["room"]["name"], event["room"]["id"].as_str());
+        let of_page = name == PAGER || (id.is_some() && id == self.moved_page.as_deref());
+        if !of_page && id.is_some() {
+            self.moved_page = None;
+        } else if of_page && event["event"] == "callTransfer" && event["state"] == "ACCEPTED" {
+            self.moved_page = event["roomId"].as_str().map(str::to_owned);
         }
     }
 
@@ -376,7 +391,7 @@ impl Watch {
                 | Output::Exit => {}
             }
         }
-        if let Step::Paged(id) = &self.step {
+        if let (Step::Paged(id), None) = (&self.step, &self.moved_page) {
             let accepts = |output: &Output| match output {
                 Output::QssSend(text) => text.contains(r#""answer":"invite""#) && text.contains(id.as_str()),
                 _ => false,
