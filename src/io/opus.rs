@@ -184,16 +184,30 @@ mod tests {
     /// What [`hush`](crate::media::hush) relies upon.
     #[test]
     fn the_packet_of_a_long_silence_may_be_sent_again_and_again() {
-        for (bitrate, loss, samples) in
-            [(32_000, 0, 960), (24_000, 20, 960), (64_000, 0, 480), (12_000, 0, 1_920), (32_000, 0, 2_880)]
-        {
-            let mut encoder = OpusEncoder::new(&Config::default().codec).unwrap();
+        for (bitrate, loss, samples, low_delay) in [
+            (32_000, 0, 960, false),
+            (24_000, 20, 960, false),
+            (64_000, 0, 480, false),
+            (12_000, 0, 1_920, false),
+            (32_000, 0, 2_880, false),
+            (64_000, 0, 120, true),
+            (64_000, 0, 240, true),
+        ] {
+            let mut encoder = OpusEncoder::new(&Codec { low_delay, ..Config::default().codec }).unwrap();
             encoder.set_bitrate(bitrate).unwrap();
             encoder.set_fec(loss).unwrap();
             let mut decoder = OpusDecoder::new().unwrap();
             let (mut packet, mut silent, mut pcm) = ([0; 1_276], 0, vec![0; samples]);
-            for frame in 0..41 {
-                let spoken = if frame < 30 { tone(frame * samples, samples) } else { vec![0; samples] };
+            // As many of silence as hush wants, the last of which is kept.
+            let (loud, all) = (30, 41.max(31 + 9_600 / samples));
+            for frame in 0..all {
+                // A microphone has an offset.
+                let offset = |sample: &i16| sample + 500;
+                let spoken = if frame < loud {
+                    tone(frame * samples, samples).iter().map(offset).collect()
+                } else {
+                    vec![0; samples]
+                };
                 silent = encoder.encode(&spoken, &mut packet).unwrap();
                 assert_eq!(decoder.decode(&packet[..silent], &mut pcm), Ok(samples));
             }
@@ -202,7 +216,7 @@ mod tests {
                 assert_eq!(decoder.decode(&packet[..silent], &mut pcm), Ok(samples));
                 assert!(pcm.iter().all(|sample| sample.unsigned_abs() <= 2), "{bitrate}, {samples}: {pcm:?}");
             }
-            for frame in 41..50 {
+            for frame in all..all + 9 {
                 let length = encoder.encode(&tone(frame * samples, samples), &mut packet).unwrap();
                 assert_eq!(decoder.decode(&packet[..length], &mut pcm), Ok(samples));
             }

@@ -12,8 +12,9 @@
 
 use heapless::Vec;
 
-/// Packets in which the past fades out: 200 ms of 20 ms packets, as few as they are when they are longer.
+/// The past fades out in so many packets, and at least in so many samples: 200 ms.
 const FADING: u8 = 10;
+const FADING_SAMPLES: usize = 9_600;
 /// Packets of silence are short: 107 bytes for 60 ms at 32 kbit/s. One that is longer than this is not kept.
 pub const MOST: usize = 160;
 
@@ -68,10 +69,14 @@ impl Hush {
     pub fn on_encoded(&mut self, packet: &[u8]) {
         let State::Fading { samples, packets } = self.state else { return };
         self.state = match Vec::from_slice(packet) {
-            Ok(payload) if packets >= FADING => State::Known { samples, payload },
+            Ok(payload) if has_faded(samples, packets) => State::Known { samples, payload },
             Ok(_) | Err(_) => State::Fading { samples, packets: packets.saturating_add(1) },
         };
     }
+}
+
+fn has_faded(samples: usize, packets: u8) -> bool {
+    packets >= FADING && usize::from(packets) * samples >= FADING_SAMPLES
 }
 
 impl Default for Hush {
@@ -110,9 +115,10 @@ mod tests {
         click[959] = 1;
         assert_eq!(encoded(&mut hush, &click, 3, &[9]), 3, "one sample is a sound");
         assert_eq!(encoded(&mut hush, &SILENCE, 50, &[3]), first, "and the silence after it another one");
-        assert_eq!(encoded(&mut hush, &SILENCE[..480], 50, &[4]), first, "so is one of shorter packets");
+        assert_eq!(encoded(&mut hush, &SILENCE[..480], 50, &[4]), 21, "shorter packets fade as long");
         hush.forget();
-        assert_eq!(encoded(&mut hush, &SILENCE[..480], 50, &[5]), first);
+        assert_eq!(encoded(&mut hush, &SILENCE[..480], 50, &[5]), 21);
+        assert_eq!(encoded(&mut hush, &SILENCE[..120], 500, &[6]), 81);
     }
 
     #[test]
