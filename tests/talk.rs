@@ -152,7 +152,7 @@ fn the_cap_holds_against_an_encoder_that_does_not_listen_and_over_ipv6() {
 
 #[test]
 fn short_packets_keep_the_cap_too_and_are_never_repeated() {
-    for (ptime, cap) in [(2_500, 176_000), (5_000, 100_000)] {
+    for (ptime, cap) in [(2_500, 176_000), (2_500, 156_000), (5_000, 100_000), (5_000, 92_000)] {
         let codec = Codec { ptime: Span::from_micros(ptime).max(ms(3)), ..Config::default().codec };
         let plan = plan(&codec, cap);
         assert_eq!(plan.ptime.as_micros(), ptime);
@@ -161,7 +161,8 @@ fn short_packets_keep_the_cap_too_and_are_never_repeated() {
         booth.talk(secs(20));
         assert!(booth.busiest_second(28) <= cap as usize, "{ptime}: {}", booth.busiest_second(28));
         let sent = booth.packets().len() as u64;
-        assert!(sent * ptime > 19_900_000, "{ptime}: {sent}, and {:?}", booth.stream.stats(booth.now));
+        let stats = booth.stream.stats(booth.now);
+        assert!(sent * ptime > 19_900_000 && stats.packets_withheld == 0, "{ptime}, {cap}: {sent}, and {stats:?}");
         booth.report(30);
         booth.talk(secs(2));
         let choice = booth.stream.stats(booth.now).uplink.unwrap();
@@ -272,6 +273,23 @@ fn a_lost_card_leaves_a_hole_in_time_and_none_in_sequence() {
     let call = 1;
     let seen: Vec<_> = booth.events.iter().filter(|e| !matches!(e, Event::Silent { .. })).collect();
     assert_eq!(seen, [&Event::Sending { call }, &Event::NotSending { call }, &Event::Sending { call }]);
+}
+
+#[test]
+fn what_a_card_loses_when_it_is_restarted_is_made_up_for_or_only_its_time_passes() {
+    // What is lost, packets that leave for it, and whether the next one says that there was a hole.
+    for (lost, made_up) in [(ms(30), 1), (ms(90), 4), (ms(110), 0), (ms(150), 0), (ms(190), 0), (ms(1_000), 0)] {
+        let mut booth = Booth::new(params());
+        booth.talk(secs(1)).idle(lost);
+        booth.stream.make_up(booth.now, &mut booth.wire);
+        assert_eq!(booth.packets().len(), 50 + made_up, "{lost:?}");
+        booth.talk(secs(1));
+        let packets = booth.packets();
+        let (first, last) = (packets[0].1.header, packets[packets.len() - 1].1.header);
+        let (ticks, passed) = (u64::from(last.timestamp.wrapping_sub(first.timestamp)), secs(2) + lost);
+        let expected = (passed.as_micros() * 6 / 125) - 960;
+        assert!(expected - ticks < 960, "{lost:?}: {ticks} of {expected}");
+    }
 }
 
 #[test]

@@ -96,8 +96,6 @@ const SILENT_PERIOD: Span = Span::from_millis(20);
 const SHORTEST_SILENT_PERIOD: Span = Span::from_millis(10);
 /// Nothing in RTP is larger; a longer datagram is not ours.
 const MAX_DATAGRAM: usize = 2048;
-/// A gap in what was recorded up to which silence is sent in its place.
-const LONGEST_MADE_UP: Span = Span::from_millis(100);
 /// A card that has to be restarted so often is not usable.
 const MAX_XRUNS_PER_SECOND: u32 = 20;
 const ALIVE_INTERVAL: Span = Span::from_secs(1);
@@ -197,6 +195,8 @@ impl Engine {
                     self.end_call(now);
                     self.call = Call::Streaming;
                     self.open(now);
+                    // Opening takes as long as the hardware takes, and the time of a call that goes on runs meanwhile.
+                    let now = clock::now();
                     self.sockets.discard(&mut self.datagram);
                     self.xruns = Xruns::default();
                     self.timing.clear(&self.sockets);
@@ -280,7 +280,7 @@ impl Engine {
                     if let Err(error) = card.start() {
                         return self.lost(now, card, life, error);
                     }
-                    self.make_up(now, now.since(moved.capture));
+                    self.stream.make_up(now, &mut &self.sockets);
                     moved = Moved::at(now);
                     life.restarted(now);
                 }
@@ -295,19 +295,19 @@ impl Engine {
             self.tell_returned(away);
         }
         match card.side() {
-            Some(side) if side != self.stream.side() => self.change_sides(now, card, moved, life),
+            Some(side) if side != self.stream.side() => self.change_sides(now, card, life),
             Some(_) | None => State::Running { card, moved, life },
         }
     }
 
     /// The other direction of a card that can do one at a time has its turn.
-    fn change_sides(&mut self, now: Time, card: Card, moved: Moved, mut life: Life) -> State {
+    fn change_sides(&mut self, now: Time, card: Card, mut life: Life) -> State {
         let words = |error| OpenError { error, words: alsa::last_words() };
         let turned = card.turned(self.stream.side(), &self.audio, &self.machine);
         match turned.and_then(|mut card| card.start().map(|()| card).map_err(words)) {
             Ok(card) => {
                 let started = clock::now();
-                self.make_up(started, started.since(moved.capture));
+                self.stream.make_up(started, &mut &self.sockets);
                 life.restarted(started);
                 State::Running { card, moved: Moved::at(started), life }
             }
@@ -346,16 +346,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// The card was restarted and what it recorded since the last reading is lost: silence takes its place, so that
-    /// the timestamps keep up with the time. The stream itself skips a gap that is longer than a ring can be.
-    fn make_up(&mut self, now: Time, lost: Span) {
-        if lost < LONGEST_MADE_UP {
-            let frames = ((lost.as_micros() * 48 / 1_000) as usize).min(MAX_FRAMES);
-            self.samples[..frames].fill(0);
-            self.stream.capture(now, &self.samples[..frames], &mut &self.sockets);
-        }
     }
 
     /// The time of a packet without a card: silence leaves, what arrives is counted. Returns how long that was.

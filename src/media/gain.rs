@@ -18,9 +18,13 @@ pub struct Level {
 }
 
 impl Level {
-    pub fn measure(&mut self, samples: &[i16]) {
+    /// Takes them in; their peak.
+    pub fn measure(&mut self, samples: &[i16]) -> u16 {
+        let mut loudest = 0;
         for chunk in samples.chunks(TENTH as usize) {
-            self.peak = self.peak.max(peak(chunk));
+            let peak = peak(chunk);
+            loudest = loudest.max(peak);
+            self.peak = self.peak.max(peak);
             self.counted += chunk.len() as u32;
             if self.counted >= TENTH {
                 self.at = (self.at + 1) % self.tenths.len();
@@ -29,6 +33,7 @@ impl Level {
                 self.peak = 0;
             }
         }
+        loudest
     }
 
     /// In dBFS * 10; digital silence is -100.0 dBFS.

@@ -16,7 +16,7 @@ use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Clocks, Event, PacketKind, Stats, StreamParams};
 use crate::media::delay;
 use crate::media::drift::Rate;
-use crate::media::gain::{Level, Mute, peak};
+use crate::media::gain::{Level, Mute};
 use crate::media::governor::{Board, Economy, Governor, Pass};
 use crate::media::hush::Hush;
 use crate::media::jitter::MAX_PAYLOAD;
@@ -45,8 +45,10 @@ use std::net::SocketAddr;
 const MAX_FRAME: usize = 2_880;
 /// A packet of 20 ms and libopus' look-ahead.
 const CODEC_DELAY: Span = Span::from_micros(26_500);
-/// A payload shorter than this is not worth its headers: the frame is withheld.
+/// A payload of 20 ms or more that is shorter than this is not worth its headers: the frame is withheld.
 const LEAST_PAYLOAD: usize = 10;
+/// A gap in what was recorded up to which silence is sent in its place.
+const LONGEST_MADE_UP: Span = Span::from_millis(100);
 /// Under a cap one frame may be this many times the average: enough for an onset, and the second is not eaten at once.
 const BURST: usize = 3;
 /// No card buffers more: if capture was silent for this much longer than what it then gave, the samples are lost and
@@ -87,6 +89,10 @@ impl Settings {
             volumes: config.audio.volumes(),
             far_speech: (config.audio.far_speech, config.audio.far_speech_hang),
         }
+    }
+
+    fn turn(&self) -> Turn {
+        Turn::new(self.far_speech.0, self.far_speech.1)
     }
 }
 
@@ -163,7 +169,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             capture_volume: Volume::new(settings.volumes.capture),
             playback_volume: Volume::new(settings.volumes.playback),
             tones: Tones::new(settings.tone_level),
-            turn: Turn::new(settings.far_speech.0, settings.far_speech.1),
+            turn: settings.turn(),
             capture_level: Level::default(),
             playback_level: Level::default(),
             microphone: Rate::new(),
@@ -194,6 +200,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.microphone.restart();
         // Muted from the first sample on.
         self.mute = Mute::new(self.mute.is_on());
+        self.turn = self.settings.turn();
         self.governor.start(now);
         self.liveness.start(now, params.call, params.send, params.receive);
         // An encoder that cannot forget goes on as it was.
@@ -237,7 +244,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let held = call.params.receive && !params.receive;
         if !call.params.send && params.send {
             // What was said while nobody was to hear it stays here.
-            call.sender.on_skipped(std::mem::take(&mut call.gathered) as u32);
+            call.skip(Span::ZERO);
         }
         call.sender.set_payload_type(params.send_payload_type);
         call.autopilot.set_limits(limits(&params));
@@ -337,6 +344,24 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
     }
 
+    /// The card was restarted, and what it has recorded since the last `capture` is lost. A little of it leaves as silence;
+    /// of more only the time does.
+    pub fn make_up(&mut self, now: Time, wire: &mut impl Wire) {
+        let Some(call) = &mut self.call else { return };
+        let Some(before) = call.captured_at else { return };
+        let lost = now.since(before);
+        if lost > LONGEST_MADE_UP {
+            call.captured_at = Some(now);
+            return call.skip(lost);
+        }
+        let mut samples = samples_in(lost) as usize;
+        while samples > 0 {
+            let silence = &[0; 480][..samples.min(480)];
+            self.capture(now, silence, wire);
+            samples -= silence.len();
+        }
+    }
+
     /// Fills `samples` with what the loudspeaker shall play next (mono, 48 kHz, any number).
     pub fn playback(&mut self, now: Time, samples: &mut [i16]) {
         self.play_far_end(now, samples);
@@ -365,8 +390,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
         let before = self.playout.counters().decoded_samples;
         self.playout.play(now, samples);
-        self.playback_level.measure(samples);
-        self.turn.on_far_end(now, peak(samples));
+        self.turn.on_far_end(now, self.playback_level.measure(samples));
         if self.playout.counters().decoded_samples > before {
             self.liveness.on_decoded(now);
         }
@@ -597,7 +621,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let _ = self.encoder.set_complexity(economy.complexity(self.settings.codec.complexity));
     }
 
-    /// Samples that the card lost are time that passed: the timestamps run on without them.
+    /// Samples that the card lost are time that passed.
     fn skip_lost_capture(&mut self, now: Time, given: usize) {
         let Some(call) = &mut self.call else {
             return;
@@ -607,9 +631,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         if let Some(before) = before
             && now.since(before) > given + CAPTURE_GAP
         {
-            let lost = now.since(before) - given;
-            call.sender.on_skipped(call.gathered as u32 + samples_in(lost));
-            call.gathered = 0;
+            call.skip(now.since(before) - given);
         }
     }
 
@@ -631,7 +653,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
         let frame = &self.frame[..samples];
         let len = match self.hush.payload(frame) {
-            _ if limit < LEAST_PAYLOAD => None,
+            _ if limit < least_payload(samples) => None,
             Some(known) if known.len() <= limit => {
                 payload[..known.len()].copy_from_slice(known);
                 Some(known.len())
@@ -730,6 +752,11 @@ impl Call {
         Ok(())
     }
 
+    /// So much was recorded and is lost: the timestamps run on without it.
+    fn skip(&mut self, lost: Span) {
+        self.sender.on_skipped(std::mem::take(&mut self.gathered) as u32 + samples_in(lost));
+    }
+
     fn poll_digit(&mut self) -> Option<Event> {
         let digit = self.digits.pop_front()?;
         Some(Event::Digit { call: self.params.call, digit })
@@ -760,7 +787,7 @@ impl Call {
 
     fn sender_info(&self, now: Time) -> SenderInfo {
         // The timestamp that a sample captured right now would get.
-        let since_capture = self.captured_at.map_or(0, |at| now.since(at).as_micros() * 6 / 125) as u32;
+        let since_capture = self.captured_at.map_or(0, |at| samples_in(now.since(at)));
         SenderInfo {
             ntp: rtcp::ntp(now),
             rtp_timestamp: self.sender.timestamp().wrapping_add(self.gathered as u32).wrapping_add(since_capture),
@@ -788,11 +815,16 @@ fn payload_limit(now: Time, budget: &mut Budget, params: &StreamParams, bitrate:
     if params.cap == 0 {
         return MAX_PAYLOAD;
     }
-    let average = (bitrate as usize / 8 * samples / 48_000).max(LEAST_PAYLOAD);
+    let average = (bitrate as usize / 8 * samples / 48_000).max(least_payload(samples));
     let half = headers + average as u32 / 2;
     let kept = budget.needed_later(now, duration(samples), half * 8) / 8;
     let limit = allowed.saturating_sub(kept).max(allowed.min(half)).saturating_sub(headers) as usize;
     limit.min(BURST * average).min(MAX_PAYLOAD)
+}
+
+/// Of a packet of so many samples; libopus makes no sound of less than three bytes.
+fn least_payload(samples: usize) -> usize {
+    (LEAST_PAYLOAD * samples / 960).clamp(3, LEAST_PAYLOAD)
 }
 
 fn limits(params: &StreamParams) -> Limits {
