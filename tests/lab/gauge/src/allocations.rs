@@ -1,8 +1,9 @@
 //! Counts a program's heap allocations, each thread's by itself, in the very binary that is shipped: preloaded
 //! (`LD_PRELOAD`), it stands before the C library's `malloc` and its siblings and hands every call on.
 //!
-//! The counts lie in a file that is mapped, `$GAUGE_FILE`, made with [`SLOTS`] slots of zeros beforehand: per thread two
-//! native 64-bit words, the thread's id and its count. Who reads the file sees them grow; a count costs an addition.
+//! The counts lie in a file that is mapped, `$GAUGE_FILE`, made with [`SLOTS`] slots of zeros beforehand: per thread three
+//! native 64-bit words, the thread's id, the program's allocations, and those of the virtual card, which lives in the same
+//! process and is told by the stack. Who reads the file sees them grow.
 #![allow(unsafe_code)] // An allocator cannot be stood in for without.
 
 use libc::{c_int, c_void, size_t};
@@ -17,7 +18,8 @@ const VARIABLE: &std::ffi::CStr = c"GAUGE_FILE";
 #[repr(C)]
 struct Slot {
     thread: AtomicU64,
-    count: AtomicU64,
+    programs: AtomicU64,
+    cards: AtomicU64,
 }
 
 unsafe extern "C" {
@@ -32,10 +34,16 @@ unsafe extern "C" {
 static TABLE: AtomicUsize = AtomicUsize::new(0);
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// Where threads without a slot count.
-static NOBODYS: Slot = Slot { thread: AtomicU64::new(0), count: AtomicU64::new(0) };
+static NOBODYS: Slot = Slot { thread: AtomicU64::new(0), programs: AtomicU64::new(0), cards: AtomicU64::new(0) };
+/// In the file name of the virtual card's code.
+const CARD: &[u8] = b"libasound_module_pcm_vsnd";
+/// So far up the stack it is looked for.
+const DEPTH: usize = 24;
 
 thread_local! {
     static MINE: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    /// Looking at the stack may allocate, the first time.
+    static LOOKING: Cell<bool> = const { Cell::new(false) };
 }
 
 fn count() {
@@ -46,7 +54,35 @@ fn count() {
             slot
         })
     });
-    slot.unwrap_or(&NOBODYS).count.fetch_add(1, Ordering::Relaxed);
+    let slot = slot.unwrap_or(&NOBODYS);
+    let whose = if is_cards() { &slot.cards } else { &slot.programs };
+    whose.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether the virtual card's code is among the callers.
+fn is_cards() -> bool {
+    if LOOKING.try_with(|looking| looking.replace(true)).unwrap_or(true) {
+        return false;
+    }
+    let mut callers = [null_mut(); DEPTH];
+    // SAFETY: there is room for as many as are asked for.
+    let found = unsafe { libc::backtrace(callers.as_mut_ptr(), DEPTH as c_int) };
+    let is = callers.iter().take(usize::try_from(found).unwrap_or(0)).any(|caller| is_in_card(*caller));
+    let _ = LOOKING.try_with(|looking| looking.set(false));
+    is
+}
+
+fn is_in_card(address: *const c_void) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: any address may be asked for; the name, where there is one, lives as long as its file is loaded, and we are
+    // called from it.
+    unsafe {
+        if libc::dladdr(address, info.as_mut_ptr()) == 0 {
+            return false;
+        }
+        let name = info.assume_init().dli_fname;
+        !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes().windows(CARD.len()).any(|part| part == CARD)
+    }
 }
 
 /// Allocates nothing: it is called from inside `malloc`.

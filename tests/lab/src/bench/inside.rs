@@ -21,9 +21,18 @@ use std::time::Duration;
 pub struct Inside {
     /// From packet to packet, ms.
     pub intervals_ms: Vec<f64>,
-    /// Heap allocations of its media thread, and its frames of 20 ms meanwhile.
-    pub allocations: Option<(u64, f64)>,
+    /// Heap allocations of its media thread.
+    pub allocations: Option<Allocations>,
     pub calls: Option<Calls>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Allocations {
+    pub own: u64,
+    /// Made by the virtual card, which lives in the same process.
+    pub cards: u64,
+    /// Frames of 20 ms meanwhile.
+    pub frames: f64,
 }
 
 /// System calls of its media thread.
@@ -64,8 +73,9 @@ const COUNTED: Duration = Duration::from_secs(8);
 const TRACED: Duration = Duration::from_secs(4);
 const COST: Duration = Duration::from_secs(10);
 const FRAME_MS: f64 = 20.0;
-/// Slots of the gauge's table, each of two words.
-const TABLE: u64 = 256 * 16;
+/// Words of a slot of the gauge's table, and its length.
+const SLOT: usize = 3;
+const TABLE: u64 = 256 * SLOT as u64 * 8;
 
 /// Pace, and of ours allocations and system calls.
 ///
@@ -96,7 +106,11 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Inside, Box<dyn Error>> {
     std::thread::sleep(COUNTED);
     let (to_us, after) = (mono_us(), allocated());
     let frames = (to_us - from_us) as f64 / 1000.0 / FRAME_MS;
-    seen.allocations = before.zip(after).map(|(before, after)| (after - before, frames));
+    seen.allocations = before.zip(after).map(|(before, after)| Allocations {
+        own: after[0] - before[0],
+        cards: after[1] - before[1],
+        frames,
+    });
     let flow = relay.calls().into_iter().next_back().map(|call| call.up.packets()).unwrap_or_default();
     let times: Vec<u64> = flow.iter().map(|it| it.at_us).filter(|at| (from_us..to_us).contains(at)).collect();
     seen.intervals_ms = times.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1000.0).collect();
@@ -174,14 +188,15 @@ fn thread_of(process: u32, name: &str) -> Option<u32> {
     })
 }
 
-/// A thread's count in the gauge's table; a thread that never allocated has none.
-fn allocations(table: &Path, thread: u32) -> Option<u64> {
+/// A thread's counts in the gauge's table, the program's and the card's; a thread that never allocated has none.
+fn allocations(table: &Path, thread: u32) -> Option<[u64; 2]> {
     let bytes = std::fs::read(table).ok()?;
     let words: Vec<u64> =
         bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
     // Without any count at all the library was not loaded.
     words.iter().any(|word| *word > 0).then_some(())?;
-    Some(words.chunks_exact(2).find(|slot| slot[0] == u64::from(thread)).map_or(0, |slot| slot[1]))
+    let slot = words.chunks_exact(SLOT).find(|slot| slot[0] == u64::from(thread));
+    Some(slot.map_or([0, 0], |slot| [slot[1], slot[2]]))
 }
 
 fn trace(thread: u32, file: &PathBuf) -> Result<Calls, Box<dyn Error>> {
