@@ -1,12 +1,12 @@
 //! What a station does in every frame of a call, seen from outside: when its packets leave, what its media thread asks of
 //! the kernel (strace) and of the heap (`gauge`, preloaded), and what its codec alone would cost (`lab-codec`).
 
-use super::station::{BITRATE, COMPLEXITY, Kind, Room, Setup, Stage, Station};
+use super::codec;
+use super::station::{Kind, Room, Setup, Stage, Station};
 use super::visit::Meter;
 use crate::cards::{Card, Cards, beside_plugin};
 use crate::clock::mono_us;
 use crate::measure::signal;
-use crate::measure::sound_file::write_raw;
 use crate::wire::Relay;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -72,6 +72,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const COUNTED: Duration = Duration::from_secs(8);
 const TRACED: Duration = Duration::from_secs(4);
 const COST: Duration = Duration::from_secs(10);
+/// So many seconds of it before the call, and after it, the codec runs alone.
+const HALF: u32 = 5;
 const FRAME_MS: f64 = 20.0;
 /// Words of a slot of the gauge's table, and its length.
 const SLOT: usize = 3;
@@ -123,11 +125,12 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Inside, Box<dyn Error>> {
     Ok(seen)
 }
 
-/// What a call of ours costs, and right after it the codec alone with the same speech.
+/// What a call of ours costs, and right before and after it the codec alone with the same speech.
 ///
 /// # Errors
 /// No call comes about, or `lab-codec` is not built.
 pub fn share(stage: &Stage) -> Result<Share, Box<dyn Error>> {
+    let before = codec::cost(HALF)?;
     let cards = Cards::new("share")?;
     let card = [cards.card("a", "")?, cards.card("b", "")?];
     let setup = |at: usize| Setup::new(&format!("share-{at}"), &cards, &card[at], stage.asterisk.sip);
@@ -141,16 +144,10 @@ pub fn share(stage: &Stage) -> Result<Share, Box<dyn Error>> {
     }
     let own = card.iter().map(own_percent).sum::<f64>() / 2.0;
 
-    let program = beside_plugin("lab-codec").ok_or("there is no lab-codec: cargo build -p gauge")?;
-    let sound = cards.path().join("speech");
-    write_raw(&sound, &signal::speech(COST.as_secs_f64(), 1), 1)?;
-    let mut command = Command::new(program);
-    command.arg(&sound).args([COST.as_secs().to_string(), BITRATE.to_string(), COMPLEXITY.to_string()]);
-    let said = command.output()?;
-    let line: Value = serde_json::from_slice(&said.stdout)
-        .map_err(|error| format!("lab-codec: {error}: {}", String::from_utf8_lossy(&said.stderr)))?;
-    let percent = |name: &str| line[name].as_f64().ok_or_else(|| format!("lab-codec said nothing of {name}"));
-    Ok(Share { process, card: own, encode: percent("encode_percent")?, decode: percent("decode_percent")? })
+    // The machine's speed drifts: what came before and what comes after count alike.
+    let after = codec::cost(HALF)?;
+    let mean = |of: fn(&codec::Cost) -> f64| (of(&before) + of(&after)) / 2.0;
+    Ok(Share { process, card: own, encode: mean(|it| it.encode), decode: mean(|it| it.decode) })
 }
 
 /// Both are called into the room, and speak from a little later on.

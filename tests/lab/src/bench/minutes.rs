@@ -1,6 +1,6 @@
 //! Minutes in real time with a card whose clock is wrong: does the delay stay, and is everything heard?
 
-use super::station::{Kind, Room, Setup, Stage};
+use super::station::{Kind, Room, Setup, Stage, Station};
 use crate::cards::Cards;
 use crate::measure::latency::by_chirps;
 use crate::measure::percentile;
@@ -17,6 +17,8 @@ pub struct Course {
     pub said: usize,
     /// A card had an xrun while it was listened to.
     pub spoilt: bool,
+    /// What speaker and listener said of their calls.
+    pub media: Vec<Option<serde_json::Value>>,
 }
 
 const SETTLE: Duration = Duration::from_secs(3);
@@ -26,14 +28,22 @@ const LEARNT: f64 = 30.0;
 /// Delays are the medians of so many seconds.
 const WINDOW: f64 = 15.0;
 
-/// One speaks for `length`, the other listens with a card that runs `ppm` too fast.
+/// One speaks for `length`, the other listens; the speaker's card and the listener's run so much too fast, in ppm.
 ///
 /// # Errors
 /// No call comes about.
-pub fn measure(stage: &Stage, kind: Kind, room: &Room, ppm: f64, length: Duration) -> Result<Course, Box<dyn Error>> {
-    let cards = Cards::new(&format!("minutes-{}", kind.word()))?;
-    let card = [cards.card("a", "")?, cards.card("b", &format!("ppm {ppm}\n"))?];
-    let setup = |at: usize| Setup::new(&format!("minutes-{}-{at}", kind.word()), &cards, &card[at], stage.asterisk.sip);
+pub fn measure(
+    stage: &Stage,
+    kind: Kind,
+    room: &Room,
+    ppm: [f64; 2],
+    length: Duration,
+) -> Result<Course, Box<dyn Error>> {
+    let name = format!("minutes-{}-{}", kind.word(), room.number);
+    let cards = Cards::new(&name)?;
+    let card = |at: usize| cards.card(["a", "b"][at], &format!("ppm {}\n", ppm[at]));
+    let card = [card(0)?, card(1)?];
+    let setup = |at: usize| Setup::new(&format!("{name}-{at}"), &cards, &card[at], stage.asterisk.sip);
     let start = |at: usize| kind.start(stage, &setup(at));
     let mut stations = [start(0)?, start(1)?];
     for station in &mut stations {
@@ -44,24 +54,22 @@ pub fn measure(stage: &Stage, kind: Kind, room: &Room, ppm: f64, length: Duratio
     std::thread::sleep(SETTLE);
     let chirps = Chirps { first: 0, ..Chirps::standard() };
     let sound = chirps.signal(length.as_secs_f64());
+    // A tape runs on its card's clock: frame n passes n / rate frames after the epoch.
+    let rate = ppm.map(|ppm| 1.0 + ppm * 1e-6);
     let begin = card[0].say_now(&sound)?;
     std::thread::sleep(length + Duration::from_secs(1));
-    for station in stations {
-        station.end()?;
-    }
-    // The listener's tape runs on its own clock: frame n is played n / (1 + ppm) frames after the epoch.
-    let rate = 1.0 + ppm * 1e-6;
-    let begins = (begin as f64 * rate) as usize;
+    let media = stations.into_iter().map(Station::end).collect::<Result<_, _>>()?;
+    let begins = (begin as f64 / rate[0] * rate[1]) as usize;
     let heard = card[1].loudspeaker();
     let found = by_chirps(heard.get(begins..).unwrap_or(&[]), sound.len(), &chirps, 450.0).found;
     let delay = |at: usize, delay_ms: f64| {
-        let played = (begins as f64 + at as f64 + delay_ms * 48.0) / rate;
-        (at as f64 / 48_000.0, (played - (begin + at) as f64) / 48.0)
+        let played = (begins as f64 + at as f64 + delay_ms * 48.0) / rate[1];
+        (at as f64 / 48_000.0, (played - (begin + at) as f64 / rate[0]) / 48.0)
     };
     let delays = found.iter().map(|found| delay(found.at, found.delay_ms)).collect();
     let late = |xrun: &serde_json::Value| xrun["at"].as_u64().is_some_and(|at| at as usize > begins);
     let spoilt = card.iter().any(|card| card.logged("xrun").iter().any(late));
-    Ok(Course { kind, delays, said: chirps.positions(sound.len()).count(), spoilt })
+    Ok(Course { kind, delays, said: chirps.positions(sound.len()).count(), spoilt, media })
 }
 
 impl Course {
@@ -96,7 +104,7 @@ mod tests {
     fn growth_steps_and_losses_are_seen() {
         let delay = |n: usize| (n as f64 / 2.0, 60.0 + n as f64 * 0.01 + if n == 100 { 5.0 } else { 0.0 });
         let delays: Vec<(f64, f64)> = (0..200).map(delay).filter(|(at, _)| *at != 70.0).collect();
-        let course = Course { kind: Kind::Ours, delays, said: 200, spoilt: false };
+        let course = Course { kind: Kind::Ours, delays, said: 200, spoilt: false, media: Vec::new() };
         assert!((course.grown_ms().expect("long enough") - 1.09).abs() < 0.1, "{:?}", course.grown_ms());
         assert!((course.largest_step_ms().expect("long enough") - 5.01).abs() < 0.01);
         assert!((course.lost_percent() - 0.5).abs() < 1e-9);

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! [`station`] is what a program must be able to do to be measured, [`visit`] the run itself, [`programme`] whose turn it
-//! is, [`canary`] tells whether the machine kept pace meanwhile, [`figures`] turns visits into numbers (a new number is a new line there), and
+//! is, [`canary`] tells whether the machine kept pace meanwhile, [`codec`] how much it carries at once, [`figures`] turns visits into numbers (a new number is a new line there), and
 //! [`report`] writes them down. `docs/bench.md` says what each number means.
 
 pub mod canary;
 pub mod card;
+pub mod codec;
 pub mod figures;
 pub mod inside;
 pub mod minutes;

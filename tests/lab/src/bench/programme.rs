@@ -44,7 +44,7 @@ impl Programme {
 
     /// What ten minutes hold beside the other parts.
     pub fn usual() -> Programme {
-        Programme::new([(Kind::Ours, 4, 2), (Kind::Peer, 4, 2), (Kind::PeerAsShipped, 1, 1)], FEWEST)
+        Programme::new([(Kind::Ours, 3, 2), (Kind::Peer, 3, 2), (Kind::PeerAsShipped, 1, 1)], FEWEST)
     }
 
     pub fn quick() -> Programme {

@@ -1,5 +1,5 @@
-//! What delay a fault leaves behind: speaker, listener and witness, in rooms of their own with a fault of their own, all at
-//! once.
+//! What delay a fault leaves behind: speaker, listener and witness, in rooms of their own with a fault of their own, as many at
+//! once as the machine carries.
 //!
 //! ```text
 //!   speaker: a chirp each half second, rising and falling in turns ─► mixer ─┬─► relay ─► listener
@@ -99,23 +99,26 @@ const TICK_MS: f64 = 20.0;
 struct Party {
     fault: Fault,
     /// Of speaker, listener and witness, as the stations.
-    cards: [Card; 3],
+    cards: [Card; PARTY],
     relay: Relay,
-    stations: [Station; 3],
+    stations: [Station; PARTY],
 }
 
-/// Every fault once, with stations of one kind.
+/// Stations that one fault wants.
+pub const PARTY: usize = 3;
+
+/// Each of these faults once and at once, with stations of one kind.
 ///
 /// # Errors
 /// A station does not start, or does not come into its room.
-pub fn measure(stage: &Stage, kind: Kind) -> Result<Vec<Recovery>, Box<dyn Error>> {
+pub fn measure(stage: &Stage, kind: Kind, faults: &[Fault]) -> Result<Vec<Recovery>, Box<dyn Error>> {
     let cards = Cards::new(kind.word())?;
     // Cards read their faults when they are opened: so it is known now when they come.
-    let joined = Duration::from_millis(400) * FAULTS.len() as u32 + Duration::from_secs(4);
+    let joined = Duration::from_millis(400) * faults.len() as u32 + Duration::from_secs(4);
     let talk_us = mono_us() + (joined + SETTLE).as_micros() as u64;
     let fault_us = talk_us + BEFORE.as_micros() as u64;
     let mut parties = Vec::new();
-    for (at, fault) in FAULTS.into_iter().enumerate() {
+    for (at, fault) in faults.iter().copied().enumerate() {
         let card = |role: &str| cards.card(&format!("{role}{at}"), "");
         let [speaker, listener, witness] = [card("s")?, card("l")?, card("w")?];
         let (frame, length) = (listener.frame_at(fault_us), fault.length_ms * 48);
@@ -146,7 +149,7 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Vec<Recovery>, Box<dyn Error
         return Err("the stations took too long to come together".into());
     }
 
-    let longest = FAULTS.iter().map(|fault| fault.length_ms).max().unwrap_or(0);
+    let longest = faults.iter().map(|fault| fault.length_ms).max().unwrap_or(0);
     let seconds = BEFORE.as_secs_f64() + longest as f64 / 1000.0 + AFTER.as_secs_f64();
     let [rising, falling] = trains();
     let sound = signal::add(&rising.signal(seconds), &falling.signal(seconds));
@@ -182,7 +185,7 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Vec<Recovery>, Box<dyn Error
         }
         recorded.push((fault, cards));
     }
-    let look = |(fault, cards): &(Fault, [Card; 3])| {
+    let look = |(fault, cards): &(Fault, [Card; PARTY])| {
         let [speaker, listener, witness] = cards;
         let begin = speaker.frame_at(talk_us);
         let by = |card: &Card| {

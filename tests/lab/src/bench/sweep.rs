@@ -1,5 +1,5 @@
 //! Speech over bad lines: one speaks in a room, many listen, each behind a [`Relay`] of its own; and the other way round,
-//! many speak behind one in rooms of their own. All at once, because a call costs a processor 2 %.
+//! many speak behind one in rooms of their own: as many at once as the machine carries.
 //!
 //! ```text
 //!             ┌─ mixer ─┬─ relay: loss_5_random ── listener          speaker ── relay: up_loss_5 ─┐
@@ -94,6 +94,16 @@ pub fn lines() -> Vec<Line> {
     lines
 }
 
+impl Line {
+    /// Stations that it wants, beside one speaker for all lines from the mixer.
+    pub fn stations(&self) -> usize {
+        match self.way {
+            Way::Down => 1,
+            Way::Up | Way::Direct => 2,
+        }
+    }
+}
+
 /// Between one's order to call and the next one's.
 const APART: Duration = Duration::from_millis(60);
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -120,7 +130,7 @@ struct Member {
     relay: Option<Relay>,
 }
 
-/// All `lines` once, with stations of one kind. `warm` frames of the speech are said before it begins.
+/// These lines once and at once, with stations of one kind. `warm` frames of the speech are said before it begins.
 ///
 /// # Errors
 /// A station does not start, or does not come into its room.

@@ -1,10 +1,11 @@
 //! Bad lines: rounds of the [`sweep`](lab::bench::sweep), by turns of the kinds, each with the same seeds.
 
 use crate::{Lab, Rows, Size};
+use lab::bench::codec::batches;
 use lab::bench::report;
 use lab::bench::scores::{outcomes, plot, rows, table};
 use lab::bench::station::Kind;
-use lab::bench::sweep::{Heard, lines, round};
+use lab::bench::sweep::{Heard, Line, lines, round};
 use lab::cards::workspace;
 use lab::measure::RATE;
 use lab::measure::quality::passages;
@@ -24,10 +25,17 @@ pub fn measure(lab: &Lab) -> Rows {
     let mut heard: Vec<Heard> = Vec::new();
     for seed in 1..=rounds {
         for kind in kinds {
-            let more = round(&lab.stage, *kind, &lines, &passages, WARM, seed)?;
-            let spoilt: usize = more.iter().map(|heard| heard.spoilt).sum();
-            println!("        round {seed}, {}: {} lines, {spoilt} passages spoilt by xruns", kind.word(), more.len());
-            heard.extend(more);
+            // One of them is the speaker that all listen to.
+            for lines in batches(&lines, lab.carries - 1, Line::stations) {
+                let more = round(&lab.stage, *kind, &lines, &passages, WARM, seed)?;
+                let spoilt: usize = more.iter().map(|heard| heard.spoilt).sum();
+                println!(
+                    "        round {seed}, {}: {} lines, {spoilt} passages spoilt by xruns",
+                    kind.word(),
+                    more.len()
+                );
+                heard.extend(more);
+            }
         }
     }
     let all = heard.iter().map(|heard| {

@@ -13,6 +13,7 @@ mod recovery;
 mod visits;
 
 use lab::bench::canary::Canary;
+use lab::bench::codec;
 use lab::bench::report::{self, Row};
 use lab::bench::station::Stage;
 use lab::bench::visit::Busy;
@@ -54,6 +55,8 @@ struct Lab {
     stage: Stage,
     canary: Canary,
     size: Size,
+    /// Stations at once.
+    carries: usize,
     /// Where what is behind the rows goes.
     folder: PathBuf,
 }
@@ -69,13 +72,21 @@ const CARD: Part = ("card", card::measure);
 const DAY: Part = ("day", day::measure);
 const ALL: [Part; 7] = [VISITS, INSIDE, RECOVERY, LINES, MINUTES, CARD, DAY];
 
+/// What `recovery`, `minutes` and `card` together want.
+const SIDE_BY_SIDE: usize = 30;
+
 impl Size {
     /// One after the other; the parts of a line side by side, because what they measure does not mind. So many stations begin at
-    /// once in `lines` that a card may run dry meanwhile: what lasts no longer than `recovery` goes beside that.
-    const fn parts(self) -> &'static [&'static [Part]] {
-        match self {
-            Size::Quick | Size::Usual => &[&[VISITS], &[INSIDE], &[RECOVERY, MINUTES, CARD], &[LINES]],
-            Size::Full => &[&[VISITS], &[INSIDE], &[RECOVERY, CARD], &[LINES, MINUTES, DAY]],
+    /// once in `lines` that a card may run dry meanwhile: what lasts no longer than `recovery` goes beside that, where the machine
+    /// carries so many stations.
+    const fn parts(self, carries: usize) -> &'static [&'static [Part]] {
+        match (self, carries) {
+            (Size::Quick | Size::Usual, SIDE_BY_SIDE..) => {
+                &[&[VISITS], &[INSIDE], &[RECOVERY, MINUTES, CARD], &[LINES]]
+            }
+            (Size::Quick | Size::Usual, _) => &[&[VISITS], &[INSIDE], &[RECOVERY], &[MINUTES, CARD], &[LINES]],
+            (Size::Full, SIDE_BY_SIDE..) => &[&[VISITS], &[INSIDE], &[RECOVERY, CARD], &[LINES, MINUTES, DAY]],
+            (Size::Full, _) => &[&[VISITS], &[INSIDE], &[RECOVERY], &[CARD, MINUTES, DAY], &[LINES]],
         }
     }
 }
@@ -101,11 +112,14 @@ fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
     }
     let began = Instant::now();
     let folder = options.report.parent().map(PathBuf::from).unwrap_or_default();
-    let lab =
-        Lab { stage: Stage::build(options.endpoint.clone())?, canary: Canary::start()?, size: options.size, folder };
     wait_for_quiet();
+    let codec = codec::cost(2)?;
+    let carries = codec.stations(std::thread::available_parallelism()?.get());
+    println!("libopus takes {:.2} % of a core here: {carries} stations at once", codec.sum());
+    let stage = Stage::build(options.endpoint.clone())?;
+    let lab = Lab { stage, canary: Canary::start()?, size: options.size, carries, folder };
     let (mut rows, mut complete) = (Vec::new(), true);
-    for parts in layout(options) {
+    for parts in layout(options, carries) {
         let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
         let parts: Vec<Part> = parts.iter().copied().filter(|(name, _)| wanted(name)).collect();
         if parts.is_empty() {
@@ -139,10 +153,10 @@ fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
 }
 
 /// What the size holds; if a part is asked for that it does not, what there is.
-fn layout(options: &Options) -> &'static [&'static [Part]] {
-    let parts = options.size.parts();
+fn layout(options: &Options, carries: usize) -> &'static [&'static [Part]] {
+    let parts = options.size.parts(carries);
     let holds = |only: &String| parts.iter().copied().flatten().any(|(name, _)| name == only);
-    if options.only.iter().all(holds) { parts } else { Size::Full.parts() }
+    if options.only.iter().all(holds) { parts } else { Size::Full.parts(carries) }
 }
 
 fn attempt(lab: &Lab, (name, part): &Part) -> Result<Vec<Row>, String> {

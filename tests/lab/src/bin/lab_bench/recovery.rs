@@ -1,7 +1,8 @@
 //! Faults, and whether the delay comes back.
 
 use crate::{Lab, Rows, Size};
-use lab::bench::recovery::{AFTER_MS, FAULTS, Recovery, measure as faults};
+use lab::bench::codec::batches;
+use lab::bench::recovery::{AFTER_MS, FAULTS, PARTY, Recovery, measure as faults};
 use lab::bench::report::{self, Aim, PEER, Row};
 use lab::bench::station::Kind;
 use lab::measure::percentile;
@@ -19,7 +20,11 @@ pub fn measure(lab: &Lab) -> Rows {
     let mut seen: Vec<Recovery> = Vec::new();
     for _ in 0..times {
         for kind in kinds {
-            for it in faults(&lab.stage, *kind)? {
+            let mut more = Vec::new();
+            for batch in batches(&FAULTS, lab.carries, |_| PARTY) {
+                more.extend(faults(&lab.stage, *kind, &batch)?);
+            }
+            for it in more {
                 let words = |ms: Option<f64>| ms.map_or("-".into(), |ms| format!("{ms:.1}"));
                 println!(
                     "        {:<8}{:<22} from {:>6} ms, back after {:>7} ms, at last {:>6} ms off{}",
