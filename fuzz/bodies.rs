@@ -696,6 +696,7 @@ fn params() -> StreamParams {
         ssrc: 1,
         ptime: Span::from_millis(20),
         bitrate: 32_000,
+        follows: true,
         cap: 0,
         send: true,
         receive: true,

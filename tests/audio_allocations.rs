@@ -93,6 +93,7 @@ fn params(remote: SocketAddr, ssrc: u32) -> StreamParams {
         ptime: Span::from_millis(20),
         bitrate: 32_000,
         cap: 0,
+        follows: true,
         send: true,
         receive: true,
         srtp: None,

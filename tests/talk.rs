@@ -278,6 +278,34 @@ fn a_lost_card_leaves_a_hole_in_time_and_none_in_sequence() {
     assert_eq!(seen, [&Event::Sending { call }, &Event::NotSending { call }, &Event::Sending { call }]);
 }
 
+/// Packets that leave in four minutes of a microphone that is 1500 ppm too fast, beside a mixer whose clock is right.
+fn packets_beside_a_mixer(follows: bool) -> usize {
+    let mut booth = Booth::new(StreamParams { follows, ..params() });
+    let (begun, mut given, mut before) = (booth.now, 0, 0);
+    for n in 1..=30_000_u64 {
+        booth.now += ms(10);
+        let samples = n * 480 * 1_001_500 / 1_000_000 - given;
+        given += samples;
+        booth.wire.now = booth.now;
+        booth.stream.capture(booth.now, &vec![1_000; samples as usize], &mut booth.wire);
+        if n % 2 == 0 {
+            let at = n / 2;
+            booth.stream.handle_rtp(booth.now, peer(), &rtp(at as u16, at as u32 * 960, 5, false, &payload(0, false)));
+        }
+        if booth.now.since(begun) == secs(60) {
+            before = booth.wire.rtp.len();
+        }
+    }
+    booth.wire.rtp.len() - before
+}
+
+#[test]
+fn in_a_room_the_microphone_keeps_to_the_mixers_clock_and_elsewhere_to_its_own() {
+    let (following, alone) = (packets_beside_a_mixer(true), packets_beside_a_mixer(false));
+    assert!((11_999..=12_001).contains(&following), "{following}");
+    assert!((12_017..=12_019).contains(&alone), "{alone}");
+}
+
 #[test]
 fn what_a_card_loses_when_it_is_restarted_is_made_up_for_or_only_its_time_passes() {
     // What is lost, packets that leave for it, and whether the next one says that there was a hole.

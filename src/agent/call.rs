@@ -10,7 +10,7 @@
 //! with a re-INVITE, `Stats` and `Stop` at the end. A dial that fails leaves the card open for the next one.
 
 use super::digits::Way;
-use super::offer::{cap, headers, local, stream_params};
+use super::offer::{cap, headers, local, stream_params, terms};
 use super::visit::{Early, Hearing, Hold, Leg, Origin, Up, Visit};
 use super::{Agent, CardUse, Cx, Output};
 use crate::config::SrtpMode;
@@ -105,13 +105,13 @@ impl Agent {
     fn on_early(&mut self, cx: &mut Cx<'_>, call: CallId, media: &Negotiated) {
         let fresh = self.rng.next_u32();
         let Some(visit) = &mut self.visit else { return };
-        let (cap, hold) = (cap(visit, &self.config), visit.hold);
+        let terms = terms(visit, &self.config);
         let Leg::Dialling { call: dialled, plan, early, .. } = &mut visit.leg else { return };
         if *dialled != call {
             return;
         }
         let ssrc = early.map_or(fresh, |early| early.params.ssrc);
-        let params = StreamParams { send: false, ..stream_params(call, ssrc, media, *plan, cap, hold) };
+        let params = StreamParams { send: false, ..stream_params(call, ssrc, media, *plan, terms) };
         let command = match early {
             Some(early) => {
                 early.params = params;
@@ -136,7 +136,7 @@ impl Agent {
             Leg::Dialling { .. } | Leg::Due | Leg::Pausing { .. } | Leg::Up(_) => return,
         };
         let ssrc = early.map_or(fresh, |early| early.params.ssrc);
-        let params = stream_params(call, ssrc, media, plan, cap(visit, &self.config), visit.hold);
+        let params = stream_params(call, ssrc, media, plan, terms(visit, &self.config));
         visit.leg = Leg::Up(Up {
             call,
             target,
@@ -165,11 +165,11 @@ impl Agent {
     /// A re-INVITE: another address, hold, unhold, another cap.
     fn on_modified(&mut self, cx: &mut Cx<'_>, call: CallId, media: &Negotiated) {
         let Some(visit) = &mut self.visit else { return };
-        let (cap, hold) = (cap(visit, &self.config), visit.hold);
+        let terms = terms(visit, &self.config);
         let Some(up) = visit.up_mut().filter(|up| up.call == call) else { return };
-        let params = stream_params(call, up.params.ssrc, media, up.plan, cap, hold);
+        let params = stream_params(call, up.params.ssrc, media, up.plan, terms);
         let before = std::mem::replace(&mut up.params, params);
-        let holder = match hold {
+        let holder = match terms.hold {
             Hold::Off => Failure::OnHold,
             Hold::On => Failure::HeldHere,
         };

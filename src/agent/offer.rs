@@ -1,6 +1,6 @@
 //! What is offered to the mixer, and what its answer makes of it.
 
-use super::visit::{Hold, Visit};
+use super::visit::{Hold, Origin, Visit};
 use crate::config::{self, Config};
 use crate::media::command::StreamParams;
 use crate::media::plan::Plan;
@@ -40,6 +40,20 @@ pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Pl
     }
 }
 
+/// What a visit is, for its streams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Terms {
+    pub(super) cap: u32,
+    pub(super) hold: Hold,
+    pub(super) follows: bool,
+}
+
+pub(super) fn terms(visit: &Visit, config: &Config) -> Terms {
+    // Whoever calls us may do what we do where we call.
+    let follows = config.rtp.follow_clock && visit.origin != Origin::Called;
+    Terms { cap: cap(visit, config), hold: visit.hold, follows }
+}
+
 /// The headers of an INVITE to the room of `visit`: those of the configuration whose fields are known.
 pub(super) fn headers(config: &Config, visit: &Visit) -> Headers {
     let room = visit.room.id.as_deref().unwrap_or_default();
@@ -59,14 +73,7 @@ pub(super) fn headers(config: &Config, visit: &Visit) -> Headers {
 /// wish (RFC 8866 6.4), granted when longer than the plan's; 20 ms is what every mixer says and wishes nothing.
 ///
 /// A hold of ours counts at once, whatever the mixer has agreed to so far.
-pub(super) fn stream_params(
-    call: CallId,
-    ssrc: u32,
-    media: &Negotiated,
-    plan: Plan,
-    cap: u32,
-    hold: Hold,
-) -> StreamParams {
+pub(super) fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: Plan, terms: Terms) -> StreamParams {
     let longer = [40, 60].map(Span::from_millis);
     let wish = media.ptime.filter(|wish| longer.contains(wish) && *wish > plan.ptime);
     let own_limit = |limit: &u32| *limit != plan.max_average_bitrate;
@@ -82,9 +89,10 @@ pub(super) fn stream_params(
         ssrc,
         ptime: wish.unwrap_or(plan.ptime),
         bitrate: plan.bitrate.min(limit),
-        cap,
-        send: media.send && hold == Hold::Off,
-        receive: media.receive && hold == Hold::Off,
+        cap: terms.cap,
+        follows: terms.follows,
+        send: media.send && terms.hold == Hold::Off,
+        receive: media.receive && terms.hold == Hold::Off,
         srtp: media.srtp,
     }
 }
@@ -114,7 +122,8 @@ mod tests {
     fn the_peers_limits_bend_the_plan_and_its_echo_does_not() {
         let plan = Plan { ptime: Span::from_millis(20), bitrate: 32_000, max_average_bitrate: 24_000 };
         let params = |ptime, limit| {
-            let params = stream_params(CallId(1), 7, &negotiated(ptime, limit), plan, 64_000, Hold::Off);
+            let terms = Terms { cap: 64_000, hold: Hold::Off, follows: true };
+            let params = stream_params(CallId(1), 7, &negotiated(ptime, limit), plan, terms);
             (params.ptime.as_millis(), params.bitrate)
         };
         assert_eq!(params(None, None), (20, 32_000));

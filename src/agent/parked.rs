@@ -18,7 +18,7 @@
 
 use super::call::{held, is_lost, words_of};
 use super::conference::Told;
-use super::offer::{cap, local, stream_params};
+use super::offer::{Terms, local, stream_params, terms};
 use super::outgoing::Outgoing;
 use super::participants::Participants;
 use super::transfer::Transfer;
@@ -274,9 +274,9 @@ impl Agent {
     /// The answer to our hold, or an offer of the mixer: what holds when the call goes on.
     pub(super) fn on_parked_modified(&mut self, call: CallId, media: &Negotiated) {
         let Some(parked) = self.parked.iter_mut().find(|parked| parked.visit.has_call() == Some(call)) else { return };
-        let cap = cap(&parked.visit, &self.config);
+        let terms = Terms { hold: Hold::On, ..terms(&parked.visit, &self.config) };
         if let Some(up) = parked.visit.up_mut() {
-            up.params = stream_params(call, up.params.ssrc, media, up.plan, cap, Hold::On);
+            up.params = stream_params(call, up.params.ssrc, media, up.plan, terms);
         }
     }
 

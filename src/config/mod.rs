@@ -283,6 +283,8 @@ pub struct Rtp {
     pub ports: (u16, u16),
     /// DSCP of RTP, 46 = EF.
     pub dscp: u8,
+    /// What the microphone gives is sent in the time of the mixer that is called.
+    pub follow_clock: bool,
     /// Nothing arrives for this long: the `receiving` rung is lost.
     pub silence_timeout: Span,
     /// Nothing arrives for this long: the call is hung up and dialled again.
@@ -544,6 +546,7 @@ impl Default for Config {
                 bind: unspecified,
                 ports: (0, 0),
                 dscp: 46,
+                follow_clock: true,
                 silence_timeout: Span::from_secs(2),
                 dead_timeout: Span::from_secs(8),
                 rtcp_interval: Span::from_secs(5),

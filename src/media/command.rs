@@ -35,6 +35,8 @@ pub struct StreamParams {
     pub bitrate: u32,
     /// Bits per second on the wire (payload + RTP + UDP + IP) never to be exceeded; 0: none.
     pub cap: u32,
+    /// What we send keeps to the clock of what comes, because that is a mixer's ([`crate::media::microphone`]).
+    pub follows: bool,
     /// May we send; may the other side (`a=sendrecv`, `sendonly`, `recvonly`, `inactive`).
     pub send: bool,
     pub receive: bool,

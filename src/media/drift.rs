@@ -25,6 +25,18 @@ const PAIRS: usize = KEPT - APART;
 const FEW: usize = 12;
 /// A rate is known when its error is probably less, in ppm.
 const KNOWN_WITHIN: f64 = 40.0;
+/// Clocks that differ by more, in ppm, are followed, until they differ by less than the other.
+const DRIFT: f64 = 20.0;
+const NO_DRIFT: f64 = 10.0;
+
+/// By how many ppm one clock is faster than another, if that is known and worth resampling for; who does so already goes on
+/// until it is little.
+pub fn apart(faster: &Rate, than: &Rate, following: bool) -> Option<f64> {
+    let drift = faster.ppm()? - than.ppm()?;
+    let doubt = 3.0 * (faster.error() + than.error());
+    let worth = if following { NO_DRIFT } else { DRIFT.max(doubt) };
+    (drift.abs() >= worth).then_some(drift)
+}
 
 #[derive(Debug)]
 pub struct Rate {
@@ -34,7 +46,7 @@ pub struct Rate {
     shifted: i64,
     /// In ppm, with its probable error; as of the last second that ended.
     seen: Option<(f64, f64)>,
-    /// From an earlier call.
+    /// What was known last, in this call or an earlier one: crystals keep their rate, whatever spoils the view of it.
     before: Option<f64>,
 }
 
@@ -57,7 +69,7 @@ impl Rate {
 
     /// So fast it was in an earlier life of the process.
     pub fn recall(&mut self, ppm: f64) {
-        self.before = self.before.or(Some(ppm));
+        self.before.get_or_insert(ppm);
     }
 
     /// At `now` of our clock the other one has come to `shown`, both in samples.
@@ -79,12 +91,17 @@ impl Rate {
         self.shifted += by;
     }
 
-    /// How much faster the other clock is, in ppm, when that is known: from this call, or else from the one before.
+    /// How much faster the other clock is, in ppm, as it was known last.
     pub fn ppm(&self) -> Option<f64> {
         self.seen.filter(|(_, error)| *error < KNOWN_WITHIN).map(|(ppm, _)| ppm).or(self.before)
     }
 
-    /// The probable error of [`Rate::ppm`]; 0 for what an earlier call knew.
+    /// What this call has shown so far, in ppm, and its probable error, however great that is.
+    pub fn seen(&self) -> Option<(f64, f64)> {
+        self.seen
+    }
+
+    /// The probable error of [`Rate::ppm`]; 0 for what was known earlier.
     pub fn error(&self) -> f64 {
         self.seen.map(|(_, error)| error).filter(|error| *error < KNOWN_WITHIN).unwrap_or(0.0)
     }
@@ -106,6 +123,9 @@ impl Rate {
         // So many of the pairs have nothing to do with each other.
         let error = 1.5 * median(&mut slopes) / ((known / apart) as f64).sqrt();
         self.seen = Some((ppm, error));
+        if error < KNOWN_WITHIN {
+            self.before = Some(ppm);
+        }
     }
 }
 
@@ -178,6 +198,19 @@ mod tests {
         assert!((rate.ppm().expect("remembered") + 700.0).abs() < 5.0);
         read(&mut rate, -5_000_000, 60, -500.0, 1_000, &mut rng);
         assert!((rate.ppm().expect("known") + 500.0).abs() < 5.0, "and is forgotten when it is not so");
+    }
+
+    #[test]
+    fn a_rate_that_was_known_is_not_forgotten_when_the_clock_is_set_again_and_again() {
+        let (mut rate, mut rng) = (Rate::new(), Rng::from_u64(5));
+        let end = read(&mut rate, 0, 60, 1_500.0, 1_000, &mut rng);
+        let mut set = 0;
+        for n in 0..9_000 {
+            set += if n % 100 == 0 { rng.below(4_800) as i64 } else { 0 };
+            rate.observe(end + n * 960, end + n * 960 + set);
+        }
+        assert!(rate.seen().is_some_and(|(_, error)| error > KNOWN_WITHIN));
+        assert!((rate.ppm().expect("remembered") - 1_500.0).abs() < 50.0, "{:?}", rate.ppm());
     }
 
     #[test]

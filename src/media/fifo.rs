@@ -1,18 +1,15 @@
 //! Samples on their way from the decoder to the card: whoever decodes pushes packets, the card pops periods.
 
-/// The longest packet, the longest insertion, one more packet.
-const FIFO: usize = 16_384;
-
 /// Contiguous; moved to the front when the end is reached.
-pub(super) struct Fifo {
-    samples: Box<[i16; FIFO]>,
+pub(super) struct Fifo<const N: usize> {
+    samples: Box<[i16; N]>,
     start: usize,
     end: usize,
 }
 
-impl Fifo {
-    pub(super) fn new() -> Fifo {
-        Fifo { samples: Box::new([0; FIFO]), start: 0, end: 0 }
+impl<const N: usize> Fifo<N> {
+    pub(super) fn new() -> Fifo<N> {
+        Fifo { samples: Box::new([0; N]), start: 0, end: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -32,8 +29,9 @@ impl Fifo {
         self.room(samples).fill(0);
     }
 
-    fn room(&mut self, samples: usize) -> &mut [i16] {
-        if self.end + samples > FIFO {
+    /// A place for so many behind those that are here.
+    pub(super) fn room(&mut self, samples: usize) -> &mut [i16] {
+        if self.end + samples > N {
             self.samples.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
@@ -58,7 +56,7 @@ mod tests {
 
     #[test]
     fn what_is_pushed_is_popped_in_order_however_often_the_end_is_reached() {
-        let mut fifo = Fifo::new();
+        let mut fifo = Fifo::<16_384>::new();
         let (mut pushed, mut popped) = (0i16, 0i16);
         for round in 0..1_000 {
             let packet: Vec<i16> = (0..5_760).map(|at| pushed.wrapping_add(at)).collect();

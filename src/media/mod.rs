@@ -1,8 +1,8 @@
 //! The voice path, as values: what the media thread does with frames and packets, without waiting for either.
 //!
-//! [`stream`] composes the rest. Up: [`volume`], [`gain`] (mute, level), the codec ([`codec`]) as [`autopilot`] sets it, or [`hush`] where
+//! [`stream`] composes the rest. Up: [`volume`], [`gain`] (mute, level), `microphone` (frames in the time of the mixer), the codec ([`codec`]) as [`autopilot`] sets it, or [`hush`] where
 //! there is nothing to encode, [`budget`] (the cap). Down: [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
-//! that wait), [`stretch`] (time without clicks), [`drift`]
+//! that wait), [`stretch`] (time without clicks), [`drift`], `peer_clock`
 //! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`uplink`] knows whether we are heard. [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen, [`turn`] knows who may speak on a card of one direction. [`command`] is the
 //! border between the control thread and the media thread, [`histogram`] how long each stage takes, [`governor`] what is given
@@ -25,8 +25,10 @@ pub mod jitter;
 mod kaiser;
 pub mod keypad;
 pub mod liveness;
+mod microphone;
 mod parted;
 mod peer;
+mod peer_clock;
 pub mod plan;
 pub mod playout;
 pub mod quality;

@@ -327,6 +327,7 @@ mod tests {
             ptime: Span::from_millis(20),
             bitrate: 24_000,
             cap: 0,
+            follows: false,
             send: true,
             receive: true,
             srtp: srtp.then_some(Keys { send: keying, receive: keying }),

@@ -26,9 +26,10 @@
 use crate::config::Jitter;
 use crate::media::codec::Decoder;
 use crate::media::delay::{self, Delay};
-use crate::media::drift::Rate;
+use crate::media::drift::{self, Rate};
 use crate::media::fifo::Fifo;
 use crate::media::jitter::{Content, Inserted, JitterBuffer, MAX_PAYLOAD, Meta};
+use crate::media::peer_clock::PeerClock;
 use crate::media::resample::{MAX_OUTPUT, Resampler};
 use crate::media::stretch::{self, Similarity};
 use crate::media::timeline::{Place, Timeline};
@@ -69,16 +70,13 @@ const NEXT_UNTIL: f32 = 0.003;
 const FEC_MISSED: u32 = 250;
 /// Each packet counts for this much of the loss estimate: about five seconds.
 const LOSS_GAIN: f32 = 1.0 / 256.0;
-/// Clocks that differ by more, in ppm, are followed by resampling, until they differ by less than the other. Slower
-/// ones are left to a cut each few minutes: one who does not resample knows what the FIFO holds when a packet is
-/// decoded, and needs no period of the card more delay for not knowing it.
-const DRIFT: f64 = 20.0;
-const NO_DRIFT: f64 = 10.0;
 /// The wait that is aimed at beyond what is needed (1 ms), how many ppm for each ms off it, and at most.
 const AIM: i64 = 48;
 const PPM_PER_MS: f64 = 10.0;
 const MOST_TRIM: f64 = 60.0;
 const FRAME: usize = toc::MAX_SAMPLES + 1_440;
+/// The longest packet, the longest insertion, one more packet.
+const FIFO: usize = 16_384;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
@@ -114,7 +112,7 @@ pub struct Playout<D> {
     delay: Delay,
     bounds: Bounds,
     state: State,
-    fifo: Fifo,
+    fifo: Fifo<FIFO>,
     frame: Box<[i16; FRAME]>,
     /// What would have been played, had it gone on as before.
     gone_on: Box<[i16; toc::MAX_SAMPLES]>,
@@ -130,8 +128,8 @@ pub struct Playout<D> {
     next_wait: NextWait,
     loss: f32,
     resampler: Resampler,
-    /// The clock of the peer's timestamps, and that of the loudspeaker with the samples it has asked for.
-    peer: Rate,
+    /// The peer's clock, and that of the loudspeaker with the samples it has asked for.
+    peer: PeerClock,
     card: Rate,
     asked: i64,
     /// Length of the last packet, and of the last request.
@@ -199,7 +197,7 @@ impl<D: Decoder> Playout<D> {
             next_wait: NextWait::No,
             loss: 0.0,
             resampler: Resampler::new(),
-            peer: Rate::new(),
+            peer: PeerClock::default(),
             card: Rate::new(),
             asked: 0,
             samples: 960,
@@ -241,8 +239,8 @@ impl<D: Decoder> Playout<D> {
         let Place { position, slip, settled } = self.timeline.place(seq, timestamp, toc.samples, now);
         self.delay.on_settled(settled);
         self.delay.on_packet(now, position.ticks() - slip);
-        self.peer.shift(settled);
-        self.peer.observe(now, position.ticks() - slip);
+        self.peer.shift_stamps(settled);
+        self.peer.on_packet(now, seq, toc.samples, position.ticks() - slip);
         self.judge_next(toc.repeats_previous);
         let content = Content::Audio { samples: toc.samples, repeats_previous: toc.repeats_previous, begins: marker };
         self.keep(Meta { seq, position, content }, payload)
@@ -252,7 +250,7 @@ impl<D: Decoder> Playout<D> {
     pub fn insert_event(&mut self, now: Time, seq: Seq, timestamp: Timestamp) -> Arrival {
         let Place { position, settled, .. } = self.timeline.place(seq, timestamp, 0, delay::in_samples(now));
         self.delay.on_settled(settled);
-        self.peer.shift(settled);
+        self.peer.shift_stamps(settled);
         self.keep(Meta { seq, position, content: Content::Event }, &[])
     }
 
@@ -322,7 +320,12 @@ impl<D: Decoder> Playout<D> {
 
     /// How much faster than ours the clocks are, in ppm, as far as known: the peer's and the loudspeaker's.
     pub fn clocks(&self) -> (Option<f64>, Option<f64>) {
-        (self.peer.ppm(), self.card.ppm())
+        (self.peer_clock().ppm(), self.card.ppm())
+    }
+
+    /// The clock of what comes.
+    pub fn peer_clock(&self) -> &Rate {
+        self.peer.rate()
     }
 
     /// How much faster than it came what came is played, in ppm; 0: as it came.
@@ -332,12 +335,11 @@ impl<D: Decoder> Playout<D> {
 
     /// Lets the resampler follow the clocks, and bring the wait to where it shall be.
     fn steer(&mut self) {
-        let (Some(peer), Some(card)) = self.clocks() else { return };
-        let (drift, doubt) = (peer - card, 3.0 * (self.peer.error() + self.card.error()));
-        let follow = if self.resampler.ppm() == 0.0 { DRIFT.max(doubt) } else { NO_DRIFT };
-        if drift.abs() < follow {
+        // Clocks that are nearly alike are left to a cut each few minutes: one who does not resample knows what the FIFO holds
+        // when a packet is decoded, and needs no period of the card more delay for not knowing it.
+        let Some(drift) = drift::apart(self.peer.rate(), &self.card, self.resampler.ppm() != 0.0) else {
             return self.resampler.set_ppm(0.0);
-        }
+        };
         let off = match self.delays.oldest_ordered().copied().min() {
             Some(lowest) if self.delays.len() >= FEW => self.to_spare(lowest) - AIM,
             Some(_) | None => 0,

@@ -1,7 +1,7 @@
 //! One call's audio: frames of the card in, packets out; packets in, frames for the card out.
 //!
 //! ```text
-//!   capture ─▶ Level ─▶ Volume, Mute ─▶ 20 ms ─▶ Keypad or Encoder ─▶ Sender ─▶ Budget ─▶ Wire
+//!   capture ─▶ Level ─▶ Volume, Mute ─▶ Microphone, 20 ms ─▶ Keypad or Encoder ─▶ Sender ─▶ Budget ─▶ Wire
 //!   playback ◀─ Volume ◀─ Tones ◀─ Level ◀─ Playout (Decoder, jitter buffer) ◀─ Receiver ◀─ handle_rtp
 //!                                                                  digits ◀─ Ear ◀─'
 //! ```
@@ -14,14 +14,13 @@ use crate::media::autopilot::{Autopilot, Choice, Limits};
 use crate::media::budget::{Budget, Kind, Overhead};
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Clocks, Event, PacketKind, Stats, StreamParams};
-use crate::media::delay;
-use crate::media::drift::Rate;
 use crate::media::gain::{Level, Mute};
 use crate::media::governor::{Board, Economy, Governor, Pass};
 use crate::media::hush::Hush;
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::{Ear, Keypad, Press};
 use crate::media::liveness::Liveness;
+use crate::media::microphone::{MAX_PIECE, Microphone};
 use crate::media::parted::{Parted, Past};
 use crate::media::peer::Peer;
 use crate::media::playout::{Arrival, Playout};
@@ -107,9 +106,7 @@ pub struct Stream<E, D> {
     turn: Turn,
     capture_level: Level,
     playback_level: Level,
-    /// The microphone's clock, with the samples it has given.
-    microphone: Rate,
-    captured: i64,
+    microphone: Microphone,
     budget: Budget,
     liveness: Liveness,
     governor: Governor,
@@ -137,8 +134,7 @@ struct Call {
     choice: Choice,
     schedule: Schedule,
     cname: [u8; rtcp::CNAME_LEN],
-    /// Samples gathered for the next packet, and how many it takes.
-    gathered: usize,
+    /// Samples that the next packet takes.
     frame_samples: usize,
     captured_at: Option<Time>,
     /// The last sender report of the peer: its source, its NTP time, its arrival.
@@ -172,8 +168,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             turn: settings.turn(),
             capture_level: Level::default(),
             playback_level: Level::default(),
-            microphone: Rate::new(),
-            captured: 0,
+            microphone: Microphone::new(),
             budget: Budget::new(),
             liveness: Liveness::new(settings.rtp.silence_timeout),
             governor: Governor::new(),
@@ -197,7 +192,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.budget = Budget::new();
         self.capture_level = Level::default();
         self.playback_level = Level::default();
-        self.microphone.restart();
+        self.microphone.start();
         // Muted from the first sample on.
         self.mute = Mute::new(self.mute.is_on());
         self.turn = self.settings.turn();
@@ -226,7 +221,6 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             choice,
             schedule: Schedule::new(now, self.settings.rtp.rtcp_interval, rng.fork()),
             cname: rtcp::cname(&mut rng),
-            gathered: 0,
             frame_samples: frame_samples(choice.ptime),
             captured_at: None,
             sender_report: None,
@@ -244,7 +238,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let held = call.params.receive && !params.receive;
         if !call.params.send && params.send {
             // What was said while nobody was to hear it stays here.
-            call.skip(Span::ZERO);
+            call.sender.on_skipped(self.microphone.drop_waiting() as u32);
         }
         call.sender.set_payload_type(params.send_payload_type);
         call.autopilot.set_limits(limits(&params));
@@ -272,8 +266,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     pub fn park(&mut self, now: Time) {
         self.liveness.stop();
         self.playout.restart();
-        if let Some(Call { params, peer, mut sender, gathered, .. }) = self.call.take() {
-            sender.on_skipped(gathered as u32);
+        if let Some(Call { params, peer, mut sender, .. }) = self.call.take() {
+            sender.on_skipped(self.microphone.drop_waiting() as u32);
             let (heard, protected) = peer.part();
             self.parted.keep(Past { call: params.call, at: now, sender, heard, protected });
         }
@@ -322,23 +316,18 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Takes microphone samples (mono, 48 kHz, any number) and sends each packet that becomes full.
     pub fn capture(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
         self.capture_level.measure(samples);
-        self.captured += samples.len() as i64;
-        self.microphone.observe(delay::in_samples(now), self.captured);
+        self.microphone.on_given(now, samples.len());
         self.skip_lost_capture(now, samples.len());
-        let mut rest = samples;
-        while let Some(call) = &mut self.call
-            && !rest.is_empty()
-        {
-            let (taken, after) = rest.split_at(rest.len().min(call.frame_samples - call.gathered));
-            let place = &mut self.frame[call.gathered..call.gathered + taken.len()];
-            place.copy_from_slice(taken);
+        let Some(call) = &self.call else { return };
+        self.microphone.follow(call.params.follows.then(|| self.playout.peer_clock()));
+        for piece in samples.chunks(MAX_PIECE) {
+            let place = self.microphone.take(piece);
             self.capture_volume.apply(place);
             self.mute.apply(place);
-            call.gathered += taken.len();
-            rest = after;
-            let full = call.frame_samples;
-            if call.gathered == full {
-                (call.gathered, call.frame_samples) = (0, frame_samples(call.choice.ptime));
+            while let Some(call) = &mut self.call
+                && self.microphone.fill(&mut self.frame[..call.frame_samples])
+            {
+                let full = std::mem::replace(&mut call.frame_samples, frame_samples(call.choice.ptime));
                 self.send_frame(now, full, wire);
             }
         }
@@ -352,7 +341,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let lost = now.since(before);
         if lost > LONGEST_MADE_UP {
             call.captured_at = Some(now);
-            return call.skip(lost);
+            return self.skip(lost);
         }
         let mut samples = samples_in(lost) as usize;
         while samples > 0 {
@@ -587,7 +576,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     fn clocks(&self) -> Clocks {
         let (network, playback) = self.playout.clocks();
         let short = |ppm: Option<f64>| ppm.map(|ppm| ppm as f32);
-        Clocks { network: short(network), capture: short(self.microphone.ppm()), playback: short(playback) }
+        Clocks { network: short(network), capture: short(self.microphone.clock().ppm()), playback: short(playback) }
     }
 
     fn rating(&self, now: Time, call: &Call) -> u8 {
@@ -631,7 +620,14 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         if let Some(before) = before
             && now.since(before) > given + CAPTURE_GAP
         {
-            call.skip(now.since(before) - given);
+            self.skip(now.since(before) - given);
+        }
+    }
+
+    /// So much was recorded and is lost: the timestamps run on without it.
+    fn skip(&mut self, lost: Span) {
+        if let Some(call) = &mut self.call {
+            call.sender.on_skipped(self.microphone.drop_waiting() as u32 + samples_in(lost));
         }
     }
 
@@ -702,7 +698,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let Some(call) = &mut self.call else {
             return;
         };
-        let sender = (call.params.send && call.sender.packets() > 0).then(|| call.sender_info(now));
+        let sender =
+            (call.params.send && call.sender.packets() > 0).then(|| call.sender_info(now, self.microphone.waiting()));
         let block = call.report_block(now);
         let mut packet = [0; rtcp::MAX_LEN + srtp::MAX_OVERHEAD];
         let place = packet.first_chunk_mut().expect("longer than MAX_LEN");
@@ -752,11 +749,6 @@ impl Call {
         Ok(())
     }
 
-    /// So much was recorded and is lost: the timestamps run on without it.
-    fn skip(&mut self, lost: Span) {
-        self.sender.on_skipped(std::mem::take(&mut self.gathered) as u32 + samples_in(lost));
-    }
-
     fn poll_digit(&mut self) -> Option<Event> {
         let digit = self.digits.pop_front()?;
         Some(Event::Digit { call: self.params.call, digit })
@@ -785,12 +777,12 @@ impl Call {
         })
     }
 
-    fn sender_info(&self, now: Time) -> SenderInfo {
+    fn sender_info(&self, now: Time, waiting: usize) -> SenderInfo {
         // The timestamp that a sample captured right now would get.
         let since_capture = self.captured_at.map_or(0, |at| samples_in(now.since(at)));
         SenderInfo {
             ntp: rtcp::ntp(now),
-            rtp_timestamp: self.sender.timestamp().wrapping_add(self.gathered as u32).wrapping_add(since_capture),
+            rtp_timestamp: self.sender.timestamp().wrapping_add(waiting as u32).wrapping_add(since_capture),
             packets: self.sender.packets() as u32,
             payload_bytes: self.sender.payload_bytes() as u32,
         }

@@ -38,6 +38,7 @@ pub(crate) fn params() -> StreamParams {
         ptime: Span::from_millis(20),
         bitrate: 32_000,
         cap: 0,
+        follows: false,
         send: true,
         receive: true,
         srtp: None,

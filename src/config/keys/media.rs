@@ -33,6 +33,12 @@ pub(super) const RTP: Section = Section {
         ),
         key("dscp", |d| &mut d.config.rtp.dscp, Rule::Range(0, 63), "DSCP of RTP packets; 46 is EF (RFC 3246)."),
         key(
+            "follow_clock",
+            |d| &mut d.config.rtp.follow_clock,
+            Rule::Any,
+            "What the microphone gives is sent in the time of the mixer that is called: its queue for us neither grows nor runs dry.",
+        ),
+        key(
             "silence_timeout_ms",
             |d| &mut d.config.rtp.silence_timeout,
             Rule::Range(100, 600_000),
