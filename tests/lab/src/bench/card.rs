@@ -55,6 +55,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A fault is judged for so long after its end.
 const AFTER_US: u64 = 2_300_000;
 const AWAY_US: u64 = 3_000_000;
+/// By then sound is to be back.
+const BACK_US: u64 = 1_000_000;
 /// -45 dBFS; the tone has -20.
 const AUDIBLE: u16 = 184;
 /// Frames of a block that is silent or is not.
@@ -215,8 +217,14 @@ impl Run {
         let starts = self.card.logged("start");
         let packets = self.relay.calls().into_iter().next().map(|call| call.up.rtp).unwrap_or_default();
         let lines = self.endpoint.lines();
+        let xruns = self.card.logged("xrun");
+        let strange: Vec<u64> = xruns
+            .iter()
+            .filter(|xrun| xrun["injected"] != true)
+            .filter_map(|xrun| Some(xrun["t"].as_u64()? / 1000))
+            .collect();
         let one = |made: &Made| {
-            let until_us = made.ended_us + AFTER_US;
+            let until_us = judged_until(made.ended_us, &strange);
             let heard = heard_after_ms(&loudspeaker, self.card.frame_at(made.ended_us), self.card.frame_at(until_us));
             let started = starts.iter().filter(|start| start["dir"] == "c");
             let started = started
@@ -255,6 +263,13 @@ impl Run {
     }
 }
 
+/// A card has to be back by now, and what comes after it is judged as well, until the machine is late: an xrun that nobody asked
+/// for stops the card once more.
+fn judged_until(ended_us: u64, strange: &[u64]) -> u64 {
+    let judged = ended_us + BACK_US..ended_us + AFTER_US;
+    strange.iter().copied().filter(|at| judged.contains(at)).min().unwrap_or(judged.end)
+}
+
 /// From `from` until the tone is in the loudspeaker without another silent block.
 fn heard_after_ms(loudspeaker: &[i16], from: usize, to: usize) -> f64 {
     let window = loudspeaker.get(from..to.min(loudspeaker.len())).unwrap_or_default();
@@ -264,4 +279,17 @@ fn heard_after_ms(loudspeaker: &[i16], from: usize, to: usize) -> f64 {
     let silent = |block: &[i16]| block.iter().all(|sample| sample.unsigned_abs() < AUDIBLE);
     let last = window.chunks_exact(BLOCK).rposition(silent);
     last.map_or(0.0, |block| ((block + 1) * BLOCK) as f64 / 48.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_xrun_that_nobody_asked_for_ends_the_judgement_but_not_before_a_card_has_to_be_back() {
+        let ended = 5_000_000;
+        assert_eq!(judged_until(ended, &[]), ended + AFTER_US);
+        assert_eq!(judged_until(ended, &[ended - 1, ended + 900_000]), ended + AFTER_US);
+        assert_eq!(judged_until(ended, &[ended + 1_800_000, ended + 1_420_000]), ended + 1_420_000);
+    }
 }

@@ -1,6 +1,7 @@
 //! What a station does in every frame of a call, seen from outside: when its packets leave, what its media thread asks of
 //! the kernel (strace) and of the heap (`gauge`, preloaded), and what its codec alone would cost (`lab-codec`).
 
+use super::canary::Canary;
 use super::codec;
 use super::station::{Kind, Room, Setup, Stage, Station};
 use super::visit::Meter;
@@ -19,8 +20,9 @@ use std::time::Duration;
 /// Two stations of a kind talk; these are seen of the first, which is behind a relay.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Inside {
-    /// From packet to packet, ms.
+    /// From packet to packet, ms, where the machine kept pace; and how many it did not.
     pub intervals_ms: Vec<f64>,
+    pub spoilt: usize,
     /// Heap allocations of its media thread.
     pub allocations: Option<Allocations>,
     pub calls: Option<Calls>,
@@ -75,6 +77,10 @@ const COST: Duration = Duration::from_secs(10);
 /// So many seconds of it before the call, and after it, the codec runs alone.
 const HALF: u32 = 5;
 const FRAME_MS: f64 = 20.0;
+/// A machine that lets the canary wait for longer does not keep pace (a station itself holds a processor for one at most), and
+/// up to so long before an interval it counts.
+const LATE_MS: f64 = 2.0;
+const LATE_US: u64 = 10_000;
 /// Words of a slot of the gauge's table, and its length.
 const SLOT: usize = 3;
 const TABLE: u64 = 256 * SLOT as u64 * 8;
@@ -83,7 +89,7 @@ const TABLE: u64 = 256 * SLOT as u64 * 8;
 ///
 /// # Errors
 /// No call comes about, or the gauge is not built.
-pub fn measure(stage: &Stage, kind: Kind) -> Result<Inside, Box<dyn Error>> {
+pub fn measure(stage: &Stage, kind: Kind, canary: &Canary) -> Result<Inside, Box<dyn Error>> {
     let cards = Cards::new("inside")?;
     let card = [cards.card("a", "")?, cards.card("b", "")?];
     let relay = Relay::start(stage.asterisk.sip, 1)?;
@@ -115,7 +121,12 @@ pub fn measure(stage: &Stage, kind: Kind) -> Result<Inside, Box<dyn Error>> {
     });
     let flow = relay.calls().into_iter().next_back().map(|call| call.up.packets()).unwrap_or_default();
     let times: Vec<u64> = flow.iter().map(|it| it.at_us).filter(|at| (from_us..to_us).contains(at)).collect();
-    seen.intervals_ms = times.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1000.0).collect();
+    let intervals = times.windows(2).map(|pair| (pair[0], pair[1]));
+    // A packet that leaves late makes an interval too long and the next one too short.
+    let (clean, spoilt): (Vec<_>, Vec<_>) =
+        intervals.partition(|(from, to)| canary.worst_ms(from - LATE_US, *to) < LATE_MS);
+    seen.intervals_ms = clean.iter().map(|(from, to)| (to - from) as f64 / 1000.0).collect();
+    seen.spoilt = spoilt.len();
     if let Some(thread) = thread {
         seen.calls = Some(trace(thread, &cards.path().join("strace"))?);
     }

@@ -7,8 +7,13 @@ use lab::bench::station::Kind;
 use lab::measure::percentile;
 
 pub fn measure(lab: &Lab) -> Rows {
-    let ours = inside(&lab.stage, Kind::Ours)?;
-    let peer = if lab.size == Size::Quick { None } else { Some(inside(&lab.stage, Kind::Peer)?) };
+    let ours = inside(&lab.stage, Kind::Ours, &lab.canary)?;
+    println!(
+        "        pace: the machine was late in {} of {} intervals",
+        ours.spoilt,
+        ours.spoilt + ours.intervals_ms.len()
+    );
+    let peer = if lab.size == Size::Quick { None } else { Some(inside(&lab.stage, Kind::Peer, &lab.canary)?) };
     let mut rows = Vec::new();
     for (name, fraction, aim) in [
         ("sending_pace_p1", 0.01, Some(Aim::Within(19.5, 20.5))),
