@@ -4,6 +4,7 @@ mod line;
 
 use line::{Ear, Mouth, Sent, params, peer, peer_rtcp, settings};
 use qss_endpoint::config::{Config, FecMode};
+use qss_endpoint::media::autopilot::Why;
 use qss_endpoint::media::command::{Stats, StreamParams};
 use qss_endpoint::media::plan::plan;
 use qss_endpoint::media::stream::Stream;
@@ -256,6 +257,27 @@ fn busiest_second(wire: &Sent) -> usize {
     let all: Vec<(Time, usize)> = wire.rtp.iter().chain(&wire.rtcp).map(bits).collect();
     let second = |end: Time| all.iter().filter(move |(at, _)| *at <= end && end.since(*at) < Span::from_secs(1));
     all.iter().map(|(end, _)| second(*end).map(|(_, bits)| bits).sum()).max().unwrap_or(0)
+}
+
+#[test]
+fn bursts_on_the_way_there_are_met_although_the_way_here_is_clean() {
+    for (asked, why, ptime) in [(ALL, Why::Bursts, 40), (Asked::NOTHING, Why::Loss, 20)] {
+        // What is asked of the second end is what the first is told.
+        let mut pair = Pair::new(FecMode::Auto, asking(Asked::NOTHING), asking(asked));
+        pair.ends[0].loses = in_pairs;
+        pair.run(Span::from_secs(30));
+        let choice = pair.stats()[0].uplink.expect("a call");
+        assert_eq!((choice.why, choice.ptime.as_millis()), (why, ptime), "{asked:?}");
+        assert_eq!(pair.stats()[0].packets_lost, 0);
+    }
+    // And single losses are no bursts, whatever the way here is like.
+    for (asked, why) in [(ALL, Why::Loss), (Asked::NOTHING, Why::Bursts)] {
+        let mut pair = Pair::new(FecMode::Auto, asking(Asked::NOTHING), asking(asked));
+        pair.ends[0].loses = |n| n % 20 == 10;
+        pair.ends[1].loses = in_pairs;
+        pair.run(Span::from_secs(30));
+        assert_eq!(pair.stats()[0].uplink.expect("a call").why, why, "{asked:?}");
+    }
 }
 
 #[test]

@@ -813,14 +813,14 @@ impl Call {
                 self.counters.peer_fraction_lost = block.fraction_lost;
                 let trip = rtcp::round_trip(now, &block);
                 self.counters.round_trip = trip.unwrap_or(self.counters.round_trip);
-                self.autopilot.on_report(block.fraction_lost, trip, self.receiver.burst());
+                self.autopilot.on_report(block.fraction_lost, trip, self.extended.burst(self.receiver.burst()));
                 if let Some(times) = self.uplink.on_report(block.highest_seq, self.sender.packets()) {
                     liveness.on_unheard(times);
                 }
             }
             Part::Block(_) => {}
             Part::Extended(block) => {
-                let trip = self.extended.on_block(now, ssrc, block);
+                let trip = self.extended.on_block(now, ssrc, self.choice.ptime, block);
                 self.counters.round_trip = trip.unwrap_or(self.counters.round_trip);
             }
             // A source that was replaced may say goodbye; only the one that is heard ends the call.
