@@ -19,6 +19,7 @@ use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::packet::Packet;
 use qss_endpoint::rtp::receiver::Receiver;
 use qss_endpoint::rtp::rtcp;
+use qss_endpoint::rtp::xr::{Asked, RoundTrip};
 use qss_endpoint::sdp::{Local, Negotiation};
 use qss_endpoint::sip::endpoint::{CallId, Endpoint, Event as SipEvent, Outbox, Output};
 use qss_endpoint::sip::message;
@@ -370,6 +371,7 @@ fn local(active: bool) -> Local {
         max_average_bitrate: 32_000,
         fec: true,
         dtx: false,
+        rtcp_xr: true,
         active,
     }
 }
@@ -532,6 +534,7 @@ pub(crate) fn stream(data: &[u8]) {
             _ => {
                 params.cap = [0, 16_000, 32_000][number as usize % 3];
                 params.receive = number & 4 == 0;
+                params.send = number & 8 == 0;
                 stream.update(now, params);
             }
         }
@@ -701,6 +704,7 @@ fn params() -> StreamParams {
         send: true,
         receive: true,
         srtp: None,
+        extended: Asked { round_trip: RoundTrip::All, voip_metrics: true },
     }
 }
 

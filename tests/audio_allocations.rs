@@ -8,6 +8,7 @@ mod rig;
 use qss_endpoint::config::Config;
 use qss_endpoint::io::media_thread::{MediaHandle, MediaThread};
 use qss_endpoint::media::command::{Command, Event, StreamParams};
+use qss_endpoint::rtp::xr::Asked;
 use qss_endpoint::time::Span;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -97,5 +98,6 @@ fn params(remote: SocketAddr, ssrc: u32) -> StreamParams {
         send: true,
         receive: true,
         srtp: None,
+        extended: Asked::NOTHING,
     }
 }

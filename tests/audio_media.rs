@@ -14,6 +14,7 @@ use qss_endpoint::io::clock;
 use qss_endpoint::io::media_thread::{MediaHandle, MediaThread};
 use qss_endpoint::media::command::{CardError, CardEvent, Command, Event, Stats, StreamParams};
 use qss_endpoint::media::tone::Tone;
+use qss_endpoint::rtp::xr::Asked;
 use qss_endpoint::time::{Span, Time};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -101,6 +102,7 @@ fn params(remote: SocketAddr, ssrc: u32) -> StreamParams {
         send: true,
         receive: true,
         srtp: None,
+        extended: Asked::NOTHING,
     }
 }
 

@@ -7,6 +7,7 @@ use qss_endpoint::config::Config;
 use qss_endpoint::media::plan::plan_protected;
 use qss_endpoint::media::stream::Stream;
 use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, Part};
+use qss_endpoint::rtp::xr::Report;
 use qss_endpoint::srtp::{Entropy, Inbound, Keying, Keys, MAX_OVERHEAD, Outbound, Suite};
 use qss_endpoint::time::{Span, Time};
 use std::net::SocketAddr;
@@ -179,7 +180,7 @@ fn reports_are_believed_only_when_sealed() {
     let suite = Suite::AesCm128HmacSha1_80;
     let mut call = Call::new(StreamParams { srtp: Some(keys(suite)), ..params() });
     let mut report = [0; MAX_LEN];
-    let len = rtcp::write(&mut report, 9, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+    let len = rtcp::write(&mut report, 9, None, None, &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::Bye);
     assert!(matches!(rtcp::read(&report[..len], |part| assert!(matches!(part, Part::Bye { .. }))), Ok(())));
     call.stream.handle_rtcp(call.now, peer_rtcp(), &report[..len]);
     assert_eq!(call.stream.poll_event().filter(|event| format!("{event:?}").contains("PeerBye")), None);

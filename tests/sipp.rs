@@ -233,6 +233,7 @@ fn local(active: bool) -> Local {
         max_average_bitrate: 32_000,
         fec: true,
         dtx: false,
+        rtcp_xr: true,
         active,
     }
 }

@@ -13,6 +13,7 @@ use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::event::NamedEvent;
 use qss_endpoint::rtp::packet::{HEADER_LEN, Header, Packet};
 use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, Part, ReportBlock};
+use qss_endpoint::rtp::xr::Report;
 use qss_endpoint::time::{Span, Time};
 
 fn secs(s: u64) -> Span {
@@ -105,7 +106,7 @@ impl Booth {
             since_sender_report: 0,
         };
         let mut packet = [0; MAX_LEN];
-        let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], Farewell::None);
+        let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::None);
         self.stream.handle_rtcp(self.now, peer_rtcp(), &packet[..len]);
     }
 }
@@ -386,7 +387,7 @@ fn reports_share_the_port_when_that_was_agreed() {
     assert!(booth.wire.rtcp.is_empty());
     assert!(booth.wire.rtp.iter().any(|(_, bytes)| qss_endpoint::rtp::packet::is_rtcp(bytes)));
     let mut packet = [0; MAX_LEN];
-    let len = rtcp::write(&mut packet, 5, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+    let len = rtcp::write(&mut packet, 5, None, None, &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::Bye);
     booth.stream.handle_rtp(booth.now, peer(), &packet[..len]);
     booth.idle(ms(10));
     assert!(booth.events.contains(&Event::PeerBye { call: 1 }));
@@ -461,7 +462,7 @@ fn only_the_source_that_is_heard_ends_the_call_and_only_from_its_address() {
     }
     let bye = |booth: &mut Booth, ssrc, from: &str| {
         let mut packet = [0; MAX_LEN];
-        let len = rtcp::write(&mut packet, ssrc, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+        let len = rtcp::write(&mut packet, ssrc, None, None, &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::Bye);
         booth.events.clear();
         booth.stream.handle_rtcp(booth.now, from.parse().unwrap(), &packet[..len]);
         booth.idle(ms(10));

@@ -9,11 +9,14 @@ use qss_endpoint::media::stream::{Stream, Wire};
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN};
+use qss_endpoint::rtp::xr::{Asked, Delay, Report, RoundTrip, VoipMetrics};
 use qss_endpoint::srtp::{Entropy, Keys, MAX_OVERHEAD, Outbound, Suite};
 use qss_endpoint::time::{Span, Time};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
+
+const ALL: Asked = Asked { round_trip: RoundTrip::All, voip_metrics: true };
 
 /// Counts the allocations of each thread.
 struct Counting;
@@ -101,7 +104,13 @@ fn for_ten_seconds(suite: Option<Suite>) {
         packets.swap(at, at + 1);
     }
     let mut report = [0; MAX_LEN + MAX_OVERHEAD];
-    let len = rtcp::write(report.first_chunk_mut().unwrap(), 9, None, None, &[b'x'; CNAME_LEN], Farewell::Bye);
+    let ours = params().ssrc;
+    let told = Report {
+        reference_time: Some(1 << 32),
+        delay: Some(Delay { ssrc: ours, reference_time: 1, since: 1 }),
+        metrics: Some(VoipMetrics::unheard(ours)),
+    };
+    let len = rtcp::write(report.first_chunk_mut().unwrap(), 9, None, None, &[b'x'; CNAME_LEN], &told, Farewell::Bye);
 
     let len = sealer.as_mut().map_or(len, |sealer| sealer.seal_rtcp(&mut report, len).unwrap());
 
@@ -114,7 +123,7 @@ fn for_ten_seconds(suite: Option<Suite>) {
     let (mut heard, spoken) = ([0i16; 480], [1_000i16; 480]);
 
     let before = allocations();
-    stream.start(now, line::StreamParams { cap: 32_000, bitrate: 14_000, srtp, ..params() });
+    stream.start(now, line::StreamParams { cap: 32_000, bitrate: 14_000, srtp, extended: ALL, ..params() });
     stream.card_moves(now, true);
     stream.press(&digits, Span::from_millis(100), Span::from_millis(100));
     for (n, packet) in packets.iter().enumerate() {

@@ -36,6 +36,7 @@ pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Pl
             config::FecMode::On | config::FecMode::Auto => true,
         },
         dtx: codec.dtx,
+        rtcp_xr: config.rtp.rtcp_xr,
         active: hold == Hold::Off,
     }
 }
@@ -94,12 +95,14 @@ pub(super) fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: P
         send: media.send && terms.hold == Hold::Off,
         receive: media.receive && terms.hold == Hold::Off,
         srtp: media.srtp,
+        extended: media.extended,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rtp::xr::Asked;
 
     fn negotiated(ptime_ms: Option<u64>, max_average_bitrate: Option<u32>) -> Negotiated {
         let remote = "192.0.2.1:20000".parse().expect("an address");
@@ -115,6 +118,7 @@ mod tests {
             send: true,
             receive: true,
             srtp: None,
+            extended: Asked::NOTHING,
         }
     }
 

@@ -290,6 +290,8 @@ pub struct Rtp {
     /// Nothing arrives for this long: the call is hung up and dialled again.
     pub dead_timeout: Span,
     pub rtcp_interval: Span,
+    /// Extended reports are offered (RFC 3611).
+    pub rtcp_xr: bool,
     /// The mixer's audio may come from another host than it names, as long as it does not come from there.
     pub mixer_behind_nat: bool,
     pub srtp: SrtpMode,
@@ -550,6 +552,7 @@ impl Default for Config {
                 silence_timeout: Span::from_secs(2),
                 dead_timeout: Span::from_secs(8),
                 rtcp_interval: Span::from_secs(5),
+                rtcp_xr: true,
                 mixer_behind_nat: false,
                 srtp: SrtpMode::Off,
                 srtp_suites: Suite::ALL.map(|suite| suite.name().into()).into(),

@@ -16,7 +16,8 @@
 //! Wide band (8 kHz) leaves all bits to the part of the signal that the copy has, too.
 //!
 //! The copy is of one packet. So where packets are lost two or three in a row, longer ones are lost one at a time, and
-//! each copy covers the hole. How long bursts are is seen on what comes *from* the peer: a report has no word for it.
+//! each copy covers the hole. How long bursts are is told by a peer that sends extended reports, within
+//! bounds ([`extended`](super::extended)); else it is seen on what comes *from* the peer.
 
 use crate::config::FecMode;
 use crate::media::budget::Overhead;
@@ -101,7 +102,7 @@ pub struct Autopilot {
     /// The shortest round trip of the call, and the last.
     shortest: Option<Span>,
     trip: Span,
-    /// Packets lost in a row, on the way here.
+    /// Packets lost in a row.
     burst: f32,
 }
 
@@ -123,7 +124,7 @@ impl Autopilot {
     }
 
     /// A report about our stream: the fraction lost in 1/256, and the round trip if the report proves one. `burst`: how
-    /// many packets are lost in a row on the way here, on average.
+    /// many packets of 20 ms are lost in a row, on average, as far as known.
     pub fn on_report(&mut self, fraction_lost: u8, round_trip: Option<Span>, burst: f32) {
         self.burst = burst;
         let reported = f32::from(fraction_lost) * 100.0 / 256.0;

@@ -9,6 +9,8 @@
 //! ```
 
 use crate::rtp::packet::HEADER_LEN;
+use crate::rtp::rtcp;
+use crate::rtp::xr::Asked;
 use crate::srtp::Suite;
 use crate::time::{Span, Time};
 use heapless::Deque;
@@ -26,11 +28,17 @@ const RTCP_ENTRIES: usize = 8;
 pub struct Overhead {
     ipv6: bool,
     suite: Option<Suite>,
+    extended: Asked,
 }
 
 impl Overhead {
     pub const fn new(ipv6: bool, suite: Option<Suite>) -> Overhead {
-        Overhead { ipv6, suite }
+        Overhead { ipv6, suite, extended: Asked::NOTHING }
+    }
+
+    /// The same with extended reports.
+    pub const fn telling(self, extended: Asked) -> Overhead {
+        Overhead { extended, ..self }
     }
 
     /// Bytes around the payload of an RTP packet.
@@ -43,9 +51,10 @@ impl Overhead {
         self.ip_udp() + self.suite.map_or(0, |suite| suite.rtcp_overhead() as u32)
     }
 
-    /// The largest report of ours (SR, one block, SDES, BYE) on the wire: always left free, so that no report waits.
+    /// The largest report of ours (SR, one block, SDES, what the peer asks for, BYE) on the wire: always left free, so that
+    /// no report waits.
     pub fn rtcp_reserve_bits(self) -> u32 {
-        (self.of_rtcp() + crate::rtp::rtcp::MAX_LEN as u32) * 8
+        (self.of_rtcp() + rtcp::max_len(self.extended) as u32) * 8
     }
 
     fn ip_udp(self) -> u32 {

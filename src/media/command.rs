@@ -10,6 +10,7 @@ use crate::media::governor::{Board, Economy};
 use crate::media::histogram::{Stage, Summary};
 use crate::media::tone::Tone;
 use crate::media::volume::Volumes;
+use crate::rtp::xr::{Asked, VoipMetrics};
 use crate::srtp::Keys;
 use crate::time::Span;
 use std::net::SocketAddr;
@@ -42,6 +43,8 @@ pub struct StreamParams {
     pub receive: bool,
     /// Keys of both directions (RFC 3711); `None`: plain RTP.
     pub srtp: Option<Keys>,
+    /// Extended reports that the peer asks for (RFC 3611).
+    pub extended: Asked,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -274,6 +277,13 @@ pub struct Stats {
     pub stages: [Summary; Stage::ALL.len()],
     /// Rating R of the E-model, 0 to 93 (ITU-T G.107): see [`quality`](crate::media::quality). 0 before any sound came.
     pub rating: u8,
+    /// Losses in bursts and in the gaps between them (RFC 3611 4.7.2), in 1/256, and how long both last on average.
+    pub burst_density: u8,
+    pub gap_density: u8,
+    pub burst_ms: u32,
+    pub gap_ms: u32,
+    /// How the peer says that it hears us, if it does.
+    pub heard: Option<VoipMetrics>,
 }
 
 /// How much faster than ours other clocks run, in ppm; `None`: not known yet. It is learnt in 15 s, and a call begins

@@ -3,7 +3,7 @@
 //! [`stream`] composes the rest. Up: [`volume`], [`gain`] (mute, level), `microphone` (frames in the time of the mixer), the codec ([`codec`]) as [`autopilot`] sets it, or [`hush`] where
 //! there is nothing to encode, [`budget`] (the cap). Down: [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
 //! that wait), [`stretch`] (time without clicks), [`drift`], `peer_clock`
-//! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`uplink`] knows whether we are heard. [`liveness`] turns what happens into events, [`tone`] speaks to those
+//! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`uplink`] knows whether we are heard, [`extended`] how. [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen, [`turn`] knows who may speak on a card of one direction. [`command`] is the
 //! border between the control thread and the media thread, [`histogram`] how long each stage takes, [`governor`] what is given
 //! up when the machine does not keep up, [`plan`] what fits under a cap, [`quality`] a
@@ -16,6 +16,7 @@ pub mod command;
 pub mod convert;
 pub mod delay;
 pub mod drift;
+pub mod extended;
 mod fifo;
 pub mod gain;
 pub mod governor;

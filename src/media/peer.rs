@@ -306,6 +306,7 @@ fn same_host(a: SocketAddr, b: SocketAddr) -> bool {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::rtp::xr::Asked;
     use crate::srtp::{Entropy, Suite};
 
     const NEGOTIATED: &str = "192.0.2.1:4000";
@@ -331,6 +332,7 @@ mod tests {
             send: true,
             receive: true,
             srtp: srtp.then_some(Keys { send: keying, receive: keying }),
+            extended: Asked::NOTHING,
         }
     }
 

@@ -312,6 +312,11 @@ impl<D: Decoder> Playout<D> {
         }
     }
 
+    /// How long the packets are that come.
+    pub fn packet_time(&self) -> Span {
+        Span::from_micros(u64::from(self.samples) * 125 / 6)
+    }
+
     /// What [`Playout::clocks`] was in an earlier life of the process.
     pub fn recall_clocks(&mut self, peer: Option<f64>, card: Option<f64>) {
         peer.into_iter().for_each(|ppm| self.peer.recall(ppm));

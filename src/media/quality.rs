@@ -22,6 +22,13 @@ pub fn rating(one_way: Span, concealed: f32) -> u8 {
     (BEST - delay - loss).clamp(0.0, BEST).round() as u8
 }
 
+/// Ten times the mean opinion score that a rating stands for (G.107, annex B).
+pub fn score_10(rating: u8) -> u8 {
+    let r = f32::from(rating.min(100));
+    let score = 1.0 + 0.035 * r + r * (r - 60.0) * (100.0 - r) * 7e-6;
+    (score * 10.0).clamp(10.0, 45.0).round() as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +39,10 @@ mod tests {
         assert_eq!((at(0, 0.0), at(100, 0.0), at(300, 0.0)), (93, 91, 73));
         assert_eq!((at(0, 0.01), at(0, 0.05), at(0, 0.2)), (88, 71, 40));
         assert_eq!((at(5_000, 1.0), at(0, f32::INFINITY)), (0, 11), "never below nothing");
+    }
+
+    #[test]
+    fn a_rating_stands_for_a_score() {
+        assert_eq!([0, 5, 50, 60, 70, 80, 93, 255].map(score_10), [10, 10, 26, 31, 36, 40, 44, 45]);
     }
 }

@@ -14,6 +14,7 @@ use crate::media::autopilot::{Autopilot, Choice, Limits};
 use crate::media::budget::{Budget, Kind, Overhead};
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Clocks, Event, PacketKind, Stats, StreamParams};
+use crate::media::extended::{Extended, Listening};
 use crate::media::gain::{Level, Mute};
 use crate::media::governor::{Board, Economy, Governor, Pass};
 use crate::media::hush::Hush;
@@ -35,6 +36,7 @@ use crate::rtp::packet::{HEADER_LEN, Header, Malformed, Packet, is_rtcp};
 use crate::rtp::receiver::{Receiver, SourceIs, Verdict};
 use crate::rtp::rtcp::{self, Farewell, Part, ReportBlock, Schedule, SenderInfo};
 use crate::rtp::sender::Sender;
+use crate::rtp::xr::{self, VoipMetrics};
 use crate::srtp::{self, Rejected};
 use crate::time::{Span, Time, Wakeup, soonest};
 use heapless::Deque;
@@ -44,6 +46,7 @@ use std::net::SocketAddr;
 const MAX_FRAME: usize = 2_880;
 /// A packet of 20 ms and libopus' look-ahead.
 const CODEC_DELAY: Span = Span::from_micros(26_500);
+const LOOK_AHEAD: Span = Span::from_micros(6_500);
 /// A payload of 20 ms or more that is shorter than this is not worth its headers: the frame is withheld.
 const LEAST_PAYLOAD: usize = 10;
 /// A gap in what was recorded up to which silence is sent in its place.
@@ -128,6 +131,7 @@ struct Call {
     keypad: Keypad,
     ear: Ear,
     uplink: Uplink,
+    extended: Extended,
     digits: Deque<Digit, MAX_HEARD>,
     autopilot: Autopilot,
     /// What the encoder has been told.
@@ -216,6 +220,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             keypad: Keypad::default(),
             ear: Ear::default(),
             uplink: Uplink::default(),
+            extended: Extended::new(params.extended),
             digits: Deque::new(),
             autopilot,
             choice,
@@ -243,6 +248,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         call.sender.set_payload_type(params.send_payload_type);
         call.autopilot.set_limits(limits(&params));
         call.uplink.restart();
+        call.extended.set_asked(params.extended);
         call.peer.update(&params);
         call.params = params;
         self.liveness.expect_packets(now, params.receive);
@@ -437,6 +443,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             SourceIs::New => {
                 self.playout.restart();
                 call.ear.restart();
+                call.extended.restart();
             }
             SourceIs::Known => {}
         }
@@ -448,6 +455,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
                 Err(Malformed) => Arrival::Invalid,
             },
         };
+        call.extended.on_packet(seq, arrival);
         match arrival {
             Arrival::Invalid => self.on_invalid(PacketKind::Rtp),
             Arrival::Kept | Arrival::Late | Arrival::Duplicate => {
@@ -538,6 +546,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return Stats { muted: self.mute.is_on(), ..Stats::default() };
         };
         let played = self.playout.counters();
+        let (tally, packet) = (call.extended.tally(), self.playout.packet_time());
         Stats {
             call: call.params.call,
             packets_sent: call.sender.packets(),
@@ -569,7 +578,12 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             loss_burst: call.receiver.burst(),
             uplink: Some(call.choice),
             economy: self.governor.economy(),
-            rating: self.rating(now, call),
+            rating: self.concealed().map_or(0, |concealed| quality::rating(self.one_way(now, call), concealed)),
+            burst_density: tally.burst_density(),
+            gap_density: tally.gap_density(),
+            burst_ms: tally.mean_burst(packet).as_millis() as u32,
+            gap_ms: tally.mean_gap(packet).as_millis() as u32,
+            heard: call.extended.heard(),
         }
     }
 
@@ -579,15 +593,34 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         Clocks { network: short(network), capture: short(self.microphone.clock().ppm()), playback: short(playback) }
     }
 
-    fn rating(&self, now: Time, call: &Call) -> u8 {
+    /// From mouth to ear.
+    fn one_way(&self, now: Time, call: &Call) -> Span {
+        Span::from_micros(call.counters.round_trip.as_micros() / 2) + self.playout.delay(now) + CODEC_DELAY
+    }
+
+    /// The part of the sound that was invented; `None`: there was no sound.
+    fn concealed(&self) -> Option<f32> {
         let played = self.playout.counters();
         let all = played.decoded_samples + played.concealed_samples;
-        if all == 0 {
-            return 0;
-        }
-        let one_way =
-            Span::from_micros(call.counters.round_trip.as_micros() / 2) + self.playout.delay(now) + CODEC_DELAY;
-        quality::rating(one_way, played.concealed_samples as f32 / all as f32)
+        (all > 0).then(|| played.concealed_samples as f32 / all as f32)
+    }
+
+    /// How the peer is heard, if it is.
+    fn metrics(&self, now: Time, call: &Call) -> Option<VoipMetrics> {
+        let played = self.playout.counters();
+        let rate = |one_way| self.concealed().map(|concealed| quality::rating(one_way, concealed));
+        Some(call.extended.metrics(&Listening {
+            ssrc: call.receiver.ssrc()?,
+            packet: self.playout.packet_time(),
+            recovered: played.fec,
+            outwaited: played.discarded,
+            round_trip: call.counters.round_trip,
+            end_system: duration(call.frame_samples) + LOOK_AHEAD + self.playout.delay(now),
+            rating: rate(self.one_way(now, call)),
+            listening: rate(Span::ZERO),
+            buffer: self.playout.target(),
+            buffer_most: self.settings.jitter.max,
+        }))
     }
 
     /// Sets the encoder anew if what is known of the line asks for it; packets of another length begin after this one.
@@ -695,17 +728,27 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     /// One compound packet, if the cap leaves room for it: it always does, except for a BYE right after a report.
     fn send_report(&mut self, now: Time, farewell: Farewell, wire: &mut impl Wire) {
+        let metrics = self.call.as_ref().and_then(|call| self.metrics(now, call));
         let Some(call) = &mut self.call else {
             return;
         };
         let sender =
             (call.params.send && call.sender.packets() > 0).then(|| call.sender_info(now, self.microphone.waiting()));
         let block = call.report_block(now);
+        let extended = call.extended.report(now, sender.is_some(), metrics);
         let mut packet = [0; rtcp::MAX_LEN + srtp::MAX_OVERHEAD];
         let place = packet.first_chunk_mut().expect("longer than MAX_LEN");
-        let len = rtcp::write(place, call.sender.ssrc(), sender, block, &call.cname, farewell);
-        let bits = (len as u32 + overhead(&call.params).of_rtcp()) * 8;
-        if self.budget.allowed(now, Kind::Rtcp) < bits {
+        let mut write = |extended| {
+            let len = rtcp::write(place, call.sender.ssrc(), sender, block, &call.cname, extended, farewell);
+            (len, (len as u32 + overhead(&call.params).of_rtcp()) * 8)
+        };
+        let allowed = self.budget.allowed(now, Kind::Rtcp);
+        let (mut len, mut bits) = write(&extended);
+        if allowed < bits {
+            // A farewell right after a report does without.
+            (len, bits) = write(&xr::Report::NOTHING);
+        }
+        if allowed < bits {
             return;
         }
         if call.peer.send_rtcp(&mut packet, len, wire) {
@@ -762,12 +805,16 @@ impl Call {
                 self.counters.peer_fraction_lost = block.fraction_lost;
                 let trip = rtcp::round_trip(now, &block);
                 self.counters.round_trip = trip.unwrap_or(self.counters.round_trip);
-                self.autopilot.on_report(block.fraction_lost, trip, self.receiver.burst());
+                self.autopilot.on_report(block.fraction_lost, trip, self.extended.burst(self.receiver.burst()));
                 if let Some(times) = self.uplink.on_report(block.highest_seq, self.sender.packets()) {
                     liveness.on_unheard(times);
                 }
             }
             Part::Block(_) => {}
+            Part::Extended(block) => {
+                let trip = self.extended.on_block(now, ssrc, self.choice.ptime, block);
+                self.counters.round_trip = trip.unwrap_or(self.counters.round_trip);
+            }
             // A source that was replaced may say goodbye; only the one that is heard ends the call.
             Part::Bye { ssrc } => {
                 if peer.is_none_or(|peer| peer == ssrc) {
@@ -825,7 +872,7 @@ fn limits(params: &StreamParams) -> Limits {
 
 /// What surrounds the payload of one packet.
 fn overhead(params: &StreamParams) -> Overhead {
-    Overhead::new(params.remote_rtp.is_ipv6(), params.srtp.map(|keys| keys.send.suite()))
+    Overhead::new(params.remote_rtp.is_ipv6(), params.srtp.map(|keys| keys.send.suite())).telling(params.extended)
 }
 
 /// At 48 kHz.

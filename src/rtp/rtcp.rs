@@ -1,7 +1,7 @@
 //! RTCP (RFC 3550 6): the reports we send, what we read in the peer's, and when the next one is due.
 //!
-//! Reading is done by `rtcp-types`, one packet of the compound at a time; writing by hand, because its builders
-//! allocate. APP packets are skipped unread: the crate's accessor panics on some of them. SDES is skipped as well: the
+//! Reading is done by `rtcp-types`, one packet of the compound at a time, but for extended reports ([`xr`]); writing by hand,
+//! because its builders allocate. APP packets are skipped unread: the crate's accessor panics on some of them. SDES is skipped as well: the
 //! name of the peer decides nothing here.
 //!
 //! Round trip (RFC 3550 6.4.1), all in 1/65536 s, the middle 32 bits of an NTP timestamp:
@@ -13,13 +13,15 @@
 
 use crate::random::Rng;
 use crate::rtp::packet::Malformed;
+use crate::rtp::xr::{self, Asked};
 use crate::time::{Span, Time};
 use rtcp_types::{Bye, ReceiverReport, RtcpPacket, RtcpPacketParser, SenderReport};
 
 /// Length of a canonical name: 96 random bits in base 64 (RFC 7022 4.2).
 pub const CNAME_LEN: usize = 16;
-/// The longest packet that [`write`] makes: SR with one block, SDES with CNAME, BYE.
-pub const MAX_LEN: usize = 28 + 24 + 4 + SDES_CHUNK + 8;
+/// The longest packet that [`write`] makes: SR with one block, SDES with CNAME, XR, BYE.
+pub const MAX_LEN: usize = PLAIN_LEN + xr::MAX_LEN;
+const PLAIN_LEN: usize = 28 + 24 + 4 + SDES_CHUNK + 8;
 /// Chunk: SSRC, type, length, name, and zeros up to the next word.
 const SDES_CHUNK: usize = 4 + 2 + CNAME_LEN + 2;
 const SDES: u8 = 202;
@@ -65,18 +67,25 @@ pub enum Part {
         ntp: u32,
     },
     Block(ReportBlock),
+    Extended(xr::Block),
     Bye {
         ssrc: u32,
     },
 }
 
-/// Writes one compound packet (RFC 3550 6.1: report first, then SDES, then BYE) and returns its length.
+/// The longest packet for a peer that asks for so much.
+pub const fn max_len(asked: Asked) -> usize {
+    PLAIN_LEN + asked.len()
+}
+
+/// Writes one compound packet (RFC 3550 6.1: report first, then SDES, XR, at last BYE) and returns its length.
 pub fn write(
     packet: &mut [u8; MAX_LEN],
     ssrc: u32,
     sender: Option<SenderInfo>,
     block: Option<ReportBlock>,
     cname: &[u8; CNAME_LEN],
+    extended: &xr::Report,
     farewell: Farewell,
 ) -> usize {
     let mut out = Writer { packet, len: 0 };
@@ -108,6 +117,7 @@ pub fn write(
     out.put(&[SDES_CNAME, CNAME_LEN as u8]);
     out.put(cname);
     out.put(&[0, 0]);
+    extended.write(ssrc, |piece| out.put(piece));
     if farewell == Farewell::Bye {
         out.header(Bye::PACKET_TYPE, 1, 4);
         out.u32(ssrc);
@@ -143,6 +153,7 @@ fn read_one(packet: &[u8], on: &mut impl FnMut(Part)) -> Result<(), Malformed> {
             let bye = Bye::parse(packet).map_err(|_| Malformed)?;
             bye.ssrcs().for_each(|ssrc| on(Part::Bye { ssrc }));
         }
+        xr::PACKET_TYPE => xr::read(packet, |block| on(Part::Extended(block)))?,
         _ => {}
     }
     Ok(())
@@ -190,11 +201,20 @@ pub fn short(span: Span) -> u32 {
 /// The round trip that a report block about our stream proves; `None` before it has seen a report of ours, or when the
 /// numbers are nonsense.
 pub fn round_trip(now: Time, block: &ReportBlock) -> Option<Span> {
-    if block.last_sender_report == 0 {
+    trip(now, block.last_sender_report, block.since_sender_report)
+}
+
+/// The same by the answer to a reference time of ours (RFC 3611 4.5).
+pub fn round_trip_of_listener(now: Time, delay: &xr::Delay) -> Option<Span> {
+    trip(now, delay.reference_time, delay.since)
+}
+
+/// Since we said `sent`, the middle bits of our time, less what the peer took.
+fn trip(now: Time, sent: u32, taken: u32) -> Option<Span> {
+    if sent == 0 {
         return None;
     }
-    let arrived = middle(ntp(now));
-    let trip = arrived.wrapping_sub(block.last_sender_report).wrapping_sub(block.since_sender_report);
+    let trip = middle(ntp(now)).wrapping_sub(sent).wrapping_sub(taken);
     // One unit is 15 us: rounding on a fast network can come out slightly negative.
     let trip = if (trip as i32) < 0 && (trip as i32) > -64 { 0 } else { trip };
     (trip < 60 << 16).then(|| Span::from_micros(u64::from(trip) * 1_000_000 / 65_536))
@@ -294,7 +314,7 @@ mod tests {
 
     fn written(sender: Option<SenderInfo>, block: Option<ReportBlock>, farewell: Farewell) -> Vec<u8> {
         let mut packet = [0; MAX_LEN];
-        let len = write(&mut packet, 7, sender, block, b"0123456789abcdef", farewell);
+        let len = write(&mut packet, 7, sender, block, b"0123456789abcdef", &xr::Report::NOTHING, farewell);
         packet[..len].to_vec()
     }
 
@@ -306,10 +326,32 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let bytes = written(Some(INFO), Some(BLOCK), Farewell::Bye);
-        assert_eq!(bytes.len(), MAX_LEN);
+        assert_eq!(bytes.len(), max_len(Asked::NOTHING));
         let expected = vec![Part::SenderReport { ssrc: 7, ntp: 5 << 16 }, Part::Block(BLOCK), Part::Bye { ssrc: 7 }];
         assert_eq!(parts(&bytes), Ok(expected));
         assert_eq!(parts(&written(None, None, Farewell::None)), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_extended_report_stands_before_the_farewell_and_the_longest_packet_is_known() {
+        let delay = xr::Delay { ssrc: 9, reference_time: 0x1_0000, since: 7 };
+        let metrics = xr::VoipMetrics::unheard(9);
+        for (sender, block, reference_time, farewell) in
+            [(Some(INFO), Some(BLOCK), None, Farewell::Bye), (None, Some(BLOCK), Some(5 << 32), Farewell::None)]
+        {
+            let extended = xr::Report { reference_time, delay: Some(delay), metrics: Some(metrics) };
+            let mut packet = [0; MAX_LEN];
+            let len = write(&mut packet, 7, sender, block, b"0123456789abcdef", &extended, farewell);
+            let asked = Asked { round_trip: xr::RoundTrip::All, voip_metrics: true };
+            assert!(len <= max_len(asked) && (sender.is_none() || len == MAX_LEN), "{len}");
+            let told = parts(&packet[..len]).unwrap();
+            let at = |part: &Part| told.iter().position(|told| told == part);
+            assert!(at(&Part::Extended(xr::Block::Delay(delay))) < at(&Part::Extended(xr::Block::Metrics(metrics))));
+            assert_eq!(at(&Part::Bye { ssrc: 7 }).is_some(), farewell == Farewell::Bye);
+            let types: Vec<u8> = packets(&packet[..len]).map(|packet| packet.unwrap()[1]).collect();
+            let expected: &[u8] = if sender.is_some() { &[200, 202, 207, 203] } else { &[201, 202, 207] };
+            assert_eq!(types, expected);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::security::Line;
 use super::{Error, Local};
+use crate::rtp::xr::Asked;
 use crate::time::Span;
 use sdp_types::{Attribute, Connection, Crypto, Fmtp, FmtpParam, Media, MediaType, RtpMap, Session, TransportProto};
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,8 @@ pub struct Description {
     /// bit/s.
     pub max_average_bitrate: Option<u32>,
     pub direction: Direction,
+    /// Extended reports that are asked for; `None`: there is no word of them.
+    pub extended: Option<Asked>,
     pub(super) profile: Profile,
     /// Each `m=` line in order, because an answer must have the same ones (RFC 3264 6).
     pub(super) streams: Vec<Stream>,
@@ -67,6 +70,8 @@ pub(super) struct Ours<'a> {
     pub(super) direction: Direction,
     pub(super) rtcp_mux: bool,
     pub(super) crypto: &'a [Line],
+    /// Value of `a=rtcp-xr`.
+    pub(super) extended: Option<&'static str>,
 }
 
 /// Clocks that events may have, the best first: one stream has one clock (RFC 7160 3).
@@ -149,6 +154,7 @@ fn read_stream(session: &Session, media: &Media, offered: Option<u8>) -> Result<
         ptime: ptime(session, media),
         max_average_bitrate: max_average_bitrate(media, opus),
         direction,
+        extended: extended(session, media),
         profile,
         streams: Vec::new(),
     })
@@ -201,6 +207,15 @@ fn ptime(session: &Session, media: &Media) -> Option<Span> {
     };
     let ptime = millis("ptime")?;
     Some(millis("maxptime").map_or(ptime, |max| ptime.min(max)))
+}
+
+/// RFC 3611 5.1. It may be there without a value: known, and nothing asked for.
+fn extended(session: &Session, media: &Media) -> Option<Asked> {
+    let of = |attributes: &[Attribute]| {
+        let line = attributes.iter().find(|a| a.attribute.eq_ignore_ascii_case("rtcp-xr"))?;
+        Some(Asked::parse(line.value.as_deref().unwrap_or_default()))
+    };
+    of(&media.attributes).or_else(|| of(&session.attributes))
 }
 
 fn max_average_bitrate(media: &Media, opus: u8) -> Option<u32> {
@@ -256,6 +271,9 @@ fn audio(ours: Ours<'_>, proto: &str) -> Media {
     }
     if ours.rtcp_mux {
         media.add_attribute_from_str("rtcp-mux");
+    }
+    if let Some(wanted) = ours.extended {
+        media.add_attribute_with_value("rtcp-xr", wanted);
     }
     media.add_attribute(ours.direction);
     media

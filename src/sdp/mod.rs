@@ -13,6 +13,7 @@ pub use negotiation::Negotiation;
 pub use security::{Protection, Sdes, Suites};
 
 use crate::dtmf::TelephoneEvent;
+use crate::rtp::xr::Asked;
 use crate::srtp::Keys;
 use crate::time::Span;
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +36,8 @@ pub struct Negotiated {
     pub receive: bool,
     /// Of SRTP; `None`: the stream is plain.
     pub srtp: Option<Keys>,
+    /// Extended reports that the peer wants to have.
+    pub extended: Asked,
 }
 
 /// What we offer. Times and rates are after the room's cap has been looked at.
@@ -48,6 +51,8 @@ pub struct Local {
     pub max_average_bitrate: u32,
     pub fec: bool,
     pub dtx: bool,
+    /// Extended reports go both ways, as far as asked for.
+    pub rtcp_xr: bool,
     /// `false`: hold (`a=inactive`).
     pub active: bool,
 }

@@ -5,6 +5,7 @@ use super::description::{self, Description, Direction, EVENT_CLOCKS, EventType, 
 use super::security::{Line, Protection};
 use super::{Error, Local, Negotiated};
 use crate::dtmf::TelephoneEvent;
+use crate::rtp::xr::{Asked, RoundTrip};
 use crate::srtp::Keys;
 use std::net::IpAddr;
 
@@ -27,6 +28,8 @@ pub struct Negotiation {
     events: [EventType; 2],
     /// The `m=` lines of the peer's last offer: ours has the same ones in the same places (RFC 3264 8). Empty: it made none.
     streams: Vec<Stream>,
+    /// The extended reports that our next description asks for.
+    wanted: Option<&'static str>,
     /// The description sent last, to see whether the next one differs.
     last: Vec<u8>,
 }
@@ -39,6 +42,11 @@ enum Agreed {
     /// Our `a=crypto` line: while it is the same, key and packet index go on (RFC 4568 7.1.4).
     Protected(Line),
 }
+
+/// Extended reports that we ask for (RFC 3611 5.1).
+const WANTED: &str = "rcvr-rtt=all voip-metrics";
+/// Of somebody who takes no part in round trips.
+const WANTED_OF_ONE: &str = "voip-metrics";
 
 /// The first of the dynamic payload types (RFC 3551 6); those of events follow.
 const OPUS: u8 = 96;
@@ -59,6 +67,7 @@ impl Negotiation {
             opus: OPUS,
             events: [1, 2].map(|n| EventType { payload_type: OPUS + n, clock_rate: EVENT_CLOCKS[usize::from(n) - 1] }),
             streams: Vec::new(),
+            wanted: None,
             last: Vec::new(),
         }
     }
@@ -103,6 +112,7 @@ impl Negotiation {
             false => self.streams.clone(),
         };
         self.offered.clone_from(&crypto);
+        self.wanted = self.local.rtcp_xr.then_some(WANTED);
         self.describe(direction, &self.events.clone(), true, &crypto, &streams)
     }
 
@@ -178,6 +188,11 @@ impl Negotiation {
         let wanted = if self.local.active { Direction::SendRecv } else { Direction::Inactive };
         let direction = wanted.intersect_with_remote(peer.direction);
         self.adopt_numbers(&peer);
+        // Who has no word of it is not bothered with it; a round trip takes two (5.2).
+        self.wanted = peer.extended.filter(|_| self.local.rtcp_xr).map(|asked| match asked.round_trip {
+            RoundTrip::Nobody => WANTED_OF_ONE,
+            RoundTrip::Senders | RoundTrip::All => WANTED,
+        });
         let (events, crypto) = (peer.telephone_event.as_slice(), self.offered_lines());
         let answer = self.describe(direction, events, peer.rtcp_mux, &crypto, &peer.streams);
         self.streams.clone_from(&peer.streams);
@@ -233,6 +248,7 @@ impl Negotiation {
             direction,
             rtcp_mux,
             crypto,
+            extended: self.wanted,
         };
         let same = description::write(ours, streams, self.version);
         if same != self.last {
@@ -265,6 +281,7 @@ impl Negotiation {
             send: direction.has_send(),
             receive: direction.has_recv(),
             srtp,
+            extended: peer.extended.filter(|_| self.local.rtcp_xr).unwrap_or(Asked::NOTHING),
         }
     }
 }
@@ -289,6 +306,7 @@ mod tests {
             max_average_bitrate: 32_000,
             fec: true,
             dtx: false,
+            rtcp_xr: true,
             active: true,
         }
     }
@@ -312,7 +330,8 @@ mod tests {
         let expected = "v=0\r\no=- 4 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
             m=audio 40000 RTP/AVP 96 97 98\r\na=rtpmap:96 opus/48000/2\r\n\
             a=fmtp:96 minptime=10;maxaveragebitrate=32000;useinbandfec=1\r\na=rtpmap:97 telephone-event/48000\r\n\
-            a=fmtp:97 0-15\r\na=rtpmap:98 telephone-event/8000\r\na=fmtp:98 0-15\r\na=ptime:20\r\na=maxptime:60\r\na=rtcp-mux\r\na=sendrecv\r\n";
+            a=fmtp:97 0-15\r\na=rtpmap:98 telephone-event/8000\r\na=fmtp:98 0-15\r\na=ptime:20\r\na=maxptime:60\r\na=rtcp-mux\r\n\
+            a=rtcp-xr:rcvr-rtt=all voip-metrics\r\na=sendrecv\r\n";
         assert_eq!(offer_of(local()), expected);
     }
 
@@ -381,6 +400,7 @@ mod tests {
             send: true,
             receive: true,
             srtp: None,
+            extended: Asked::NOTHING,
         };
         assert_eq!(media, expected);
     }
@@ -418,6 +438,37 @@ mod tests {
             Some(9_000)
         );
         assert_eq!(with("\r\n", "\n").send_payload_type, 96, "bare LF");
+    }
+
+    #[test]
+    fn extended_reports_are_told_who_asks_and_asked_of_who_knows_them() {
+        let asking = |line: &str| ANSWER.replace("a=sendrecv\r\n", &format!("{line}a=sendrecv\r\n"));
+        let of_session = ANSWER.replace("t=0 0\r\n", "t=0 0\r\na=rtcp-xr:voip-metrics\r\n");
+        let off = Local { rtcp_xr: false, ..local() };
+        let both = Asked { round_trip: RoundTrip::All, voip_metrics: true };
+        let metrics = Asked { voip_metrics: true, ..Asked::NOTHING };
+        // What the peer says; what it is told then, and what it is asked for in turn.
+        for (text, told, asked) in [
+            (ANSWER.to_owned(), Asked::NOTHING, None),
+            (asking("a=rtcp-xr:rcvr-rtt=all voip-metrics\r\n"), both, Some("a=rtcp-xr:rcvr-rtt=all voip-metrics\r\n")),
+            (asking("a=rtcp-xr:stat-summary=TTL voip-metrics\r\n"), metrics, Some("a=rtcp-xr:voip-metrics\r\n")),
+            (of_session, metrics, Some("a=rtcp-xr:voip-metrics\r\n")),
+            (asking("a=rtcp-xr\r\n"), Asked::NOTHING, Some("a=rtcp-xr:voip-metrics\r\n")),
+            (asking("a=rtcp-xr:\r\n"), Asked::NOTHING, Some("a=rtcp-xr:voip-metrics\r\n")),
+        ] {
+            assert_eq!(accept(&text).unwrap().extended, told, "{text}");
+            let answered = |local| {
+                let mut called = Negotiation::new(9, "192.0.2.1".parse().unwrap(), local);
+                let (answer, media) = called.answer(text.as_bytes()).unwrap();
+                (String::from_utf8(answer).unwrap(), media.extended)
+            };
+            let (answer, extended) = answered(local());
+            assert_eq!((extended, answer.contains("rtcp-xr")), (told, asked.is_some()), "{answer}");
+            assert!(asked.is_none_or(|line| answer.contains(line)), "{answer}");
+            let (answer, extended) = answered(off);
+            assert_eq!((extended, answer.contains("rtcp-xr")), (Asked::NOTHING, false), "turned off");
+        }
+        assert!(!offer_of(off).contains("rtcp-xr"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::media::codec::Band;
 use crate::media::command::Stats;
 use crate::media::histogram::{Stage, Summary};
 use crate::media::volume::Decibels;
+use crate::rtp::xr::{UNKNOWN, VoipMetrics};
 use crate::status::conference::Participant;
 use crate::status::event::RoomRef;
 use crate::status::failure::Cause;
@@ -75,6 +76,11 @@ pub struct Media {
     pub packets_lost: u64,
     /// Mean number of packets lost in a row.
     pub loss_burst: f64,
+    /// The part of the packets that is missed in bursts (RFC 3611 4.7.2) and between them, 0 to 1, and how long both last.
+    pub burst_density: f64,
+    pub burst_ms: u32,
+    pub gap_density: f64,
+    pub gap_ms: u32,
     pub packets_late: u64,
     pub packets_duplicate: u64,
     pub packets_invalid: u64,
@@ -143,6 +149,50 @@ pub struct Uplink {
     /// In percent; 0: no FEC.
     pub expected_loss: u8,
     pub band: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Heard>,
+}
+
+/// How the peer hears the device, in its own words (RFC 3611 4.7).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Heard {
+    /// E-model, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r_factor: Option<u8>,
+    /// Mean opinion scores, 1 to 5: listening, and with the delay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mos_lq: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mos_cq: Option<f64>,
+    /// Packets that did not come, and that came too late, 0 to 1.
+    pub loss: f64,
+    pub discard: f64,
+    pub burst_density: f64,
+    pub burst_ms: u16,
+    /// What its jitter buffer adds.
+    pub buffer_ms: u16,
+}
+
+impl From<VoipMetrics> for Heard {
+    fn from(m: VoipMetrics) -> Heard {
+        let known = |value: u8| Some(value).filter(|value| *value != UNKNOWN);
+        let score = |score_10: u8| known(score_10).map(|score_10| f64::from(score_10) / 10.0);
+        Heard {
+            r_factor: known(m.r_factor),
+            mos_lq: score(m.mos_lq),
+            mos_cq: score(m.mos_cq),
+            loss: part(m.loss_rate),
+            discard: part(m.discard_rate),
+            burst_density: part(m.burst_density),
+            burst_ms: m.burst_duration,
+            buffer_ms: m.buffer_nominal,
+        }
+    }
+}
+
+/// Of 256, to a thousandth.
+fn part(of_256: u8) -> f64 {
+    (f64::from(of_256) / 256.0 * 1e3).round() / 1e3
 }
 
 impl From<Choice> for Uplink {
@@ -157,6 +207,7 @@ impl From<Choice> for Uplink {
                 Band::Wide => "wide",
                 Band::Full => "full",
             },
+            heard: None,
         }
     }
 }
@@ -173,6 +224,10 @@ impl From<&Stats> for Media {
             bytes_received: s.bytes_received,
             packets_lost: s.packets_lost,
             loss_burst: (f64::from(s.loss_burst) * 10.0).round() / 10.0,
+            burst_density: part(s.burst_density),
+            burst_ms: s.burst_ms,
+            gap_density: part(s.gap_density),
+            gap_ms: s.gap_ms,
             packets_late: s.packets_late,
             packets_duplicate: s.packets_duplicate,
             packets_invalid: s.packets_invalid,
@@ -187,7 +242,7 @@ impl From<&Stats> for Media {
             jitter_ms: ms(s.jitter_us),
             buffer_ms: ms(s.buffer_us),
             round_trip_ms: ms(s.round_trip_us),
-            peer_fraction_lost: (f64::from(s.peer_fraction_lost) / 256.0 * 1e3).round() / 1e3,
+            peer_fraction_lost: part(s.peer_fraction_lost),
             muted: s.muted,
             capture_dbfs: f64::from(s.capture_level) / 10.0,
             playback_dbfs: f64::from(s.playback_level) / 10.0,
@@ -196,7 +251,7 @@ impl From<&Stats> for Media {
             playback_ppm: ppm(s.clocks.playback),
             rating: s.rating,
             economy: s.economy.step,
-            uplink: s.uplink.map(Uplink::from),
+            uplink: s.uplink.map(|choice| Uplink { heard: s.heard.map(Heard::from), ..choice.into() }),
             stages: (Stage::ALL.iter().zip(s.stages))
                 .filter(|(_, summary)| summary.count > 0)
                 .map(|(stage, summary)| (stage.word(), summary.into()))

@@ -52,6 +52,7 @@ impl Caller {
             max_average_bitrate: 32_000,
             fec: false,
             dtx: false,
+            rtcp_xr: true,
             active: true,
         };
         let call = self.endpoint.call(self.now(), &mixer.uri(number), local, &mut self.out).unwrap();

@@ -234,6 +234,7 @@ fn local(active: bool) -> Local {
         max_average_bitrate: 32_000,
         fec: false,
         dtx: false,
+        rtcp_xr: true,
         active,
     }
 }

@@ -10,6 +10,7 @@ use qss_endpoint::media::command::Event;
 pub(crate) use qss_endpoint::media::command::StreamParams;
 use qss_endpoint::media::stream::{Settings, Stream, Wire};
 use qss_endpoint::random::Rng;
+use qss_endpoint::rtp::xr::Asked;
 use qss_endpoint::time::{Span, Time};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ pub(crate) fn params() -> StreamParams {
         send: true,
         receive: true,
         srtp: None,
+        extended: Asked::NOTHING,
     }
 }
 

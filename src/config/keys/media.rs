@@ -57,6 +57,12 @@ pub(super) const RTP: Section = Section {
             "RTCP is sent this often.",
         ),
         key(
+            "rtcp_xr",
+            |d| &mut d.config.rtp.rtcp_xr,
+            Rule::Any,
+            "Offer extended reports (RFC 3611), and send those that the mixer asks for: how it is heard, and round trips.",
+        ),
+        key(
             "mixer_behind_nat",
             |d| &mut d.config.rtp.mixer_behind_nat,
             Rule::Any,

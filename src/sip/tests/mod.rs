@@ -69,6 +69,7 @@ fn local() -> Local {
         max_average_bitrate: 32_000,
         fec: true,
         dtx: false,
+        rtcp_xr: true,
         active: true,
     }
 }

@@ -1,6 +1,12 @@
 //! Every event is what `docs/status-events.schema.json` says: those of the page, of a long story, and of a storm.
 
 use boon::{Compiler, Schemas};
+use qss_endpoint::media::autopilot::{Choice, Why};
+use qss_endpoint::media::codec::Band;
+use qss_endpoint::media::command::Stats;
+use qss_endpoint::rtp::xr::VoipMetrics;
+use qss_endpoint::status::snapshot::Media;
+use qss_endpoint::time::Span;
 use serde_json::Value;
 use sim::{ROOM, World, config, storm};
 
@@ -79,6 +85,27 @@ fn the_events_of_a_long_story_keep_to_the_schema_here_and_upstream() {
         "unknown_event",
     ];
     assert!(kinds.iter().all(|kind| told(kind)), "{:?}", w.events.iter().map(|e| &e["event"]).collect::<Vec<_>>());
+}
+
+#[test]
+fn how_the_mixer_hears_us_keeps_to_the_schema_and_stands_on_the_page() {
+    let ptime = Span::from_millis(20);
+    let choice = Choice { why: Why::Clean, ptime, bitrate: 32_000, expected_loss: 0, band: Band::Full };
+    let known = VoipMetrics { loss_rate: 26, r_factor: 88, mos_lq: 43, mos_cq: 42, ..VoipMetrics::unheard(1) };
+    let event = World::playing(1, config()).events_of("snapshot")[0].clone();
+    let mut seen = Vec::new();
+    for heard in [known, VoipMetrics::unheard(1)] {
+        let stats = Stats { uplink: Some(choice), heard: Some(heard), burst_density: 128, ..Stats::default() };
+        let mut event = event.clone();
+        event["media"] = serde_json::to_value(Media::from(&stats)).expect("JSON");
+        check([&event]);
+        let heard = event["media"]["uplink"]["heard"].as_object().expect("an object").clone();
+        assert!(heard.keys().all(|key| PAGE.contains(&format!("`{key}`"))), "{heard:?}");
+        assert_eq!(event["media"]["burst_density"], 0.5);
+        seen.push(heard);
+    }
+    assert_eq!((&seen[0]["loss"], &seen[0]["r_factor"], &seen[0]["mos_lq"]), (&0.102.into(), &88.into(), &4.3.into()));
+    assert!(!seen[1].contains_key("r_factor") && !seen[1].contains_key("mos_cq"), "not known: {:?}", seen[1]);
 }
 
 #[test]
