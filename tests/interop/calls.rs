@@ -5,6 +5,7 @@ use crate::lone_caller::Caller;
 use lab::asterisk::SIP_SECRET;
 use qss_endpoint::sip::endpoint::{CallId, EndCause, Event};
 use qss_endpoint::time::Span;
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -181,7 +182,15 @@ pub(crate) fn kick(world: &World) -> String {
     let (mut goes, _) = inside(world, "goes", &room);
     let there = world.mixer.wait_for(&room, 2, PATIENCE).unwrap();
     let channel = &there.iter().find(|participant| participant.caller == "goes").expect("it is there").channel;
-    world.mixer.kick(&room, channel).unwrap();
+    // The order is lost on a channel that is still on its way into the bridge.
+    let due = Cell::new(Instant::now());
+    goes.until("BYE", |caller| {
+        if Instant::now() >= due.get() {
+            due.set(Instant::now() + Duration::from_secs(3));
+            let _ = world.mixer.kick(&room, channel);
+        }
+        caller.ended().is_some()
+    });
     let seen = reason(&mut goes);
     world.mixer.wait_for(&room, 1, PATIENCE).unwrap();
     assert_eq!(stays.ended(), None);
