@@ -1,11 +1,13 @@
 //! RTP and RTCP (RFC 3550), sans IO, on `rtp-types` and `rtcp-types`; nothing here allocates.
 //!
 //! Out: [`sender`] numbers packets. In: [`packet`] is a view over bytes, [`receiver`] extends its numbers ([`seq`]) and
-//! keeps the statistics of which [`rtcp`] tells the other side. [`event`] is a payload that is no sound.
+//! keeps the statistics of which [`rtcp`] tells the other side. [`event`] is a payload that is no sound, [`red`] one that has
+//! earlier ones in it.
 
 pub mod event;
 pub mod packet;
 pub mod receiver;
+pub mod red;
 pub mod rtcp;
 pub mod sender;
 pub mod seq;
