@@ -35,6 +35,7 @@ pub(super) fn local(config: &Config, (rtp_port, rtcp_port): (u16, u16), plan: Pl
             config::FecMode::Off => false,
             config::FecMode::On | config::FecMode::Auto => true,
         },
+        redundancy: codec.redundancy,
         dtx: codec.dtx,
         active: hold == Hold::Off,
     }
@@ -79,6 +80,7 @@ pub(super) fn stream_params(
         send_payload_type: media.send_payload_type,
         receive_payload_type: media.receive_payload_type,
         telephone_event: media.telephone_event,
+        redundancy: media.redundancy,
         ssrc,
         ptime: wish.unwrap_or(plan.ptime),
         bitrate: plan.bitrate.min(limit),
@@ -102,6 +104,7 @@ mod tests {
             send_payload_type: 107,
             receive_payload_type: 96,
             telephone_event: None,
+            redundancy: None,
             ptime: ptime_ms.map(Span::from_millis),
             max_average_bitrate,
             send: true,
