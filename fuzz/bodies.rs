@@ -18,6 +18,7 @@ use qss_endpoint::qss::message::{self as qss_message, Frame};
 use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::packet::Packet;
 use qss_endpoint::rtp::receiver::Receiver;
+use qss_endpoint::rtp::red::{Redundancy, Redundant};
 use qss_endpoint::rtp::rtcp;
 use qss_endpoint::rtp::xr::{Asked, RoundTrip};
 use qss_endpoint::sdp::{Local, Negotiation};
@@ -370,6 +371,7 @@ fn local(active: bool) -> Local {
         ptime: Span::from_millis(20),
         max_average_bitrate: 32_000,
         fec: true,
+        redundancy: true,
         dtx: false,
         rtcp_xr: true,
         active,
@@ -396,6 +398,10 @@ pub(crate) fn rtp(data: &[u8]) {
         if let Ok(packet) = Packet::parse(bytes) {
             assert!(packet.payload.len() < bytes.len());
             receiver.handle(now, &packet.header);
+            if let Ok(sound) = Redundant::parse(packet.payload) {
+                let copies: usize = sound.copies().map(|copy| copy.payload.len()).sum();
+                assert!(copies + sound.payload.len() < packet.payload.len());
+            }
         }
         let _ = receiver.report();
     }
@@ -520,7 +526,8 @@ pub(crate) fn stream(data: &[u8]) {
                 sequence = sequence.wrapping_add_signed(moves.first().map_or(1, |step| i16::from(*step as i8)));
                 timestamp =
                     timestamp.wrapping_add_signed(moves.get(1).map_or(960, |step| i32::from(*step as i8) * 120));
-                let mut packet = vec![0x80, params.receive_payload_type];
+                let payload_type = if *kind < 128 { params.receive_payload_type } else { 98 };
+                let mut packet = vec![0x80, payload_type];
                 packet.extend(sequence.to_be_bytes());
                 packet.extend(timestamp.to_be_bytes());
                 packet.extend(7_u32.to_be_bytes());
@@ -696,6 +703,7 @@ fn params() -> StreamParams {
         send_payload_type: 96,
         receive_payload_type: 96,
         telephone_event: Some(TelephoneEvent { send_payload_type: 97, receive_payload_type: 97, clock_rate: 48_000 }),
+        redundancy: Some(Redundancy { send_payload_type: 98, receive_payload_type: 98 }),
         ssrc: 1,
         ptime: Span::from_millis(20),
         bitrate: 32_000,

@@ -94,6 +94,7 @@ fn params(remote: SocketAddr, ssrc: u32) -> StreamParams {
         send_payload_type: 107,
         receive_payload_type: 107,
         telephone_event: None,
+        redundancy: None,
         ssrc,
         ptime: Span::from_millis(20),
         bitrate: 32_000,

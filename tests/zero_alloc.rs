@@ -8,7 +8,8 @@ use qss_endpoint::media::command::Clocks;
 use qss_endpoint::media::stream::{Stream, Wire};
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::random::Rng;
-use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN};
+use qss_endpoint::rtp::red::{self, Redundancy};
+use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, ReportBlock};
 use qss_endpoint::rtp::xr::{Asked, Delay, Report, RoundTrip, VoipMetrics};
 use qss_endpoint::srtp::{Entropy, Keys, MAX_OVERHEAD, Outbound, Suite};
 use qss_endpoint::time::{Span, Time};
@@ -73,6 +74,53 @@ fn no_protected_frame_allocates() {
     for suite in Suite::ALL {
         for_ten_seconds(Some(suite));
     }
+}
+
+#[test]
+fn no_frame_with_a_copy_allocates() {
+    let packets: Vec<Vec<u8>> = (1..500u16)
+        .map(|n| {
+            let at = |n: u16| payload(i64::from(n) * 960, false);
+            let blocks = [&red::header(96, 960, 10)[..], &at(n - 1), &at(n)].concat();
+            let mut packet = rtp(n, u32::from(n) * 960, 9, false, &blocks);
+            packet[1] = 99;
+            packet
+        })
+        .collect();
+    let block = ReportBlock {
+        ssrc: params().ssrc,
+        fraction_lost: 30,
+        cumulative_lost: 0,
+        highest_seq: 0,
+        jitter: 0,
+        last_sender_report: 0,
+        since_sender_report: 0,
+    };
+    let mut report = [0; MAX_LEN];
+    let len = rtcp::write(&mut report, 9, None, Some(block), &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::None);
+    let redundancy = Some(Redundancy { send_payload_type: 99, receive_payload_type: 99 });
+    let mut now = Time::from_millis(10);
+    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
+    let (mut wire, mut heard) = (Nowhere(0), [0i16; 480]);
+
+    let before = allocations();
+    stream.start(now, line::StreamParams { cap: 64_000, redundancy, ..params() });
+    stream.handle_rtcp(now, peer_rtcp(), &report[..len]);
+    for (n, packet) in packets.iter().enumerate() {
+        for _ in 0..2 {
+            now += Span::from_millis(10);
+            stream.capture(now, &[1_000; 480], &mut wire);
+            stream.playback(now, &mut heard);
+        }
+        if n % 9 != 5 {
+            stream.handle_rtp(now, peer(), packet);
+        }
+    }
+    let allocated = allocations() - before;
+
+    let stats = stream.stats(now);
+    assert!(stats.frames_red > 20 && stats.uplink.is_some_and(|choice| choice.redundancy), "{stats:?}");
+    assert_eq!(allocated, 0);
 }
 
 fn for_ten_seconds(suite: Option<Suite>) {

@@ -323,6 +323,8 @@ pub struct Codec {
     pub low_delay: bool,
     pub complexity: u8,
     pub fec: FecMode,
+    /// Copies of packets (RFC 2198) are offered and taken.
+    pub redundancy: bool,
     pub dtx: bool,
 }
 
@@ -565,6 +567,7 @@ impl Default for Config {
                 low_delay: false,
                 complexity: 5,
                 fec: FecMode::Auto,
+                redundancy: true,
                 dtx: false,
             },
             audio: Audio {

@@ -6,6 +6,7 @@
 //! | [`Why::Clean`] | nothing to speak of is lost | planned | off | full | planned |
 //! | [`Why::Loss`] | packets are lost | planned, or the next that leaves room | on | wide | half more, if there is room |
 //! | [`Why::Bursts`] | they are, several in a row | 40 or 60 ms, if there is room | on | wide | half more, if there is room |
+//! | the same, with copies | the peer takes them (RFC 2198), and they fit | as above | off, a copy in each packet | wide | planned, or half of the room |
 //! | [`Why::Congestion`] | they are, and the round trip has grown: the line is full | planned | on, if it fits | wide | half |
 //! | [`Why::NoRoom`] | they are, and the cap leaves no room for FEC in any packet time | planned | off | full | planned |
 //! | [`Why::Configured`] | `codec.fec = "off"` | planned | off | full | planned |
@@ -15,14 +16,19 @@
 //! the copy more of the same bits, and what the copy gains the packet loses; for less, the copy is too poor to be heard.
 //! Wide band (8 kHz) leaves all bits to the part of the signal that the copy has, too.
 //!
-//! The copy is of one packet. So where packets are lost two or three in a row, longer ones are lost one at a time, and
+//! A copy of the whole packet in the next one ([`redundancy`](super::redundancy)) is better than FEC: it is as good as the packet, and leaves
+//! the decoder as if nothing had been lost. It costs as much as the packet, and so needs room for both.
+//!
+//! Either copy is of one packet. So where packets are lost two or three in a row, longer ones are lost one at a time, and
 //! each copy covers the hole. How long bursts are is told by a peer that sends extended reports, within
 //! bounds ([`extended`](super::extended)); else it is seen on what comes *from* the peer.
 
 use crate::config::FecMode;
 use crate::media::budget::Overhead;
 use crate::media::codec::Band;
+use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::plan::{self, PTIMES};
+use crate::rtp::red;
 use crate::time::Span;
 
 /// Reported loss above which FEC is worth its bits, and below which it goes off again, in percent.
@@ -34,6 +40,8 @@ const FALL: f32 = 0.3;
 const EXPECTED: u8 = 15;
 /// Below so many bit/s packet and copy are both worse than the packet without.
 const LEAST_WITH_FEC: u32 = 18_000;
+/// The same of packet and copy each, unless no more is wanted.
+const LEAST_WITH_COPY: u32 = 16_000;
 /// A line is full when its round trip is twice the shortest and this much more, and no longer when it is half as long
 /// again and half of this more.
 const GROWN: Span = Span::from_millis(100);
@@ -74,11 +82,23 @@ impl Why {
 pub struct Choice {
     pub why: Why,
     pub ptime: Span,
-    /// Payload, in bit/s.
+    /// Of the encoder, in bit/s.
     pub bitrate: u32,
     /// The loss in percent that the encoder shall expect; 0: no FEC.
     pub expected_loss: u8,
+    /// Each packet has a copy of the one before in it.
+    pub redundancy: bool,
     pub band: Band,
+}
+
+impl Choice {
+    /// Payload that leaves, in bit/s.
+    pub fn payload_bitrate(&self) -> u32 {
+        match self.redundancy {
+            true => self.bitrate.saturating_mul(2).saturating_add(red_bitrate(self.ptime)),
+            false => self.bitrate,
+        }
+    }
 }
 
 /// What the plan and the cap allow.
@@ -90,6 +110,8 @@ pub struct Limits {
     /// Bits per second on the wire; 0: none.
     pub cap: u32,
     pub overhead: Overhead,
+    /// The peer takes copies of packets (RFC 2198).
+    pub redundancy: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -152,8 +174,15 @@ impl Autopilot {
             ptime,
             bitrate: bitrate.min(self.room(ptime)),
             expected_loss: 0,
+            redundancy: false,
             band: Band::Full,
         };
+        if self.line == Line::Lossy
+            && self.limits.redundancy
+            && let Some(repeated) = self.repeated(plain)
+        {
+            return repeated;
+        }
         match (self.mode, self.line) {
             (FecMode::Off, _) => Choice { why: Why::Configured, ..plain },
             (FecMode::Auto, Line::Clean) => plain,
@@ -162,13 +191,38 @@ impl Autopilot {
         }
     }
 
-    fn protected(&self, plain: Choice) -> Choice {
-        let wanted = self.limits.bitrate.saturating_add(self.limits.bitrate / 2);
-        let longer = match self.burst {
+    /// With a copy of each packet in the next one, if the peer takes it and both have room.
+    fn repeated(&self, plain: Choice) -> Option<Choice> {
+        let longer = self.longer(plain);
+        let each = |ptime: Span| {
+            let room = self.room(ptime).saturating_sub(red_bitrate(ptime)) / 2;
+            self.limits.bitrate.min(room).min(longest_pair(ptime))
+        };
+        let enough = self.limits.bitrate.min(LEAST_WITH_COPY);
+        let fits = |ptime: &Span| *ptime >= plain.ptime && *ptime >= longer && each(*ptime) >= enough;
+        let ptime = [plain.ptime].into_iter().chain(PTIMES).find(fits)?;
+        Some(Choice {
+            why: if longer > plain.ptime { Why::Bursts } else { Why::Loss },
+            ptime,
+            bitrate: each(ptime),
+            redundancy: true,
+            band: Band::Wide,
+            ..plain
+        })
+    }
+
+    /// As long as bursts are.
+    fn longer(&self, plain: Choice) -> Span {
+        match self.burst {
             burst if burst >= BURSTS_OF_3 => Span::from_millis(60),
             burst if burst >= BURSTS_OF_2 => Span::from_millis(40),
             _ => plain.ptime,
-        };
+        }
+    }
+
+    fn protected(&self, plain: Choice) -> Choice {
+        let wanted = self.limits.bitrate.saturating_add(self.limits.bitrate / 2);
+        let longer = self.longer(plain);
         let fits =
             |ptime: &Span| *ptime >= plain.ptime && *ptime >= longer && wanted.min(self.room(*ptime)) >= LEAST_WITH_FEC;
         match PTIMES.into_iter().find(fits) {
@@ -177,6 +231,7 @@ impl Autopilot {
                 ptime,
                 bitrate: wanted.min(self.room(ptime)),
                 expected_loss: EXPECTED,
+                redundancy: false,
                 band: Band::Wide,
             },
             None => Choice { why: Why::NoRoom, ..plain },
@@ -194,12 +249,32 @@ impl Autopilot {
     }
 }
 
+/// What the header of a copy costs, in bit/s.
+fn red_bitrate(ptime: Span) -> u32 {
+    per_second(red::HEADER_LEN, ptime)
+}
+
+/// The bit/s of either, of which two fit into one packet.
+fn longest_pair(ptime: Span) -> u32 {
+    per_second(((MAX_PAYLOAD - red::HEADER_LEN) / 2).min(red::MAX_COPY), ptime)
+}
+
+/// Bit/s of so many bytes in each packet.
+fn per_second(bytes: usize, ptime: Span) -> u32 {
+    (bytes as u64 * 8_000_000 / ptime.as_micros().max(1)) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LINE: Limits =
-        Limits { ptime: Span::from_millis(20), bitrate: 32_000, cap: 0, overhead: Overhead::new(false, None) };
+    const LINE: Limits = Limits {
+        ptime: Span::from_millis(20),
+        bitrate: 32_000,
+        cap: 0,
+        overhead: Overhead::new(false, None),
+        redundancy: false,
+    };
 
     /// After reports of so many 256ths lost, all with this round trip in ms.
     fn after(pilot: &mut Autopilot, lost: u8, trip: u64, reports: usize) -> Choice {
@@ -248,6 +323,28 @@ mod tests {
         assert_eq!(lossy(32_000, 14_400), (Why::Loss, 40, EXPECTED), "headers make room");
         assert_eq!(lossy(24_000, 14_100), (Why::NoRoom, 20, 0));
         assert_eq!(lossy(0, 11_000), (Why::NoRoom, 20, 0), "a bitrate that was asked for is not doubled");
+    }
+
+    #[test]
+    fn copies_are_sent_where_the_peer_takes_them_and_packet_and_copy_have_room() {
+        let lossy = |cap, bitrate, burst| {
+            let limits = Limits { cap, bitrate, redundancy: true, ..LINE };
+            let mut auto = Autopilot::new(FecMode::Auto, limits);
+            assert!(!auto.choice().redundancy, "a clean line costs nothing");
+            auto.on_report(26, None, burst);
+            let choice = auto.choice();
+            assert!(choice.payload_bitrate() <= plan::payload_room(cap, choice.ptime, limits.overhead), "{choice:?}");
+            (choice.redundancy, choice.why, choice.ptime.as_millis(), choice.bitrate / 1_000)
+        };
+        assert_eq!(lossy(0, 32_000, 1.0), (true, Why::Loss, 20, 32));
+        assert_eq!(lossy(0, 11_000, 1.0), (true, Why::Loss, 20, 11), "a copy takes nothing from the packet");
+        assert_eq!(lossy(0, 510_000, 1.0), (true, Why::Loss, 20, 254), "two of them in one packet");
+        assert_eq!(lossy(64_000, 32_000, 1.0), (true, Why::Loss, 20, 21));
+        assert_eq!(lossy(64_000, 32_000, 2.0), (true, Why::Bursts, 40, 25));
+        assert_eq!(lossy(32_000, 14_400, 1.0), (false, Why::Loss, 40, 21), "FEC costs less");
+        let mut full = Autopilot::new(FecMode::Auto, Limits { redundancy: true, ..LINE });
+        full.on_report(0, Some(Span::from_millis(40)), 1.0);
+        assert!(!after(&mut full, 20, 400, 1).redundancy, "what is full is not given twice as much");
     }
 
     #[test]

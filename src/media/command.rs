@@ -10,6 +10,7 @@ use crate::media::governor::{Board, Economy};
 use crate::media::histogram::{Stage, Summary};
 use crate::media::tone::Tone;
 use crate::media::volume::Volumes;
+use crate::rtp::red::Redundancy;
 use crate::rtp::xr::{Asked, VoipMetrics};
 use crate::srtp::Keys;
 use crate::time::Span;
@@ -29,6 +30,8 @@ pub struct StreamParams {
     pub receive_payload_type: u8,
     /// How digits travel in the stream, when that is negotiated.
     pub telephone_event: Option<TelephoneEvent>,
+    /// Payload types of packets with copies in them, when that is negotiated.
+    pub redundancy: Option<Redundancy>,
     pub ssrc: u32,
     /// Packet time to send, after the cap has been looked at.
     pub ptime: Span,
@@ -253,6 +256,8 @@ pub struct Stats {
     pub packets_replayed: u64,
     pub frames_concealed: u64,
     pub frames_fec: u64,
+    /// Frames of packets that were lost and of which a copy came (RFC 2198).
+    pub frames_red: u64,
     pub xruns: u32,
     /// Datagrams for which the kernel had no room.
     pub kernel_drops: u64,

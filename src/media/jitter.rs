@@ -26,6 +26,8 @@ pub enum Content {
         repeats_previous: bool,
         /// First after a pause (RTP marker).
         begins: bool,
+        /// It came in a later packet (RFC 2198).
+        is_copy: bool,
     },
     /// Something else with a number of its own (RFC 4733): nothing is missing here, and it takes no time.
     Event,
@@ -53,19 +55,28 @@ struct Slot {
     payload: [u8; MAX_PAYLOAD],
 }
 
+impl Meta {
+    pub fn is_copy(&self) -> bool {
+        match self.content {
+            Content::Audio { is_copy, .. } => is_copy,
+            Content::Event => false,
+        }
+    }
+}
+
 impl JitterBuffer {
     pub fn new() -> JitterBuffer {
         JitterBuffer { slots: vec![Slot { meta: None, len: 0, payload: [0; MAX_PAYLOAD] }; SLOTS].into(), waiting: 0 }
     }
 
-    /// Keeps a copy. An older packet in the same slot gives way.
+    /// Keeps a packet. An older one in the same slot gives way, and a copy to the packet itself.
     pub fn insert(&mut self, meta: Meta, payload: &[u8]) -> Inserted {
         let slot = &mut self.slots[meta.seq.slot(SLOTS)];
         let Some(room) = slot.payload.get_mut(..payload.len()) else {
             return Inserted::TooLong;
         };
         match slot.meta {
-            Some(old) if old.seq == meta.seq => return Inserted::Duplicate,
+            Some(old) if old.seq == meta.seq && (meta.is_copy() || !old.is_copy()) => return Inserted::Duplicate,
             Some(newer) if newer.seq > meta.seq => return Inserted::TooOld,
             Some(_) => {}
             None => self.waiting += 1,
@@ -152,7 +163,11 @@ mod tests {
 
     fn meta(seq: Seq) -> Meta {
         let position = Timestamp::first(u32::from(seq.wire()) * 960);
-        Meta { seq, position, content: Content::Audio { samples: 960, repeats_previous: false, begins: false } }
+        Meta {
+            seq,
+            position,
+            content: Content::Audio { samples: 960, repeats_previous: false, begins: false, is_copy: false },
+        }
     }
 
     #[test]
@@ -182,6 +197,21 @@ mod tests {
         assert_eq!(buffer.insert(meta(seq), b"b"), Inserted::Duplicate);
         assert_eq!(buffer.get(seq).unwrap().1, b"a");
         assert_eq!(buffer.insert(meta(seq.next()), &[0; MAX_PAYLOAD + 1]), Inserted::TooLong);
+        assert_eq!(buffer.len(), 1);
+    }
+
+    #[test]
+    fn a_copy_fills_a_hole_and_gives_way_to_the_packet_itself() {
+        let mut buffer = JitterBuffer::new();
+        let original = meta(Seq::first(1));
+        let content = Content::Audio { samples: 960, repeats_previous: false, begins: false, is_copy: true };
+        let copy = Meta { content, ..original };
+        assert_eq!(buffer.insert(copy, b"copy"), Inserted::Kept);
+        assert_eq!(buffer.insert(copy, b"again"), Inserted::Duplicate);
+        assert_eq!(buffer.get(copy.seq), Some((copy, &b"copy"[..])));
+        assert_eq!(buffer.insert(original, b"itself"), Inserted::Kept);
+        assert_eq!(buffer.insert(copy, b"copy"), Inserted::Duplicate);
+        assert_eq!(buffer.get(copy.seq), Some((original, &b"itself"[..])));
         assert_eq!(buffer.len(), 1);
     }
 

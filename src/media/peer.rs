@@ -324,6 +324,7 @@ mod tests {
             send_payload_type: 96,
             receive_payload_type: 96,
             telephone_event: None,
+            redundancy: None,
             ssrc: 1,
             ptime: Span::from_millis(20),
             bitrate: 24_000,

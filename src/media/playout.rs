@@ -30,10 +30,12 @@ use crate::media::drift::{self, Rate};
 use crate::media::fifo::Fifo;
 use crate::media::jitter::{Content, Inserted, JitterBuffer, MAX_PAYLOAD, Meta};
 use crate::media::peer_clock::PeerClock;
+use crate::media::redundancy::{self, Earlier};
 use crate::media::resample::{MAX_OUTPUT, Resampler};
 use crate::media::stretch::{self, Similarity};
 use crate::media::timeline::{Place, Timeline};
-use crate::media::toc;
+use crate::media::toc::{self, Toc};
+use crate::rtp::red::Redundant;
 use crate::rtp::seq::{Seq, Timestamp};
 use crate::time::{Span, Time};
 use heapless::{HistoryBuf, Vec};
@@ -85,6 +87,8 @@ pub struct Counters {
     pub undecodable: u64,
     /// Frames recovered from the packet after them.
     pub fec: u64,
+    /// Frames played from a copy, because the packet itself never came, or not in time.
+    pub red: u64,
     /// Samples invented by the decoder.
     pub concealed_samples: u64,
     /// Samples of sound the decoder made of packets.
@@ -230,8 +234,16 @@ impl<D: Decoder> Playout<D> {
         let _ = self.decoder.reset();
     }
 
-    /// Keeps one packet of the present source, seen for the first time.
-    pub fn insert(&mut self, now: Time, seq: Seq, timestamp: Timestamp, marker: bool, payload: &[u8]) -> Arrival {
+    /// Keeps one packet of the present source, seen for the first time, and what it has of those that are missing.
+    pub fn insert(
+        &mut self,
+        now: Time,
+        seq: Seq,
+        timestamp: Timestamp,
+        marker: bool,
+        sound: &Redundant<'_>,
+    ) -> Arrival {
+        let payload = sound.payload;
         let Some(toc) = toc::read(payload).filter(|_| payload.len() <= MAX_PAYLOAD) else {
             return Arrival::Invalid;
         };
@@ -241,9 +253,38 @@ impl<D: Decoder> Playout<D> {
         self.delay.on_packet(now, position.ticks() - slip);
         self.peer.shift_stamps(settled);
         self.peer.on_packet(now, seq, toc.samples, position.ticks() - slip);
-        self.judge_next(toc.repeats_previous);
-        let content = Content::Audio { samples: toc.samples, repeats_previous: toc.repeats_previous, begins: marker };
+        let mut mends_previous = toc.repeats_previous;
+        for copy in redundancy::earlier(sound) {
+            mends_previous = true;
+            self.keep_copy(seq, position, &copy);
+        }
+        self.judge_next(mends_previous);
+        let content = Content::Audio {
+            samples: toc.samples,
+            repeats_previous: toc.repeats_previous,
+            begins: marker,
+            is_copy: false,
+        };
         self.keep(Meta { seq, position, content }, payload)
+    }
+
+    /// Keeps a copy that came in the packet at `position`, if the one it is of is missed. It is no arrival: nothing is learnt
+    /// from it, and nothing counted.
+    fn keep_copy(&mut self, seq: Seq, position: Timestamp, copy: &Earlier<'_>) {
+        let of = seq.before(copy.back);
+        let is_missed = match self.state {
+            State::Unheard => false,
+            // What came before the first packet was never waited for.
+            State::Waiting => self.jitter.first().is_some_and(|first| first.seq < of),
+            State::Playing { next, .. } | State::Concealing { next, .. } => of >= next,
+        };
+        if is_missed {
+            let Toc { samples, repeats_previous } = copy.toc;
+            let content = Content::Audio { samples, repeats_previous, begins: false, is_copy: true };
+            let position = position.shifted(-i64::from(copy.behind));
+            // Whether it was here already is all the same.
+            let _ = self.jitter.insert(Meta { seq: of, position, content }, copy.payload);
+        }
     }
 
     /// Notes a packet that is no audio, so that its number is not missed.
@@ -441,7 +482,7 @@ impl<D: Decoder> Playout<D> {
         }
         let n = self.decode(seq, samples);
         self.jitter.remove(seq);
-        self.note_loss(0.0);
+        self.note_played(meta, n);
         self.delays.write(wait + self.rest());
         self.state = State::Playing { next, at: meta.position.shifted(n as i64) };
         self.deliver(n);
@@ -694,7 +735,7 @@ impl<D: Decoder> Playout<D> {
         (self.delay.target() + next).clamp(least, self.bounds.max.max(least))
     }
 
-    /// Waiting longer pays while packets are lost, and more so if they are repeated.
+    /// Waiting longer pays while packets are lost, and more so if they are repeated: by FEC, or as a copy.
     fn judge_next(&mut self, repeats_previous: bool) {
         self.next_wait = match self.next_wait {
             _ if self.loss < NEXT_UNTIL => NextWait::No,
@@ -704,6 +745,12 @@ impl<D: Decoder> Playout<D> {
             NextWait::Yes { ago } if ago >= FEC_MISSED => NextWait::No,
             NextWait::Yes { ago } => NextWait::Yes { ago: ago + 1 },
         };
+    }
+
+    /// Of a packet of which only a copy came, the loss is as true as without one: it is what waiting is for.
+    fn note_played(&mut self, meta: Meta, samples: usize) {
+        self.note_loss(if meta.is_copy() { 1.0 } else { 0.0 });
+        self.counters.red += u64::from(meta.is_copy() && self.skip < samples);
     }
 
     fn note_losses(&mut self, lost: i64) {

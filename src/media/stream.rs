@@ -26,6 +26,7 @@ use crate::media::parted::{Parted, Past};
 use crate::media::peer::Peer;
 use crate::media::playout::{Arrival, Playout};
 use crate::media::quality;
+use crate::media::redundancy::{self, Echo};
 use crate::media::tone::{Tone, Tones};
 use crate::media::turn::{Side, Turn};
 use crate::media::uplink::Uplink;
@@ -136,6 +137,7 @@ struct Call {
     autopilot: Autopilot,
     /// What the encoder has been told.
     choice: Choice,
+    echo: Echo,
     schedule: Schedule,
     cname: [u8; rtcp::CNAME_LEN],
     /// Samples that the next packet takes.
@@ -224,6 +226,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             digits: Deque::new(),
             autopilot,
             choice,
+            echo: Echo::default(),
             schedule: Schedule::new(now, self.settings.rtp.rtcp_interval, rng.fork()),
             cname: rtcp::cname(&mut rng),
             frame_samples: frame_samples(choice.ptime),
@@ -424,12 +427,14 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return self.on_invalid(PacketKind::Rtp);
         };
         let header = packet.header;
-        let audio = header.payload_type == call.params.receive_payload_type;
-        let event = call.params.telephone_event.filter(|event| !audio && event.has(header.payload_type));
+        let Ok(sound) = redundancy::sound(&call.params, &packet) else {
+            return self.on_invalid(PacketKind::Rtp);
+        };
+        let event = call.params.telephone_event.filter(|event| sound.is_none() && event.has(header.payload_type));
         let strange = self.parted.knows(header.ssrc) && !call.peer.is_negotiated(from);
         // Our own SSRC is a packet of ours that somebody sent back.
         let ours = header.ssrc == call.sender.ssrc();
-        if !(audio || event.is_some()) || ours || strange || !call.peer.admits(now, from, &header) {
+        if !(sound.is_some() || event.is_some()) || ours || strange || !call.peer.admits(now, from, &header) {
             return self.on_invalid(PacketKind::Rtp);
         }
         let verdict = match event {
@@ -447,9 +452,9 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             }
             SourceIs::Known => {}
         }
-        let arrival = match event {
-            None => self.playout.insert(now, seq, timestamp, header.marker, packet.payload),
-            Some(_) => match call.hear(&packet) {
+        let arrival = match sound {
+            Some(sound) => self.playout.insert(now, seq, timestamp, header.marker, &sound),
+            None => match call.hear(&packet) {
                 // Heard however late it comes: a digit is not played.
                 Ok(()) => self.playout.insert_event(now, seq, timestamp),
                 Err(Malformed) => Arrival::Invalid,
@@ -562,6 +567,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             packets_replayed: call.counters.replayed,
             frames_concealed: played.concealed_samples / 960,
             frames_fec: played.fec,
+            frames_red: played.red,
             xruns: 0,
             kernel_drops: 0,
             stages: Default::default(),
@@ -612,7 +618,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         Some(call.extended.metrics(&Listening {
             ssrc: call.receiver.ssrc()?,
             packet: self.playout.packet_time(),
-            recovered: played.fec,
+            recovered: played.fec + played.red,
             outwaited: played.discarded,
             round_trip: call.counters.round_trip,
             end_system: duration(call.frame_samples) + LOOK_AHEAD + self.playout.delay(now),
@@ -677,9 +683,14 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         {
             return self.send_event(now, event, press, samples as u32, wire);
         }
-        let limit =
-            payload_limit(now, &mut self.budget, &call.params, call.choice.bitrate.max(call.params.bitrate), samples);
+        let bitrate = call.choice.payload_bitrate().max(call.params.bitrate);
+        let limit = payload_limit(now, &mut self.budget, &call.params, bitrate, samples);
+        let mut numbers = call.sender.header();
         let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
+        let red = call.params.redundancy.filter(|_| call.choice.redundancy);
+        let least = least_with_copy(&call.choice, samples);
+        let before = red.map_or(0, |_| call.echo.write(&numbers, least, &mut payload[..limit]));
+        let (payload, limit) = (&mut payload[before..], limit - before);
         let frame = &self.frame[..samples];
         let len = match self.hush.payload(frame) {
             _ if limit < least_payload(samples) => None,
@@ -696,7 +707,12 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return call.sender.on_skipped(samples as u32);
         };
         self.hush.on_encoded(&payload[..len]);
-        call.sender.header().write(header.first_chunk_mut().expect("split at HEADER_LEN"));
+        if let Some(red) = red {
+            call.echo.keep(&numbers, samples as u32, &payload[..len]);
+            numbers.payload_type = if before > 0 { red.send_payload_type } else { numbers.payload_type };
+        }
+        numbers.write(header.first_chunk_mut().expect("split at HEADER_LEN"));
+        let len = before + len;
         if !call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + len, wire) {
             call.counters.withheld += 1;
             return call.sender.on_skipped(samples as u32);
@@ -866,8 +882,19 @@ fn least_payload(samples: usize) -> usize {
     (LEAST_PAYLOAD * samples / 960).clamp(3, LEAST_PAYLOAD)
 }
 
+/// What the packet itself must have left beside a copy: else that would be loss, too.
+fn least_with_copy(choice: &Choice, samples: usize) -> usize {
+    (choice.bitrate as usize / 16 * samples / 48_000).max(least_payload(samples))
+}
+
 fn limits(params: &StreamParams) -> Limits {
-    Limits { ptime: params.ptime, bitrate: params.bitrate, cap: params.cap, overhead: overhead(params) }
+    Limits {
+        ptime: params.ptime,
+        bitrate: params.bitrate,
+        cap: params.cap,
+        overhead: overhead(params),
+        redundancy: params.redundancy.is_some(),
+    }
 }
 
 /// What surrounds the payload of one packet.

@@ -2,12 +2,13 @@
 //!
 //! Out: [`sender`] numbers packets. In: [`packet`] is a view over bytes, [`receiver`] extends its numbers ([`seq`]) and
 //! keeps the statistics of which [`rtcp`] tells the other side; where that asks for more, [`xr`] tells of bursts ([`gaps`]) and of
-//! how it sounds. [`event`] is a payload that is no sound.
+//! how it sounds. [`event`] is a payload that is no sound, [`red`] one that has earlier ones in it.
 
 pub mod event;
 pub mod gaps;
 pub mod packet;
 pub mod receiver;
+pub mod red;
 pub mod rtcp;
 pub mod sender;
 pub mod seq;

@@ -35,6 +35,12 @@ impl Seq {
         Seq(self.0 + 1)
     }
 
+    /// The number `n` before it.
+    #[must_use]
+    pub fn before(self, n: u64) -> Seq {
+        Seq(self.0.saturating_sub(n))
+    }
+
     /// How many numbers `self` is after `earlier`; negative when it is before.
     pub fn after(self, earlier: Seq) -> i64 {
         self.0.wrapping_sub(earlier.0) as i64

@@ -23,6 +23,8 @@ pub struct Description {
     pub opus: u8,
     /// `telephone-event` (RFC 4733) in the clock of Opus, or else in that of a telephone.
     pub telephone_event: Option<EventType>,
+    /// `red` (RFC 2198) of this Opus and nothing else.
+    pub red: Option<u8>,
     pub ptime: Option<Span>,
     /// bit/s.
     pub max_average_bitrate: Option<u32>,
@@ -67,6 +69,7 @@ pub(super) struct Ours<'a> {
     pub(super) local: &'a Local,
     pub(super) opus: u8,
     pub(super) telephone_events: &'a [EventType],
+    pub(super) red: Option<u8>,
     pub(super) direction: Direction,
     pub(super) rtcp_mux: bool,
     pub(super) crypto: &'a [Line],
@@ -151,6 +154,7 @@ fn read_stream(session: &Session, media: &Media, offered: Option<u8>) -> Result<
         telephone_event: EVENT_CLOCKS.iter().find_map(|rate| {
             find("telephone-event", *rate).map(|payload_type| EventType { payload_type, clock_rate: *rate })
         }),
+        red: find("red", 48_000).filter(|red| repeats(media, *red, opus)),
         ptime: ptime(session, media),
         max_average_bitrate: max_average_bitrate(media, opus),
         direction,
@@ -218,6 +222,17 @@ fn extended(session: &Session, media: &Media) -> Option<Asked> {
     of(&media.attributes).or_else(|| of(&session.attributes))
 }
 
+/// Whether all blocks of this `red` are of Opus (RFC 2198 5): `a=fmtp:99 96/96`.
+fn repeats(media: &Media, red: u8, opus: u8) -> bool {
+    let mut lines = media.attributes.iter().filter(|a| a.attribute.eq_ignore_ascii_case("fmtp"));
+    let blocks = lines.find_map(|a| {
+        let (format, blocks) = a.value.as_deref()?.trim().split_once(' ')?;
+        (format.parse() == Ok(red)).then_some(blocks.trim())
+    });
+    let is_opus = |block: &str| block.parse() == Ok(opus);
+    blocks.is_some_and(|blocks| blocks.contains('/') && blocks.split('/').all(is_opus))
+}
+
 fn max_average_bitrate(media: &Media, opus: u8) -> Option<u32> {
     let fmtp = media.attributes_typed::<Fmtp>().filter_map(Result::ok).find(|fmtp| fmtp.fmt == opus)?;
     let param =
@@ -253,7 +268,8 @@ pub(super) fn write(ours: Ours<'_>, streams: &[Stream], version: u64) -> Vec<u8>
 fn audio(ours: Ours<'_>, proto: &str) -> Media {
     let local = ours.local;
     let events = || ours.telephone_events.iter();
-    let formats = events().fold(ours.opus.to_string(), |formats, event| format!("{formats} {}", event.payload_type));
+    let others = events().map(|event| event.payload_type).chain(ours.red);
+    let formats = others.fold(ours.opus.to_string(), |formats, other| format!("{formats} {other}"));
     let mut media = Media::new(MediaType::Audio, local.rtp_port, TransportProto::RtpAvp, formats);
     media.proto = proto.into();
     ours.crypto.iter().for_each(|line| media.add_attribute(line.write()));
@@ -262,6 +278,10 @@ fn audio(ours: Ours<'_>, proto: &str) -> Media {
     for event in events() {
         media.add_attribute(RtpMap::new(event.payload_type, "telephone-event", event.clock_rate));
         media.add_attribute_with_value("fmtp", format!("{} 0-15", event.payload_type));
+    }
+    if let Some(red) = ours.red {
+        media.add_attribute(RtpMap::with_encoding_params(red, "red", 48_000, "2"));
+        media.add_attribute_with_value("fmtp", format!("{red} {0}/{0}", ours.opus));
     }
     // 2.5 ms are 3 (RFC 7587 6.1).
     media.add_attribute_with_value("ptime", local.ptime.as_micros().div_ceil(1_000));

@@ -13,6 +13,7 @@ pub use negotiation::Negotiation;
 pub use security::{Protection, Sdes, Suites};
 
 use crate::dtmf::TelephoneEvent;
+use crate::rtp::red::Redundancy;
 use crate::rtp::xr::Asked;
 use crate::srtp::Keys;
 use crate::time::Span;
@@ -28,6 +29,8 @@ pub struct Negotiated {
     pub send_payload_type: u8,
     pub receive_payload_type: u8,
     pub telephone_event: Option<TelephoneEvent>,
+    /// Copies of packets (RFC 2198); `None`: Opus alone, both ways.
+    pub redundancy: Option<Redundancy>,
     /// The peer's `a=ptime`, a wish (RFC 8866 6.4).
     pub ptime: Option<Span>,
     /// The peer's `maxaveragebitrate` in bit/s (RFC 7587 6.1): we must not send more.
@@ -50,6 +53,8 @@ pub struct Local {
     pub ptime: Span,
     pub max_average_bitrate: u32,
     pub fec: bool,
+    /// Whether copies of packets may be sent and received.
+    pub redundancy: bool,
     pub dtx: bool,
     /// Extended reports go both ways, as far as asked for.
     pub rtcp_xr: bool,

@@ -5,6 +5,7 @@ use super::description::{self, Description, Direction, EVENT_CLOCKS, EventType, 
 use super::security::{Line, Protection};
 use super::{Error, Local, Negotiated};
 use crate::dtmf::TelephoneEvent;
+use crate::rtp::red::Redundancy;
 use crate::rtp::xr::{Asked, RoundTrip};
 use crate::srtp::Keys;
 use std::net::IpAddr;
@@ -26,6 +27,8 @@ pub struct Negotiation {
     opus: u8,
     /// One for each of [`EVENT_CLOCKS`].
     events: [EventType; 2],
+    /// Of copies (RFC 2198).
+    red: u8,
     /// The `m=` lines of the peer's last offer: ours has the same ones in the same places (RFC 3264 8). Empty: it made none.
     streams: Vec<Stream>,
     /// The extended reports that our next description asks for.
@@ -48,8 +51,9 @@ const WANTED: &str = "rcvr-rtt=all voip-metrics";
 /// Of somebody who takes no part in round trips.
 const WANTED_OF_ONE: &str = "voip-metrics";
 
-/// The first of the dynamic payload types (RFC 3551 6); those of events follow.
+/// The first of the dynamic payload types (RFC 3551 6); those of events follow, and that of copies.
 const OPUS: u8 = 96;
+const RED: u8 = 99;
 
 impl Negotiation {
     /// `session_id` must differ between calls (RFC 8866 5.2); `address` is advertised for RTP unless `local` has another.
@@ -66,6 +70,7 @@ impl Negotiation {
             offered: Vec::new(),
             opus: OPUS,
             events: [1, 2].map(|n| EventType { payload_type: OPUS + n, clock_rate: EVENT_CLOCKS[usize::from(n) - 1] }),
+            red: RED,
             streams: Vec::new(),
             wanted: None,
             last: Vec::new(),
@@ -113,7 +118,8 @@ impl Negotiation {
         };
         self.offered.clone_from(&crypto);
         self.wanted = self.local.rtcp_xr.then_some(WANTED);
-        self.describe(direction, &self.events.clone(), true, &crypto, &streams)
+        let red = Some(self.red);
+        self.describe(direction, &self.events.clone(), red, true, &crypto, &streams)
     }
 
     fn offered_lines(&self) -> Vec<Line> {
@@ -194,7 +200,7 @@ impl Negotiation {
             RoundTrip::Senders | RoundTrip::All => WANTED,
         });
         let (events, crypto) = (peer.telephone_event.as_slice(), self.offered_lines());
-        let answer = self.describe(direction, events, peer.rtcp_mux, &crypto, &peer.streams);
+        let answer = self.describe(direction, events, peer.red, peer.rtcp_mux, &crypto, &peer.streams);
         self.streams.clone_from(&peer.streams);
         Ok((answer, self.agreed(&peer, direction, srtp)))
     }
@@ -205,16 +211,19 @@ impl Negotiation {
         let theirs = |event: &EventType| peer.telephone_event.filter(|theirs| theirs.clock_rate == event.clock_rate);
         let mut taken = vec![peer.opus];
         taken.extend(peer.telephone_event.map(|event| event.payload_type));
+        taken.extend(peer.red);
         for event in &mut self.events {
             if let Some(theirs) = theirs(event) {
                 *event = theirs;
                 continue;
             }
             if taken.contains(&event.payload_type) {
-                event.payload_type = (OPUS..).find(|number| !taken.contains(number)).unwrap_or(OPUS);
+                event.payload_type = free(&taken);
             }
             taken.push(event.payload_type);
         }
+        let taken_away = || if taken.contains(&self.red) { free(&taken) } else { self.red };
+        self.red = peer.red.unwrap_or_else(taken_away);
     }
 
     /// The protected stream of an offer, if there is one that we can use, else the plain one.
@@ -235,6 +244,7 @@ impl Negotiation {
         &mut self,
         direction: Direction,
         telephone_events: &[EventType],
+        red: Option<u8>,
         rtcp_mux: bool,
         crypto: &[Line],
         streams: &[Stream],
@@ -245,6 +255,7 @@ impl Negotiation {
             local: &self.local,
             opus: self.opus,
             telephone_events,
+            red: red.filter(|_| self.local.redundancy),
             direction,
             rtcp_mux,
             crypto,
@@ -276,6 +287,10 @@ impl Negotiation {
             send_payload_type: peer.opus,
             receive_payload_type: self.opus,
             telephone_event: peer.telephone_event.and_then(|theirs| self.event(theirs)),
+            redundancy: peer
+                .red
+                .filter(|_| self.local.redundancy)
+                .map(|theirs| Redundancy { send_payload_type: theirs, receive_payload_type: self.red }),
             ptime: peer.ptime,
             max_average_bitrate: peer.max_average_bitrate,
             send: direction.has_send(),
@@ -284,6 +299,11 @@ impl Negotiation {
             extended: peer.extended.filter(|_| self.local.rtcp_xr).unwrap_or(Asked::NOTHING),
         }
     }
+}
+
+/// A dynamic payload type that is not taken.
+fn free(taken: &[u8]) -> u8 {
+    (OPUS..).find(|number| !taken.contains(number)).unwrap_or(OPUS)
 }
 
 #[cfg(test)]
@@ -305,6 +325,7 @@ mod tests {
             ptime: Span::from_millis(20),
             max_average_bitrate: 32_000,
             fec: true,
+            redundancy: false,
             dtx: false,
             rtcp_xr: true,
             active: true,
@@ -395,6 +416,7 @@ mod tests {
                 receive_payload_type: 97,
                 clock_rate: 48_000,
             }),
+            redundancy: None,
             ptime: Some(Span::from_millis(20)),
             max_average_bitrate: Some(24_000),
             send: true,
@@ -559,6 +581,69 @@ mod tests {
         assert_eq!(offered(slow), ("96 102".into(), event(102, 8_000), "96 97 102".into()));
         assert_eq!(offered(&slow.replace("102", "101")), ("96 101".into(), event(101, 8_000), "96 97 101".into()));
         assert_eq!(offered(""), ("96".into(), None, "96 97 98".into()));
+    }
+
+    const RED: &str = "a=rtpmap:99 red/48000/2\r\na=fmtp:99 96/96\r\n";
+
+    fn repeating() -> Negotiation {
+        negotiation(Local { redundancy: true, ..local() })
+    }
+
+    #[test]
+    fn copies_are_offered_after_opus_and_held_to_through_every_offer() {
+        let mut calling = repeating();
+        let offer = String::from_utf8(calling.offer()).unwrap();
+        assert!(offer.contains("m=audio 40000 RTP/AVP 96 97 98 99\r\n") && offer.contains(RED), "{offer}");
+        let mut called = repeating();
+        let (answer, theirs) = called.answer(offer.as_bytes()).unwrap();
+        let text = String::from_utf8(answer.clone()).unwrap();
+        assert!(text.contains(" RTP/AVP 96 97 99\r\n") && text.contains(RED), "{text}");
+        let agreed = Some(Redundancy { send_payload_type: 99, receive_payload_type: 99 });
+        assert_eq!(theirs.redundancy, agreed);
+        assert_eq!(calling.accept_answer(&answer).unwrap().redundancy, agreed);
+        for active in [false, true] {
+            called.set_local(Local { redundancy: true, active, ..local() });
+            let (answer, media) = calling.answer(&called.offer()).unwrap();
+            assert_eq!((media.redundancy, media.send), (agreed, active));
+            assert_eq!(called.accept_answer(&answer).unwrap().redundancy, agreed);
+        }
+    }
+
+    /// Asterisk leaves out what it does not know.
+    #[test]
+    fn an_answer_without_copies_leaves_plain_opus_both_ways() {
+        let mut negotiation = repeating();
+        assert!(String::from_utf8(negotiation.offer()).unwrap().contains(RED));
+        assert_eq!(negotiation.accept_answer(ANSWER.as_bytes()).unwrap().redundancy, None);
+        let (answer, media) = negotiation.answer(ANSWER.as_bytes()).unwrap();
+        assert!(media.redundancy.is_none() && !String::from_utf8(answer).unwrap().contains("red/"));
+    }
+
+    #[test]
+    fn copies_are_of_our_opus_only_and_of_nobody_who_does_not_want_them() {
+        let answered = |negotiation: Negotiation, lines: &str| {
+            let offer = ANSWER.replace("96 97", "96 97 99").replace("a=ptime", &format!("{lines}a=ptime"));
+            let (answer, media) = { negotiation }.answer(offer.as_bytes()).unwrap();
+            assert_eq!(media.redundancy.is_some(), String::from_utf8(answer).unwrap().contains("red/48000"), "{lines}");
+            media.redundancy.map(|red| (red.send_payload_type, red.receive_payload_type))
+        };
+        assert_eq!(answered(repeating(), RED), Some((99, 99)));
+        assert_eq!(answered(repeating(), &RED.replace("96/96", "96/96/96")), Some((99, 99)));
+        assert_eq!(answered(negotiation(local()), RED), None, "codec.redundancy");
+        for other in ["97/97", "96/97", "96", "", "96/", "/", "x"] {
+            assert_eq!(answered(repeating(), &RED.replace("96/96", other)), None, "{other}");
+        }
+        assert_eq!(answered(repeating(), "a=rtpmap:99 red/48000/2\r\n"), None, "of what?");
+        assert_eq!(answered(repeating(), &RED.replace("48000", "8000")), None);
+        let theirs =
+            ANSWER.replace("96 97", "96 97 63").replace("a=ptime", &format!("{}a=ptime", RED.replace("99", "63")));
+        let media = repeating().accept_answer(theirs.as_bytes()).unwrap();
+        assert_eq!(media.redundancy, Some(Redundancy { send_payload_type: 63, receive_payload_type: 99 }));
+        let taken = ANSWER.replace(":96", ":99").replace("AVP 96", "AVP 99");
+        let mut negotiation = repeating();
+        negotiation.answer(taken.as_bytes()).unwrap();
+        let next = String::from_utf8(negotiation.offer()).unwrap();
+        assert!(next.contains("RTP/AVP 99 97 98 96\r\n") && next.contains("a=fmtp:96 99/99\r\n"), "{next}");
     }
 
     #[test]

@@ -89,6 +89,7 @@ pub struct Media {
     pub packets_replayed: u64,
     pub frames_concealed: u64,
     pub frames_fec: u64,
+    pub frames_red: u64,
     pub xruns: u32,
     /// Datagrams for which the kernel had no room.
     pub kernel_drops: u64,
@@ -148,6 +149,8 @@ pub struct Uplink {
     pub bitrate: u32,
     /// In percent; 0: no FEC.
     pub expected_loss: u8,
+    /// Each packet has a copy of the one before in it.
+    pub redundancy: bool,
     pub band: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heard: Option<Heard>,
@@ -203,6 +206,7 @@ impl From<Choice> for Uplink {
             ptime_ms: choice.ptime.as_micros().div_ceil(1_000),
             bitrate: choice.bitrate,
             expected_loss: choice.expected_loss,
+            redundancy: choice.redundancy,
             band: match choice.band {
                 Band::Wide => "wide",
                 Band::Full => "full",
@@ -235,6 +239,7 @@ impl From<&Stats> for Media {
             packets_replayed: s.packets_replayed,
             frames_concealed: s.frames_concealed,
             frames_fec: s.frames_fec,
+            frames_red: s.frames_red,
             xruns: s.xruns,
             kernel_drops: s.kernel_drops,
             wire_bits_max_second: s.wire_bits_max_second,

@@ -51,6 +51,7 @@ impl Caller {
             ptime: Span::from_millis(20),
             max_average_bitrate: 32_000,
             fec: false,
+            redundancy: false,
             dtx: false,
             rtcp_xr: true,
             active: true,

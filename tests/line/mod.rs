@@ -35,6 +35,7 @@ pub(crate) fn params() -> StreamParams {
         send_payload_type: OPUS,
         receive_payload_type: OPUS,
         telephone_event: Some(TelephoneEvent { send_payload_type: 101, receive_payload_type: 101, clock_rate: 48_000 }),
+        redundancy: None,
         ssrc: 0x1111_1111,
         ptime: Span::from_millis(20),
         bitrate: 32_000,

@@ -129,6 +129,13 @@ pub(super) const CODEC: Section = Section {
             Rule::Any,
             "In-band forward error correction; `auto`: while the other side reports loss.",
         ),
+        key(
+            "redundancy",
+            |d| &mut d.config.codec.redundancy,
+            Rule::Any,
+            "Offer and take packets that carry the one before them once more (RFC 2198). They are sent while the other side, if it \
+             can take them, reports loss and the cap has room.",
+        ),
         key("dtx", |d| &mut d.config.codec.dtx, Rule::Any, "Send nearly nothing while nobody speaks."),
     ],
 };
