@@ -14,6 +14,7 @@ use qss_endpoint::media::plan::plan;
 use qss_endpoint::media::stream::Stream;
 use qss_endpoint::media::toc;
 use qss_endpoint::random::Rng;
+use qss_endpoint::rtp::red::Redundancy;
 use qss_endpoint::time::{Span, Time};
 
 type Station = Stream<OpusEncoder, OpusDecoder>;
@@ -159,11 +160,11 @@ fn every_cap_holds_with_the_real_encoder_and_no_frame_is_withheld() {
 }
 
 /// What a listener hears of `said` over a line that loses packets at random. Its reports reach the talker.
-fn heard_of(said: &[i16], fec: FecMode, loss: f64) -> Vec<i16> {
+fn heard_of(said: &[i16], fec: FecMode, params: line::StreamParams, loss: f64, seed: u64) -> (Vec<i16>, [Stats; 2]) {
     let mut now = Time::from_millis(1_000);
-    let mut rng = Rng::from_u64(3);
-    let mut talker = station(now, fec, params());
-    let mut listener = station(now, FecMode::Off, line::StreamParams { ssrc: 5, ..params() });
+    let mut rng = Rng::from_u64(seed);
+    let mut talker = station(now, fec, params);
+    let mut listener = station(now, FecMode::Off, line::StreamParams { ssrc: 5, cap: 0, ..params });
     let (mut up, mut down, mut sent, mut heard) = (Sent::default(), Sent::default(), 0, Vec::new());
     for samples in said.chunks_exact(480) {
         now += Span::from_millis(10);
@@ -186,18 +187,39 @@ fn heard_of(said: &[i16], fec: FecMode, loss: f64) -> Vec<i16> {
             talker.handle_rtcp(now, line::peer_rtcp(), &report);
         }
     }
-    heard
+    (heard, [talker.stats(now), listener.stats(now)])
 }
 
 /// PESQ-WB of the second half: the first one is for the buffer and the autopilot to learn the line.
 fn score(fec: FecMode, loss: f64) -> f64 {
+    scored(fec, params(), loss, 3).0
+}
+
+fn scored(fec: FecMode, params: line::StreamParams, loss: f64, seed: u64) -> (f64, [Stats; 2]) {
     let said = match passages() {
         Some(passages) => passages.sound.repeat(2),
         None => signal::speech(30.0, 1),
     };
-    let heard = heard_of(&said, fec, loss);
+    let (heard, stats) = heard_of(&said, fec, params, loss, seed);
     let half = said.len() / 2;
-    wideband_mos(&said[half..], &heard[half..]).expect("speech")
+    (wideband_mos(&said[half..], &heard[half..]).expect("speech"), stats)
+}
+
+/// Under a cap in bit/s, with copies agreed on or not, for as many bit/s as fit.
+fn capped(cap: u32, copies: bool) -> line::StreamParams {
+    let plan = plan(&Config::default().codec, cap);
+    let redundancy = copies.then_some(Redundancy { send_payload_type: 99, receive_payload_type: 99 });
+    line::StreamParams { ptime: plan.ptime, bitrate: plan.bitrate, cap, redundancy, ..params() }
+}
+
+#[test]
+fn copies_bring_more_back_than_fec_does_under_the_same_cap() {
+    let (fec, _) = scored(FecMode::Auto, capped(64_000, false), 0.1, 3);
+    let (copies, [talker, listener]) = scored(FecMode::Auto, capped(64_000, true), 0.1, 3);
+    println!("10 %: {fec:.2} with FEC, {copies:.2} with copies; {listener:?}");
+    assert!(talker.uplink.is_some_and(|choice| choice.redundancy) && talker.wire_bits_max_second <= 64_000);
+    assert!(listener.frames_red * 10 > listener.packets_lost * 7 && listener.packets_invalid == 0);
+    assert!(copies > fec, "{fec} {copies}");
 }
 
 #[test]
@@ -216,5 +238,21 @@ fn figures() {
     for fec in [FecMode::Off, FecMode::Auto, FecMode::On] {
         let scores: Vec<_> = [0.0, 0.02, 0.05, 0.1, 0.2, 0.3].iter().map(|loss| (loss, score(fec, *loss))).collect();
         println!("{fec:?}: {scores:.2?}");
+    }
+}
+
+/// `cargo test --test opus_line copies_against_fec -- --ignored --nocapture`
+#[test]
+#[ignore = "prints, asserts nothing"]
+fn copies_against_fec() {
+    let losses = [0.0, 0.05, 0.1, 0.2];
+    for (cap, copies) in [64_000, 56_000, 0].into_iter().flat_map(|cap| [(cap, false), (cap, true)]) {
+        let scores = losses.map(|loss| {
+            let calls = [3, 4, 5].map(|seed| scored(FecMode::Auto, capped(cap, copies), loss, seed));
+            let busiest = calls.iter().map(|(_, [talker, _])| talker.wire_bits_max_second).max().unwrap_or(0);
+            let bitrate = calls[0].1[0].uplink.map_or(0, |choice| choice.bitrate);
+            (calls.iter().map(|(score, _)| score).sum::<f64>() / calls.len() as f64, bitrate, busiest)
+        });
+        println!("cap {cap}, copies {copies}: score, bit/s of the encoder, busiest second at {losses:?}: {scores:.2?}");
     }
 }
