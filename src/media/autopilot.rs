@@ -16,8 +16,8 @@
 //! the copy more of the same bits, and what the copy gains the packet loses; for less, the copy is too poor to be heard.
 //! Wide band (8 kHz) leaves all bits to the part of the signal that the copy has, too.
 //!
-//! A copy of the whole packet in the next one ([`redundancy`](super::redundancy)) is better than FEC: it is as good as the packet, and leaves
-//! the decoder as if nothing had been lost. It costs as much as the packet, and so needs room for both.
+//! A copy of the whole packet in the next one ([`redundancy`](super::redundancy)) is as good as the packet, and leaves the decoder as if nothing
+//! had been lost. It costs as much as the packet, and so needs room for both.
 //!
 //! Either copy is of one packet. So where packets are lost two or three in a row, longer ones are lost one at a time, and
 //! each copy covers the hole. How long bursts are is told by a peer that sends extended reports, within
@@ -40,7 +40,7 @@ const FALL: f32 = 0.3;
 const EXPECTED: u8 = 15;
 /// Below so many bit/s packet and copy are both worse than the packet without.
 const LEAST_WITH_FEC: u32 = 18_000;
-/// The same of packet and copy each, unless no more is wanted.
+/// Packet and copy have so many each, unless no more is wanted: with 18,000 they are still no worse than FEC in the bits of both.
 const LEAST_WITH_COPY: u32 = 16_000;
 /// A line is full when its round trip is twice the shortest and this much more, and no longer when it is half as long
 /// again and half of this more.

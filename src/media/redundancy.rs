@@ -1,5 +1,5 @@
 //! Packets in packets (RFC 2198): a packet that carries the one before it once more repairs its loss, and leaves the decoder as
-//! if nothing had been lost. In-band FEC does neither wholly, but costs less.
+//! if nothing had been lost. In-band FEC does neither wholly, but costs less: docs/voice.md has both measured.
 //!
 //! ```text
 //!   on the wire     ┌─────────┐ ┌─────────┐     lost      ┌─────────┐
