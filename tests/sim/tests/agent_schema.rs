@@ -90,7 +90,8 @@ fn the_events_of_a_long_story_keep_to_the_schema_here_and_upstream() {
 #[test]
 fn how_the_mixer_hears_us_keeps_to_the_schema_and_stands_on_the_page() {
     let ptime = Span::from_millis(20);
-    let choice = Choice { why: Why::Clean, ptime, bitrate: 32_000, expected_loss: 0, band: Band::Full };
+    let choice =
+        Choice { why: Why::Clean, ptime, bitrate: 32_000, expected_loss: 0, redundancy: false, band: Band::Full };
     let known = VoipMetrics { loss_rate: 26, r_factor: 88, mos_lq: 43, mos_cq: 42, ..VoipMetrics::unheard(1) };
     let event = World::playing(1, config()).events_of("snapshot")[0].clone();
     let mut seen = Vec::new();
