@@ -228,6 +228,7 @@ fn the_cap_holds_with_extended_reports_and_nothing_is_withheld_for_them() {
                 let len = rtcp::write(&mut packet, 9, None, None, &[b'x'; CNAME_LEN], &reference, Farewell::None);
                 pair.ends[0].stream.handle_rtcp(pair.now, peer_rtcp(), &packet[..len]);
             }
+            assert_eq!(pair.stats()[0].packets_withheld, 0, "cap {cap}, {asked:?}");
             let now = pair.now;
             let end = &mut pair.ends[0];
             end.stream.stop(now, &mut end.wire);

@@ -352,8 +352,10 @@ impl Agent {
         if let Some(stats) = &stats {
             self.remember_clocks(cx, stats.clocks);
         }
-        let kind =
-            Kind::CallEnded { duration_ms: summary.duration.as_millis(), media: stats.as_ref().map(Media::from) };
+        let kind = Kind::CallEnded {
+            duration_ms: summary.duration.as_millis(),
+            media: stats.as_ref().map(|stats| Box::new(stats.into())),
+        };
         self.emit_about(cx, kind, Some(summary.room), Some(summary.cause));
     }
 

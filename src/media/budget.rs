@@ -175,6 +175,7 @@ impl Default for Budget {
 mod tests {
     use super::*;
     use crate::random::Rng;
+    use crate::rtp::xr::RoundTrip;
 
     const PLAIN: Overhead = Overhead::new(false, None);
 
@@ -206,16 +207,21 @@ mod tests {
 
     #[test]
     fn a_report_always_finds_room() {
-        let mut budget = Budget::new();
-        budget.set_cap(16_000, PLAIN);
-        for ms in 0..5_000 {
-            let now = Time::from_millis(ms);
-            let bits = budget.allowed(now, Kind::Media).min(300);
-            if bits > 0 {
-                budget.on_sent(now, bits, Kind::Media);
+        let all = Asked { round_trip: RoundTrip::All, voip_metrics: true };
+        for overhead in [PLAIN, PLAIN.telling(all)] {
+            let mut budget = Budget::new();
+            budget.set_cap(16_000, overhead);
+            for ms in 0..5_000 {
+                let now = Time::from_millis(ms);
+                let bits = budget.allowed(now, Kind::Media).min(300);
+                if bits > 0 {
+                    budget.on_sent(now, bits, Kind::Media);
+                }
+                assert!(budget.allowed(now, Kind::Rtcp) >= overhead.rtcp_reserve_bits(), "at {ms} ms");
             }
-            assert!(budget.allowed(now, Kind::Rtcp) >= PLAIN.rtcp_reserve_bits(), "at {ms} ms");
         }
+        assert_eq!(PLAIN.telling(all).rtcp_reserve_bits() - PLAIN.rtcp_reserve_bits(), 480);
+        assert_eq!(PLAIN.telling(Asked::NOTHING), PLAIN);
     }
 
     #[test]

@@ -202,6 +202,33 @@ mod tests {
     }
 
     #[test]
+    fn losses_are_counted_after_error_correction_and_packets_that_waited_too_long_as_discards() {
+        let mut extended = Extended::new(Asked::NOTHING);
+        for n in (0..128).filter(|n| n % 4 != 1) {
+            extended.on_packet(Seq::first(0) + n, Arrival::Kept);
+        }
+        let sound = Listening {
+            ssrc: OURS,
+            packet: UNIT,
+            recovered: 24,
+            outwaited: 16,
+            round_trip: Span::from_secs(100),
+            end_system: Span::from_micros(33_500),
+            rating: None,
+            listening: Some(93),
+            buffer: UNIT,
+            buffer_most: UNIT.times(10),
+        };
+        let told = extended.metrics(&sound);
+        assert_eq!((told.loss_rate, told.discard_rate), (16, 32));
+        assert_eq!(
+            (told.round_trip, told.end_system_delay, told.buffer_nominal, told.buffer_maximum),
+            (u16::MAX, 34, 20, 200)
+        );
+        assert_eq!((told.r_factor, told.mos_cq, told.mos_lq), (UNKNOWN, UNKNOWN, 44));
+    }
+
+    #[test]
     fn what_the_metrics_say_of_losses_in_a_row_is_exact_where_each_burst_is_one_run() {
         let ones = "1".repeat(20);
         let bounds = |pattern: &str| InARow::of(&metrics_of(&line_of(pattern, 50)), UNIT);

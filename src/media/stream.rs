@@ -37,7 +37,7 @@ use crate::rtp::packet::{HEADER_LEN, Header, Malformed, Packet, is_rtcp};
 use crate::rtp::receiver::{Receiver, SourceIs, Verdict};
 use crate::rtp::rtcp::{self, Farewell, Part, ReportBlock, Schedule, SenderInfo};
 use crate::rtp::sender::Sender;
-use crate::rtp::xr::{self, VoipMetrics};
+use crate::rtp::xr::VoipMetrics;
 use crate::srtp::{self, Rejected};
 use crate::time::{Span, Time, Wakeup, soonest};
 use heapless::Deque;
@@ -754,17 +754,9 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let extended = call.extended.report(now, sender.is_some(), metrics);
         let mut packet = [0; rtcp::MAX_LEN + srtp::MAX_OVERHEAD];
         let place = packet.first_chunk_mut().expect("longer than MAX_LEN");
-        let mut write = |extended| {
-            let len = rtcp::write(place, call.sender.ssrc(), sender, block, &call.cname, extended, farewell);
-            (len, (len as u32 + overhead(&call.params).of_rtcp()) * 8)
-        };
-        let allowed = self.budget.allowed(now, Kind::Rtcp);
-        let (mut len, mut bits) = write(&extended);
-        if allowed < bits {
-            // A farewell right after a report does without.
-            (len, bits) = write(&xr::Report::NOTHING);
-        }
-        if allowed < bits {
+        let len = rtcp::write(place, call.sender.ssrc(), sender, block, &call.cname, &extended, farewell);
+        let bits = (len as u32 + overhead(&call.params).of_rtcp()) * 8;
+        if self.budget.allowed(now, Kind::Rtcp) < bits {
             return;
         }
         if call.peer.send_rtcp(&mut packet, len, wire) {

@@ -75,7 +75,7 @@ pub enum Part {
 
 /// The longest packet for a peer that asks for so much.
 pub const fn max_len(asked: Asked) -> usize {
-    PLAIN_LEN + asked.len()
+    PLAIN_LEN + asked.most_bytes()
 }
 
 /// Writes one compound packet (RFC 3550 6.1: report first, then SDES, XR, at last BYE) and returns its length.

@@ -119,14 +119,14 @@ pub enum Block {
     Metrics(VoipMetrics),
 }
 
-/// "Enhanced" concealment, an adaptive buffer, whose rate is not told (4.7.6).
-pub const OPUS_IN_ADAPTIVE_BUFFER: u8 = 0b10_11_0000;
+/// Two bits "enhanced" concealment, two an adaptive buffer, whose rate is not told (4.7.6).
+pub const OPUS_IN_ADAPTIVE_BUFFER: u8 = 0b1011_0000;
 
 impl Asked {
     pub const NOTHING: Asked = Asked { round_trip: RoundTrip::Nobody, voip_metrics: false };
 
     /// The longest packet that tells a sender's peer what it asks for.
-    pub const fn len(self) -> usize {
+    pub const fn most_bytes(self) -> usize {
         let delay = match self.round_trip {
             RoundTrip::Nobody => 0,
             RoundTrip::Senders | RoundTrip::All => DLRR_LEN,
@@ -438,7 +438,10 @@ mod tests {
         for nothing in ["", " ", "rcvr-rtt", "rcvr-rtt=", "rcvr-rtt=none", "voip-metric"] {
             assert_eq!(Asked::parse(nothing), Asked::NOTHING, "{nothing:?}");
         }
-        assert_eq!(["", "voip-metrics", "rcvr-rtt=all voip-metrics"].map(|v| Asked::parse(v).len()), [0, 44, 60]);
-        assert_eq!(Asked::parse("rcvr-rtt=all voip-metrics").len(), MAX_LEN);
+        assert_eq!(
+            ["", "voip-metrics", "rcvr-rtt=all voip-metrics"].map(|v| Asked::parse(v).most_bytes()),
+            [0, 44, 60]
+        );
+        assert_eq!(Asked::parse("rcvr-rtt=all voip-metrics").most_bytes(), MAX_LEN);
     }
 }

@@ -104,7 +104,7 @@ pub enum Kind {
     CallEnded {
         duration_ms: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
-        media: Option<Media>,
+        media: Option<Box<Media>>,
     },
     Card {
         card: Card,
