@@ -103,19 +103,23 @@ fn main() -> ExitCode {
     }
     for (name, run) in rows {
         let began = Instant::now();
-        let seen = catch_unwind(AssertUnwindSafe(|| run(&world)));
-        let seconds = began.elapsed().as_secs_f64();
-        match seen {
-            Ok(seen) => {
-                println!("{name:<14}ok      {seconds:5.1} s  {seen}");
-                passed += 1;
+        let attempt = |world: &mut World, verdict: &str| {
+            let seen = catch_unwind(AssertUnwindSafe(|| run(world))).ok();
+            let seconds = began.elapsed().as_secs_f64();
+            match &seen {
+                Some(seen) => println!("{name:<14}ok      {seconds:5.1} s  {seen}"),
+                None => {
+                    println!("{name:<14}{verdict}  {seconds:5.1} s");
+                    // What a failed row left behind must not fail the next one.
+                    world.mixer = start();
+                }
             }
-            Err(_) => {
-                println!("{name:<14}FAILED  {seconds:5.1} s");
-                failed += 1;
-                // What a failed row left behind must not fail the next one.
-                world.mixer = start();
-            }
+            seen.is_some()
+        };
+        // A machine that stalls may spoil a row; what is wrong with the endpoint or the mixer is wrong twice.
+        match attempt(&mut world, "again ") || attempt(&mut world, "FAILED") {
+            true => passed += 1,
+            false => failed += 1,
         }
     }
     println!("{passed} passed, {failed} failed");

@@ -20,7 +20,7 @@ pub const MIXER_HOST: &str = "audiomixer-sfu1:5080";
 /// Longer than anything here takes on a slow machine; only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs of a measurement before the machine is held to be too slow to judge.
-const TRIES: usize = 6;
+const TRIES: usize = 12;
 
 pub struct Stage {
     pub cards: Cards,
