@@ -23,16 +23,19 @@
 //!   ([`drift`](super::drift)), and what is played is resampled by their difference ([`resample`](super::resample)),
 //!   and by a little more or less while the wait is not yet where it should be.
 
+mod frame;
+mod next;
+mod wait;
+
 use crate::config::Jitter;
 use crate::media::codec::Decoder;
 use crate::media::delay::{self, Delay};
-use crate::media::drift::{self, Rate};
+use crate::media::drift::Rate;
 use crate::media::fifo::Fifo;
 use crate::media::jitter::{Content, Inserted, JitterBuffer, MAX_PAYLOAD, Meta};
 use crate::media::peer_clock::PeerClock;
 use crate::media::redundancy::{self, Earlier};
 use crate::media::resample::{MAX_OUTPUT, Resampler};
-use crate::media::stretch::{self, Similarity};
 use crate::media::timeline::{Place, Timeline};
 use crate::media::toc::{self, Toc};
 use crate::rtp::red::Redundant;
@@ -51,31 +54,9 @@ const FADE: usize = 3_840;
 const MAX_HOLE: i64 = 5_760;
 /// 5 ms in which one signal becomes another.
 const MERGE: usize = 240;
-/// Adjustments smaller than this are not worth a cut: 5 ms.
-const LEAST_CUT: i64 = 240;
-/// The delay is cut when it is this much more than enough (2 ms), so that a target that wanders is not followed; and
-/// lengthened when it is this much less (1 ms).
-const HYSTERESIS: i64 = 96;
-const TOLERANCE: i64 = 24;
 /// Delays of so many packets are enough to judge by; of so many, to judge strictly.
 const FEW: usize = 10;
 const MANY: usize = 100;
-/// Excess from which cuts need not be clean (40 ms), and from which any will do (100 ms).
-const LARGE: i64 = 1_920;
-const HUGE: i64 = 4_800;
-/// Loss above which waiting one packet longer is worth the delay, because the next packet mends the hole: for its FEC;
-/// for its sound. Below the third it no longer is.
-const FEC_AT: f32 = 0.01;
-const BORROW_AT: f32 = 0.03;
-const NEXT_UNTIL: f32 = 0.003;
-/// So many packets without repetition, and there is none: an encoder leaves it out where there is no voice.
-const FEC_MISSED: u32 = 250;
-/// Each packet counts for this much of the loss estimate: about five seconds.
-const LOSS_GAIN: f32 = 1.0 / 256.0;
-/// The wait that is aimed at beyond what is needed (1 ms), how many ppm for each ms off it, and at most.
-const AIM: i64 = 48;
-const PPM_PER_MS: f64 = 10.0;
-const MOST_TRIM: f64 = 60.0;
 const FRAME: usize = toc::MAX_SAMPLES + 1_440;
 /// The longest packet, the longest insertion, one more packet.
 const FIFO: usize = 16_384;
@@ -304,7 +285,7 @@ impl<D: Decoder> Playout<D> {
         if late {
             self.counters.late += 1;
             // It was missed, and counted as lost: the next one would not have been in time either.
-            self.loss = (self.loss - LOSS_GAIN).max(0.0);
+            self.loss = (self.loss - wait::LOSS_GAIN).max(0.0);
             return Arrival::Late;
         }
         match self.jitter.insert(meta, payload) {
@@ -379,21 +360,6 @@ impl<D: Decoder> Playout<D> {
         self.resampler.ppm()
     }
 
-    /// Lets the resampler follow the clocks, and bring the wait to where it shall be.
-    fn steer(&mut self) {
-        // Clocks that are nearly alike are left to a cut each few minutes: one who does not resample knows what the FIFO holds
-        // when a packet is decoded, and needs no period of the card more delay for not knowing it.
-        let Some(drift) = drift::apart(self.peer.rate(), &self.card, self.resampler.ppm() != 0.0) else {
-            return self.resampler.set_ppm(0.0);
-        };
-        let off = match self.delays.oldest_ordered().copied().min() {
-            Some(lowest) if self.delays.len() >= FEW => self.to_spare(lowest) - AIM,
-            Some(_) | None => 0,
-        };
-        let trim = (off as f64 / 48.0 * PPM_PER_MS).clamp(-MOST_TRIM, MOST_TRIM);
-        self.resampler.set_ppm(drift + trim);
-    }
-
     /// What this buffer adds to the delay at present.
     pub fn delay(&self, now: Time) -> Span {
         let at = match self.state {
@@ -411,406 +377,5 @@ impl<D: Decoder> Playout<D> {
 
     pub fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// Either fills the FIFO by at least one sample, or consumes a packet, or leaves `Playing`.
-    fn produce(&mut self, now: i64, missing: usize) {
-        match self.state {
-            State::Unheard | State::Waiting => self.begin(now, missing),
-            State::Playing { next, at } => match self.jitter.first_from(next) {
-                Some(meta) if meta.seq == next => self.on_present(now, meta, at),
-                Some(later) => self.on_missing(now, next, at, later),
-                None => self.state = State::Concealing { next, at, filled: 0 },
-            },
-            State::Concealing { next, at, filled } => match self.jitter.first_from(next) {
-                Some(meta) => self.on_resumed(now, next, at, filled, meta),
-                None if self.invented >= self.fade_after + FADE => {
-                    self.jitter.clear();
-                    self.state = State::Waiting;
-                }
-                None => self.fill(next, at, filled, PIECE),
-            },
-        }
-    }
-
-    /// Waits until the first packet is due, or throws away what has waited longer than need be.
-    fn begin(&mut self, now: i64, missing: usize) {
-        let Some(first) = self.jitter.first() else {
-            return self.fifo.push_silence(missing);
-        };
-        let Content::Audio { samples, .. } = first.content else {
-            return self.jitter.remove(first.seq);
-        };
-        let early = self.target_wait() - self.waited(now, first.position);
-        if early > 0 {
-            return self.fifo.push_silence(missing);
-        }
-        if self.jitter.len() > 1 && (-early >= i64::from(samples) || self.is_overdue(now, first.position)) {
-            self.counters.discarded += 1;
-            return self.jitter.remove(first.seq);
-        }
-        if self.jitter.len() > 1 {
-            self.skip = self.superfluous(-early + self.target_wait() + self.rest()) as usize;
-        }
-        if self.merge.is_empty() {
-            self.merge.resize(MERGE, 0).expect("the capacity is MERGE");
-        }
-        self.delays.clear();
-        self.state = State::Playing { next: first.seq, at: first.position };
-    }
-
-    fn on_present(&mut self, now: i64, meta: Meta, at: Timestamp) {
-        let (seq, next) = (meta.seq, meta.seq.next());
-        let Content::Audio { samples, begins, .. } = meta.content else {
-            self.jitter.remove(seq);
-            self.state = State::Playing { next, at };
-            return;
-        };
-        let wait = self.waited(now, meta.position);
-        if self.jitter.len() > 1 && self.is_overdue(now, meta.position) {
-            self.fade_from_present();
-            self.state = State::Waiting;
-            return;
-        }
-        let hole = meta.position.after(at);
-        let pause = begins || hole > MAX_HOLE;
-        let due = wait >= self.target_wait();
-        if hole >= UNIT as i64 && !(due && (pause || self.superfluous(wait + self.rest() - HYSTERESIS) >= hole)) {
-            // The peer left time out. Its pause is ours, except where we would rather be rid of some delay.
-            self.state = State::Concealing { next: seq, at, filled: 0 };
-            return self.fill(seq, at, 0, PIECE.min(hole as usize / UNIT * UNIT));
-        }
-        let n = self.decode(seq, samples);
-        self.jitter.remove(seq);
-        self.note_played(meta, n);
-        self.delays.write(wait + self.rest());
-        self.state = State::Playing { next, at: meta.position.shifted(n as i64) };
-        self.deliver(n);
-    }
-
-    /// `next` is missing, `later` is there: it is lost, or will be late.
-    fn on_missing(&mut self, now: i64, next: Seq, at: Timestamp, later: Meta) {
-        let lost = later.seq.after(next);
-        let gap = later.position.after(at);
-        self.note_loss(1.0);
-        if gap < UNIT as i64 || gap > 4 * MAX_HOLE {
-            self.fade_from_present();
-            self.state = State::Playing { next: later.seq, at: later.position };
-            return;
-        }
-        let length = (gap / lost).clamp(UNIT as i64, toc::MAX_SAMPLES as i64) / UNIT as i64 * UNIT as i64;
-        let onwards = State::Playing { next: next.next(), at: at.shifted(length) };
-        if self.superfluous(self.waited(now, at) + self.rest() - HYSTERESIS) >= length {
-            self.fade_from_present();
-            self.state = onwards;
-            return;
-        }
-        if lost == 1 && (self.recover(later, length as usize) || self.borrow(later, length as usize)) {
-            self.state = onwards;
-            return self.deliver(length as usize);
-        }
-        self.conceal(length as usize);
-        self.state = onwards;
-    }
-
-    /// Something came while its time was being filled.
-    fn on_resumed(&mut self, now: i64, next: Seq, at: Timestamp, filled: i64, meta: Meta) {
-        let Content::Audio { samples, .. } = meta.content else {
-            self.jitter.remove(meta.seq);
-            self.jitter.forget_before(meta.seq);
-            self.state = State::Concealing { next: meta.seq.next().max(next), at, filled };
-            return;
-        };
-        let here = at.shifted(filled);
-        let target = self.target_wait();
-        let ahead = meta.position.after(here);
-        // The frame before it may be recovered, if most of it has not been played yet.
-        let lost = meta.seq.after(next);
-        let before = meta.position.shifted(-i64::from(samples));
-        let recoverable = lost > 0 && (i64::from(samples) / 2..i64::from(samples) + UNIT as i64).contains(&ahead);
-        if recoverable && self.recover(meta, samples as usize) {
-            self.note_losses(lost);
-            self.skip =
-                self.superfluous(self.waited(now, before) + self.rest()).clamp(0, here.after(before).max(0)) as usize;
-            self.fade_from_present();
-            self.state = State::Playing { next: meta.seq, at: meta.position };
-            return self.deliver(samples as usize);
-        }
-        if ahead >= UNIT as i64 && self.waited(now, meta.position) < target {
-            let until = if ahead > i64::from(samples) { ahead - i64::from(samples) } else { ahead } as usize;
-            return self.fill(next, at, filled, PIECE.min(until.next_multiple_of(UNIT)));
-        }
-        self.note_losses(lost);
-        // What its concealment has played of it, it need not play again; unless we want to be later.
-        self.skip = self.superfluous(self.waited(now, meta.position) + self.rest()).clamp(0, (-ahead).max(0)) as usize;
-        self.fade_from_present();
-        self.delays.clear();
-        self.state = State::Playing { next: meta.seq, at: meta.position };
-    }
-
-    fn fill(&mut self, next: Seq, at: Timestamp, filled: i64, samples: usize) {
-        self.conceal(samples);
-        self.state = State::Concealing { next, at, filled: filled + samples as i64 };
-    }
-
-    /// Decodes `seq` into the frame; if it cannot be decoded, invents it.
-    fn decode(&mut self, seq: Seq, samples: u32) -> usize {
-        let packet = self.jitter.get(seq);
-        let decoded = packet.and_then(|(_, payload)| {
-            self.fade_after = if payload.len() <= 2 { FADE_AFTER_DTX } else { FADE_AFTER };
-            self.decoder.decode(payload, &mut self.frame[..toc::MAX_SAMPLES]).ok()
-        });
-        match decoded.filter(|n| (1..=toc::MAX_SAMPLES).contains(n)) {
-            Some(n) => {
-                self.samples = n as u32;
-                self.invented = 0;
-                self.counters.decoded_samples += n as u64;
-                n
-            }
-            None => {
-                self.counters.undecodable += 1;
-                let n = (samples as usize).min(toc::MAX_SAMPLES);
-                invent(&mut self.decoder, &mut self.frame[..n]);
-                n
-            }
-        }
-    }
-
-    /// Recovers the `samples` before `meta` into the frame, if it repeats them.
-    fn recover(&mut self, meta: Meta, samples: usize) -> bool {
-        let Some((Meta { content: Content::Audio { repeats_previous: true, .. }, .. }, payload)) =
-            self.jitter.get(meta.seq)
-        else {
-            return false;
-        };
-        let recovered = self.decoder.decode_fec(payload, &mut self.frame[..samples]) == Ok(samples);
-        if recovered {
-            self.counters.fec += 1;
-            self.invented = 0;
-        }
-        recovered
-    }
-
-    /// Lets what would have gone on fade into `meta`, which comes next, decoded in the place of the one before it, and
-    /// later once more in its own. An invention out of the past is right at first, what comes next is right at last; and the
-    /// decoder then has a past to go on from that is of its kind. For a decoder goes wrong not only in the hole, but for
-    /// about three packets after it.
-    fn borrow(&mut self, meta: Meta, samples: usize) -> bool {
-        let Some((Meta { content: Content::Audio { samples: same, .. }, .. }, payload)) = self.jitter.get(meta.seq)
-        else {
-            return false;
-        };
-        if same as usize != samples {
-            return false;
-        }
-        let gone_on = &mut self.gone_on[..samples];
-        self.decoder.remember();
-        invent(&mut self.decoder, gone_on);
-        fade(gone_on, self.invented, self.fade_after);
-        self.decoder.recall();
-        let borrowed = self.decoder.decode(payload, &mut self.frame[..samples]) == Ok(samples);
-        if borrowed {
-            stretch::merge(&mut self.frame[..samples], gone_on);
-            self.counters.concealed_samples += samples as u64;
-            self.invented = 0;
-        }
-        borrowed
-    }
-
-    /// Puts the first `n` samples of the frame into the FIFO: less what has been played, merged, and stretched if the
-    /// delay asks for it.
-    fn deliver(&mut self, n: usize) {
-        let skip = self.skip.min(n);
-        self.skip -= skip;
-        let frame = &mut self.frame[skip..];
-        let mut n = n - skip;
-        if n == 0 {
-            return;
-        }
-        stretch::merge(&mut frame[..n], &self.merge);
-        self.merge.clear();
-        let (change, alike) = self.adjustment();
-        if change < 0 {
-            let cut = stretch::shorten(&mut self.frame[skip..skip + n], -change as usize, alike);
-            self.counters.shortened_samples += cut as u64;
-            n -= cut;
-            self.on_adjusted(cut);
-        } else if change > 0 {
-            let put = stretch::lengthen(&mut self.frame[skip..], n, change as usize, alike);
-            self.counters.lengthened_samples += put as u64;
-            n += put;
-            self.on_adjusted(put);
-        }
-        self.fifo.push(&self.frame[skip..skip + n]);
-    }
-
-    /// Samples to cut out (negative) or put in, and how clean the cut has to be.
-    fn adjustment(&self) -> (i64, Similarity) {
-        let known = self.delays.len();
-        let Some(lowest) = self.delays.oldest_ordered().rev().take(FEW).copied().min() else {
-            return (0, Similarity::GOOD);
-        };
-        let missing = -self.to_spare(lowest);
-        if missing > TOLERANCE {
-            let step = self.request.step;
-            let put = (missing + step - 1) / step * step - self.rest() % step;
-            return (if known >= FEW { put.max(LEAST_CUT) } else { 0 }, Similarity::GOOD);
-        }
-        // The more a line jitters, the more its estimate wanders.
-        let slack = self.target_wait() / 16;
-        let excess = self.superfluous(lowest - HYSTERESIS - slack);
-        if excess >= HUGE {
-            return (-excess, Similarity::ANY);
-        }
-        if excess >= LARGE {
-            return (-excess, Similarity::FAIR);
-        }
-        if known >= FEW && excess >= LEAST_CUT {
-            return (-excess, Similarity::GOOD);
-        }
-        let lowest = self.delays.oldest_ordered().copied().min().unwrap_or(lowest);
-        if known == MANY {
-            (-self.superfluous(lowest + TOLERANCE - slack), Similarity::GOOD)
-        } else {
-            (0, Similarity::GOOD)
-        }
-    }
-
-    /// How much longer than the target the packet that waits least will wait, if the delay stays as it is.
-    ///
-    /// What is in the FIFO when a packet is decoded is delay that serves nothing, and differs from packet to packet
-    /// unless the card's periods fit into them.
-    fn to_spare(&self, delay: i64) -> i64 {
-        let Request { period, step } = self.request;
-        delay - self.rest() % step - (period - step) - self.target_wait()
-    }
-
-    /// By how much a delay can be cut so that every packet still waits for the target.
-    fn superfluous(&self, delay: i64) -> i64 {
-        let step = self.request.step;
-        match self.to_spare(delay) {
-            spare if spare < 0 => 0,
-            spare => spare / step * step + self.rest() % step,
-        }
-    }
-
-    /// Samples decoded and not yet played.
-    fn rest(&self) -> i64 {
-        self.fifo.len() as i64
-    }
-
-    fn note_request(&mut self, asked: i64) {
-        let asked = asked.clamp(1, 4_800);
-        let regular = asked == self.request.period && self.resampler.ppm() == 0.0;
-        let step = if regular { gcd(asked, i64::from(self.samples)) } else { 1 };
-        // Who asks for less once may ask for more again.
-        let period = if asked < self.request.period { self.request.period - 1 } else { asked };
-        self.request = Request { period, step };
-    }
-
-    /// The delays seen before an adjustment say nothing about those after it.
-    fn on_adjusted(&mut self, samples: usize) {
-        if samples > 0 {
-            self.delays.clear();
-        }
-    }
-
-    /// It waits longer than the configuration allows.
-    fn is_overdue(&self, now: i64, position: Timestamp) -> bool {
-        self.waited(now, position) > self.bounds.max + self.request.period
-    }
-
-    fn waited(&self, now: i64, position: Timestamp) -> i64 {
-        self.delay.waited(now, position.ticks())
-    }
-
-    /// The configured bounds include the packet itself: a buffer of 20 ms holds one packet of 20 ms.
-    fn target_wait(&self) -> i64 {
-        let packet = i64::from(self.samples);
-        let next = match self.next_wait {
-            NextWait::No => 0,
-            NextWait::Yes { .. } => packet + TOLERANCE,
-        };
-        let least = (self.bounds.min - packet).max(0);
-        (self.delay.target() + next).clamp(least, self.bounds.max.max(least))
-    }
-
-    /// Waiting longer pays while packets are lost, and more so if they are repeated: by FEC, or as a copy.
-    fn judge_next(&mut self, repeats_previous: bool) {
-        self.next_wait = match self.next_wait {
-            _ if self.loss < NEXT_UNTIL => NextWait::No,
-            _ if self.loss > BORROW_AT || (repeats_previous && self.loss > FEC_AT) => NextWait::Yes { ago: 0 },
-            NextWait::No => NextWait::No,
-            NextWait::Yes { .. } if repeats_previous => NextWait::Yes { ago: 0 },
-            NextWait::Yes { ago } if ago >= FEC_MISSED => NextWait::No,
-            NextWait::Yes { ago } => NextWait::Yes { ago: ago + 1 },
-        };
-    }
-
-    /// Of a packet of which only a copy came, the loss is as true as without one: it is what waiting is for.
-    fn note_played(&mut self, meta: Meta, samples: usize) {
-        self.note_loss(if meta.is_copy() { 1.0 } else { 0.0 });
-        self.counters.red += u64::from(meta.is_copy() && self.skip < samples);
-    }
-
-    fn note_losses(&mut self, lost: i64) {
-        for _ in 0..lost.min(25) {
-            self.note_loss(1.0);
-        }
-    }
-
-    fn note_loss(&mut self, lost: f32) {
-        self.loss += (lost - self.loss) * LOSS_GAIN;
-    }
-
-    /// Puts `samples` of invention into the FIFO.
-    fn conceal(&mut self, samples: usize) {
-        let n = samples.min(toc::MAX_SAMPLES);
-        let frame = &mut self.frame[..n];
-        if self.invented < self.fade_after + FADE {
-            invent(&mut self.decoder, frame);
-            fade(frame, self.invented, self.fade_after);
-        } else {
-            frame.fill(0);
-        }
-        stretch::merge(frame, &self.merge);
-        self.merge.clear();
-        self.invented += n;
-        self.counters.concealed_samples += n as u64;
-        self.fifo.push(&self.frame[..n]);
-    }
-
-    /// What comes next does not continue what is being played: let it fade in from what would have come.
-    fn fade_from_present(&mut self) {
-        if !self.merge.is_empty() || matches!(self.state, State::Unheard | State::Waiting) {
-            return;
-        }
-        self.merge.resize(MERGE, 0).expect("the capacity is MERGE");
-        if self.invented < self.fade_after + FADE {
-            invent(&mut self.decoder, &mut self.merge);
-            fade(&mut self.merge, self.invented, self.fade_after);
-        }
-    }
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// Concealment cannot fail for the listener: without the decoder's help it is silence.
-fn invent(decoder: &mut impl Decoder, pcm: &mut [i16]) {
-    if decoder.conceal(pcm) != Ok(pcm.len()) {
-        pcm.fill(0);
-    }
-}
-
-/// Fades samples of which `before` have been played already.
-fn fade(samples: &mut [i16], before: usize, after: usize) {
-    if before + samples.len() <= after {
-        return;
-    }
-    for (i, sample) in samples.iter_mut().enumerate() {
-        let faded = (before + i).saturating_sub(after).min(FADE);
-        *sample = (i32::from(*sample) * (FADE - faded) as i32 / FADE as i32) as i16;
     }
 }

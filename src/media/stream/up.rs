@@ -1,0 +1,203 @@
+//! Frames of the microphone become packets: silence, digits or Opus, as long as the line asks for and as large as the cap
+//! leaves room for. What the card has lost is time that passed, and stays in the timestamps.
+
+use super::{Stream, Wire, duration, frame_samples, overhead, samples_in};
+use crate::dtmf::TelephoneEvent;
+use crate::media::autopilot::Choice;
+use crate::media::budget::{Budget, Kind};
+use crate::media::codec::{Decoder, Encoder};
+use crate::media::command::StreamParams;
+use crate::media::jitter::MAX_PAYLOAD;
+use crate::media::keypad::Press;
+use crate::media::microphone::MAX_PIECE;
+use crate::rtp::event;
+use crate::rtp::packet::{HEADER_LEN, Header};
+use crate::time::{Span, Time};
+
+/// A payload of 20 ms or more that is shorter than this is not worth its headers: the frame is withheld.
+const LEAST_PAYLOAD: usize = 10;
+/// A gap in what was recorded up to which silence is sent in its place.
+const LONGEST_MADE_UP: Span = Span::from_millis(100);
+/// Under a cap one frame may be this many times the average: enough for an onset, and the second is not eaten at once.
+const BURST: usize = 3;
+/// No card buffers more: if capture was silent for this much longer than what it then gave, the samples are lost and
+/// their time passes without them.
+const CAPTURE_GAP: Span = Span::from_millis(200);
+
+impl<E: Encoder, D: Decoder> Stream<E, D> {
+    /// Takes microphone samples (mono, 48 kHz, any number) and sends each packet that becomes full.
+    pub fn capture(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
+        self.capture_level.measure(samples);
+        self.microphone.on_given(now, samples.len());
+        self.skip_lost_capture(now, samples.len());
+        let Some(call) = &self.call else { return };
+        self.microphone.follow(call.params.follows.then(|| self.playout.peer_clock()));
+        for piece in samples.chunks(MAX_PIECE) {
+            let place = self.microphone.take(piece);
+            self.capture_volume.apply(place);
+            self.mute.apply(place);
+            while let Some(call) = &mut self.call
+                && self.microphone.fill(&mut self.frame[..call.frame_samples])
+            {
+                let full = std::mem::replace(&mut call.frame_samples, frame_samples(call.choice.ptime));
+                self.send_frame(now, full, wire);
+            }
+        }
+    }
+
+    /// The card was restarted, and what it has recorded since the last `capture` is lost. A little of it leaves as silence;
+    /// of more only the time does.
+    pub fn make_up(&mut self, now: Time, wire: &mut impl Wire) {
+        let Some(call) = &mut self.call else { return };
+        let Some(before) = call.captured_at else { return };
+        let lost = now.since(before);
+        if lost > LONGEST_MADE_UP {
+            call.captured_at = Some(now);
+            return self.skip(lost);
+        }
+        let mut samples = samples_in(lost) as usize;
+        while samples > 0 {
+            let silence = &[0; 480][..samples.min(480)];
+            self.capture(now, silence, wire);
+            samples -= silence.len();
+        }
+    }
+
+    /// Samples that the card lost are time that passed.
+    fn skip_lost_capture(&mut self, now: Time, given: usize) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        let before = call.captured_at.replace(now);
+        let given = duration(given);
+        if let Some(before) = before
+            && now.since(before) > given + CAPTURE_GAP
+        {
+            self.skip(now.since(before) - given);
+        }
+    }
+
+    /// So much was recorded and is lost: the timestamps run on without it.
+    fn skip(&mut self, lost: Span) {
+        if let Some(call) = &mut self.call {
+            call.sender.on_skipped(self.microphone.drop_waiting() as u32 + samples_in(lost));
+        }
+    }
+
+    fn send_frame(&mut self, now: Time, samples: usize, wire: &mut impl Wire) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        if !call.params.send {
+            call.keypad.release();
+            return call.sender.on_skipped(samples as u32);
+        }
+        if let Some(event) = call.params.telephone_event
+            && let Some(press) = call.keypad.next(call.sender.timestamp(), samples as u32)
+        {
+            return self.send_event(now, event, press, samples as u32, wire);
+        }
+        let bitrate = call.choice.payload_bitrate().max(call.params.bitrate);
+        let limit = payload_limit(now, &mut self.budget, &call.params, bitrate, samples);
+        let mut numbers = call.sender.header();
+        let (header, payload) = self.packet.split_at_mut(HEADER_LEN);
+        let red = call.params.redundancy.filter(|_| call.choice.redundancy);
+        let least = least_with_copy(&call.choice, samples);
+        let before = red.map_or(0, |_| call.echo.write(&numbers, least, &mut payload[..limit]));
+        let (payload, limit) = (&mut payload[before..], limit - before);
+        let frame = &self.frame[..samples];
+        let len = match self.hush.payload(frame) {
+            _ if limit < least_payload(samples) => None,
+            Some(known) if known.len() <= limit => {
+                payload[..known.len()].copy_from_slice(known);
+                Some(known.len())
+            }
+            Some(_) | None => {
+                self.encoder.encode(frame, &mut payload[..limit]).ok().filter(|n| (1..=limit).contains(n))
+            }
+        };
+        let Some(len) = len else {
+            call.counters.withheld += 1;
+            return call.sender.on_skipped(samples as u32);
+        };
+        self.hush.on_encoded(&payload[..len]);
+        if let Some(red) = red {
+            call.echo.keep(&numbers, samples as u32, &payload[..len]);
+            numbers.payload_type = if before > 0 { red.send_payload_type } else { numbers.payload_type };
+        }
+        numbers.write(header.first_chunk_mut().expect("split at HEADER_LEN"));
+        let len = before + len;
+        if !call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + len, wire) {
+            call.counters.withheld += 1;
+            return call.sender.on_skipped(samples as u32);
+        }
+        call.sender.on_sent(samples as u32, len);
+        self.budget.on_sent(now, (overhead(&call.params).of_rtp() + len as u32) * 8, Kind::Media);
+        self.liveness.on_sent(now);
+    }
+
+    /// A packet of an event, shorter than any of audio: under a cap there is room for it wherever audio had some.
+    fn send_event(&mut self, now: Time, event: TelephoneEvent, press: Press, samples: u32, wire: &mut impl Wire) {
+        let Some(call) = &mut self.call else { return };
+        let bits = (overhead(&call.params).of_rtp() + event::PAYLOAD_LEN as u32) * 8;
+        let (timestamp, payload) = press.in_clock(event.clock_rate);
+        let header = call.sender.header();
+        let header = Header { marker: press.marker, payload_type: event.send_payload_type, timestamp, ..header };
+        let (head, body) = self.packet.split_at_mut(HEADER_LEN);
+        header.write(head.first_chunk_mut().expect("split at HEADER_LEN"));
+        body[..event::PAYLOAD_LEN].copy_from_slice(&payload.write());
+        let allowed = self.budget.allowed(now, Kind::Media) >= bits;
+        if !allowed || !call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + event::PAYLOAD_LEN, wire) {
+            call.counters.withheld += 1;
+            return call.sender.on_skipped(samples);
+        }
+        call.sender.on_event_sent(samples, event::PAYLOAD_LEN);
+        self.budget.on_sent(now, bits, Kind::Media);
+        self.liveness.on_sent(now);
+    }
+
+    /// Sets the encoder anew if what is known of the line asks for it; packets of another length begin after this one.
+    pub(super) fn steer(&mut self) {
+        let Some(call) = &mut self.call else { return };
+        let choice = call.autopilot.choice();
+        if choice != call.choice {
+            call.choice = choice;
+            self.set_encoder(choice);
+        }
+    }
+
+    /// An encoder that refuses a setting goes on with the one it has: the budget still holds the cap.
+    pub(super) fn set_encoder(&mut self, choice: Choice) {
+        self.hush.forget();
+        let _ = self.encoder.set_bitrate(choice.bitrate.max(500));
+        let _ = self.encoder.set_fec(choice.expected_loss);
+        let economy = self.governor.economy();
+        let _ = self.encoder.set_band(economy.band(choice.band));
+        let _ = self.encoder.set_complexity(economy.complexity(self.settings.codec.complexity));
+    }
+}
+
+/// The bytes that the next frame may have. Under a cap it leaves room for half a frame each after it, so that a loud second
+/// ends in short frames and not in missing ones.
+fn payload_limit(now: Time, budget: &mut Budget, params: &StreamParams, bitrate: u32, samples: usize) -> usize {
+    let headers = overhead(params).of_rtp();
+    let allowed = budget.allowed(now, Kind::Media) / 8;
+    if params.cap == 0 {
+        return MAX_PAYLOAD;
+    }
+    let average = (bitrate as usize / 8 * samples / 48_000).max(least_payload(samples));
+    let half = headers + average as u32 / 2;
+    let kept = budget.needed_later(now, duration(samples), half * 8) / 8;
+    let limit = allowed.saturating_sub(kept).max(allowed.min(half)).saturating_sub(headers) as usize;
+    limit.min(BURST * average).min(MAX_PAYLOAD)
+}
+
+/// Of a packet of so many samples; libopus makes no sound of less than three bytes.
+fn least_payload(samples: usize) -> usize {
+    (LEAST_PAYLOAD * samples / 960).clamp(3, LEAST_PAYLOAD)
+}
+
+/// What the packet itself must have left beside a copy: else that would be loss, too.
+fn least_with_copy(choice: &Choice, samples: usize) -> usize {
+    (choice.bitrate as usize / 16 * samples / 48_000).max(least_payload(samples))
+}
