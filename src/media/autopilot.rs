@@ -296,6 +296,14 @@ mod tests {
     }
 
     #[test]
+    fn loss_is_believed_at_once_and_its_end_when_hardly_any_is_left() {
+        let mut auto = Autopilot::new(FecMode::Auto, LINE);
+        assert_eq!(after(&mut auto, 6, 20, 1).why, Why::Loss, "2.3 %");
+        assert_eq!(after(&mut auto, 3, 20, 100).why, Why::Loss, "one percent would not have been enough");
+        assert_eq!(after(&mut auto, 1, 20, 100).why, Why::Clean, "0.4 %");
+    }
+
+    #[test]
     fn bursts_are_met_with_packets_as_long_as_they_are() {
         let mut auto = Autopilot::new(FecMode::Auto, LINE);
         let mut with = |burst| {
@@ -358,6 +366,11 @@ mod tests {
         assert_eq!(after(&mut auto, 20, 60, 1).why, Why::Loss);
         let mut far = Autopilot::new(FecMode::Auto, LINE);
         assert_eq!(after(&mut far, 20, 600, 2).why, Why::Loss, "far is not full");
+        for (planned, least) in [(20_000, 12_000), (11_000, 11_000)] {
+            let mut auto = Autopilot::new(FecMode::Auto, Limits { bitrate: planned, ..LINE });
+            after(&mut auto, 0, 40, 1);
+            assert_eq!(after(&mut auto, 20, 400, 1).bitrate, least, "half of {planned} is no voice");
+        }
     }
 
     #[test]

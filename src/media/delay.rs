@@ -290,6 +290,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_is_measured_by_the_fastest_packet_as_soon_as_it_comes() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        let unaware = after(&mut delay, &mut at, (0..100).map(|n| 60 + n % 2 * 20));
+        assert!((20..=22).contains(&unaware), "{unaware}");
+        let aware = after(&mut delay, &mut at, std::iter::once(0));
+        assert!((80..=82).contains(&aware), "{aware}");
+    }
+
+    #[test]
+    fn a_long_silence_leaves_the_zero_where_it_was() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        after(&mut delay, &mut at, std::iter::repeat_n(0, 500));
+        at += 60_000 * MS;
+        after(&mut delay, &mut at, std::iter::repeat_n(30, 3));
+        assert!((29..=31).contains(&(delay.waited(at + 30 * MS, at) / MS)));
+    }
+
+    #[test]
     fn clocks_that_drift_are_followed() {
         let (mut delay, mut at) = (Delay::new(), 0);
         // 1500 ppm for ten minutes: 900 ms in all.

@@ -214,6 +214,25 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_follow_yet_begins_with_what_is_much_and_certain() {
+        let known = |ppm, jitter, seconds| {
+            let mut rate = Rate::new();
+            read(&mut rate, 0, seconds, ppm, jitter, &mut Rng::from_u64(6));
+            rate
+        };
+        let right = known(0.0, 0, 60);
+        for (ppm, begins, goes_on) in [(25.0, true, true), (15.0, false, true), (5.0, false, false)] {
+            let other = known(ppm, 0, 60);
+            let found = [false, true].map(|following| apart(&other, &right, following).is_some());
+            assert_eq!(found, [begins, goes_on], "{ppm}");
+        }
+        let doubtful = known(25.0, 15_000, 40);
+        assert!((8.0..KNOWN_WITHIN).contains(&doubtful.error()), "{}", doubtful.error());
+        assert_eq!(apart(&doubtful, &right, false), None);
+        assert_eq!(apart(&Rate::new(), &right, true), None, "what is not known");
+    }
+
+    #[test]
     fn any_numbers_and_any_silence_are_survived() {
         let (mut rate, mut rng) = (Rate::new(), Rng::from_u64(4));
         let mut now = 0;

@@ -100,6 +100,13 @@ mod tests {
     }
 
     #[test]
+    fn one_who_leaves_out_every_other_packet_is_not_taken_for_half_as_fast() {
+        let mut rng = crate::random::Rng::from_u64(3);
+        let found = known(|tick| (tick % 2 == 0).then(|| rng.below(50) as i64));
+        assert!((found.expect("known") - 200.0).abs() < 10.0, "{found:?}");
+    }
+
+    #[test]
     fn lost_and_late_packets_are_no_drift() {
         let mut clock = PeerClock::default();
         let first = Seq::first(7);

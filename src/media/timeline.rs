@@ -184,6 +184,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_overtaken_stands_before_it_even_if_timestamps_began_anew_in_between() {
+        assert_eq!(positions(&[(1, 900_000, 0), (3, 1_000, 40), (2, 900_960, 41)]), [0, 1_920, 960]);
+    }
+
+    #[test]
+    fn all_that_timestamps_stood_still_for_is_settled_in_the_end() {
+        let mut timeline = Timeline::default();
+        let (stamp, first, mut settled) = (Timestamp::first(7), Seq::first(0), 0);
+        for n in 0..40 {
+            let place = timeline.place(first + n, stamp, 960, n as i64 * 960);
+            settled += place.settled;
+            assert_eq!(place.position.after(stamp) - place.slip - settled, 0, "packet {n}: {place:?}");
+        }
+        assert!(settled > MAX_BEHIND, "{settled}");
+    }
+
+    #[test]
     fn timestamps_that_stand_still_do_not_stop_the_timeline() {
         let packets: Vec<_> = (0..40).map(|n| (n, 7, i64::from(n) * 20)).collect();
         let expected: Vec<_> = (0..40).map(|n| n * 960).collect();
