@@ -297,7 +297,7 @@ fn a_copy_is_no_arrival() {
             assert_eq!(stats.frames_red > 50, copies, "{}", stats.frames_red);
             (
                 (stats.packets_received, stats.packets_lost, stats.packets_duplicate, stats.packets_invalid),
-                (stats.jitter_us, stats.loss_burst, stats.clocks.network),
+                (stats.jitter_us, stats.loss_burst, stats.clocks.network, stream.playout().target()),
             )
         });
         assert_eq!(counted[0], counted[1], "seed {seed}");

@@ -494,6 +494,21 @@ fn the_call_ends_with_a_bye_and_the_next_one_begins_afresh() {
 }
 
 #[test]
+fn what_was_said_at_the_end_of_a_call_is_not_heard_in_the_next() {
+    let mut booth = Booth::new(params());
+    booth.talk(ms(1_010));
+    booth.stream.stop(booth.now, &mut booth.wire);
+    booth.stream.start(booth.now, StreamParams { call: 2, ..params() });
+    booth.voice = 2_000;
+    booth.wire = Sent::default();
+    booth.talk(ms(10));
+    assert_eq!(booth.packets().len(), 0, "half of a packet is no packet");
+    booth.talk(ms(10));
+    // The resampler has its eight samples from before.
+    assert!(booth.stream.encoder().heard[8..].iter().all(|sample| *sample == 2_000));
+}
+
+#[test]
 fn the_microphones_clock_is_told_and_the_next_call_begins_with_it() {
     let mut stream = Stream::new(settings(), Mouth::new(), Ear);
     let mut wire = Sent::default();
@@ -539,6 +554,22 @@ fn a_peer_whose_reports_stand_still_is_told_of_until_it_hears_again() {
     for _ in 0..6 {
         assert_eq!(last(&mut booth, 1_000).len(), 2, "on hold nothing leaves");
     }
+}
+
+#[test]
+fn a_stream_that_is_negotiated_anew_may_take_its_time_to_be_heard() {
+    let told = |anew: bool| {
+        let mut booth = Booth::new(params());
+        for (n, highest) in [250, 500, 500, 500].into_iter().enumerate() {
+            if anew && n == 3 {
+                booth.stream.update(booth.now, params());
+            }
+            booth.talk(secs(5)).report_up_to(0, highest);
+        }
+        booth.talk(ms(10));
+        booth.events.iter().any(|event| matches!(event, Event::Unheard { .. }))
+    };
+    assert!(told(false) && !told(true));
 }
 
 // ---- digits ----

@@ -6,7 +6,7 @@
 mod line;
 
 use line::{Ear, FRAME, Line, OPUS, Room, Talker, VoiceEar, params, payload, peer, rtp, settings};
-use qss_endpoint::config::Config;
+use qss_endpoint::config::{Config, Jitter};
 use qss_endpoint::media::codec::{CodecError, Decoder};
 use qss_endpoint::media::command::Event;
 use qss_endpoint::media::stream::{Settings, Stream};
@@ -95,6 +95,34 @@ fn packets_held_back_are_waited_for() {
         assert!(room.clean() >= 0.995, "{}", room.clean());
         assert!(room.age_ms() <= LEAST_AGE + 45.0 + 12.0, "{}", room.age_ms());
     });
+}
+
+/// 600 ms late are more than any buffer can wait for. They come in the end, so the line loses nothing.
+#[test]
+fn packets_that_no_buffer_could_wait_for_are_late_and_not_waited_for() {
+    each_seed(|seed| {
+        let mut room = settled(seed, Line { held: 0.05, held_by: ms(600), ..Line::default() }, Talker::default());
+        room.run(secs(60));
+        let (stats, target) = (room.stream.stats(room.now), room.stream.playout().target());
+        assert!(stats.packets_late > 100 && stats.packets_lost < 10, "{stats:?}");
+        assert!(target < ms(10), "{target:?}");
+        assert!(room.age_quantile(1.0) <= LEAST_AGE + 12.0, "{}", room.age_quantile(1.0));
+    });
+}
+
+#[test]
+fn the_buffer_holds_what_is_configured_at_least_and_at_most() {
+    for (jitter, margin) in [(0, 60), (80, 20)] {
+        let mut settings = settings();
+        settings.jitter = Jitter { min: ms(margin), max: ms(70) };
+        let mut room = Room::with(1, params(), settings);
+        room.line.jitter = jitter * 1_000;
+        room.run(secs(5)).mark().run(secs(20));
+        let target = room.stream.playout().target().as_millis();
+        // The bounds have the packet itself in them.
+        assert!((39..=70).contains(&target), "{jitter}: {target}");
+        assert!(room.age_ms() >= LEAST_AGE + 40.0 || jitter > 0, "{}", room.age_ms());
+    }
 }
 
 #[test]
@@ -385,6 +413,33 @@ fn a_mixer_that_makes_up_for_its_ticks_at_once_leaves_no_delay() {
     }
 }
 
+#[test]
+fn what_has_passed_meanwhile_is_not_played_afterwards() {
+    type Fault = fn(&mut Room);
+    let faults: [(&str, Fault); 3] = [
+        ("the card stood still for longer than the buffer may hold", |room| {
+            room.card_stalled_until = room.now + ms(400);
+            room.run(ms(400));
+        }),
+        ("the line stood still until all had faded out", |room| {
+            room.freeze(ms(900));
+            room.run(ms(900));
+        }),
+        ("the line stood still for less", |room| {
+            room.freeze(ms(80));
+            room.run(ms(80));
+        }),
+    ];
+    for (name, fault) in faults {
+        each_seed(|seed| {
+            let mut room = settled(seed, Line::default(), Talker::default());
+            fault(&mut room);
+            room.run(ms(60)).mark().run(ms(300));
+            assert!(room.age_quantile(1.0) <= LEAST_AGE + 25.0, "{name}: {}", room.age_quantile(1.0));
+        });
+    }
+}
+
 /// With the margin of the shipped configuration.
 fn shipped() -> Settings {
     Settings { jitter: Config::default().jitter, ..line::settings() }
@@ -479,6 +534,166 @@ fn another_source_is_heard_at_once() {
         assert!(room.age_ms() <= LEAST_AGE + 12.0, "{}", room.age_ms());
         assert_eq!(room.stream.stats(room.now).packets_lost, 0);
     });
+}
+
+// ---- what the decoder is asked for ----
+
+/// Plays as loud as a packet says, invents what is a little louder, and notes what it was asked for.
+struct Hum {
+    loudness: i16,
+    asked: Rc<Asked>,
+}
+
+#[derive(Default)]
+struct Asked {
+    /// What it would go on from is an invention.
+    invented: Cell<bool>,
+    remembered: Cell<bool>,
+    /// Packets that were decoded after one.
+    after_inventions: Cell<u32>,
+    resets: Cell<u32>,
+}
+
+const LOUD: i16 = 8_000;
+const INVENTED: i16 = LOUD + 500;
+
+impl Decoder for Hum {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
+        let after_inventions = &self.asked.after_inventions;
+        after_inventions.set(after_inventions.get() + u32::from(self.asked.invented.replace(false)));
+        self.loudness = Ear::position(payload).map_or(self.loudness, |loudness| loudness as i16);
+        pcm[..FRAME as usize].fill(self.loudness);
+        Ok(FRAME as usize)
+    }
+    fn decode_fec(&mut self, _next_payload: &[u8], _pcm: &mut [i16]) -> Result<usize, CodecError> {
+        Err(CodecError(-1))
+    }
+    fn conceal(&mut self, pcm: &mut [i16]) -> Result<usize, CodecError> {
+        self.asked.invented.set(true);
+        pcm.fill(self.loudness + INVENTED - LOUD);
+        Ok(pcm.len())
+    }
+    fn remember(&mut self) {
+        self.asked.remembered.set(self.asked.invented.get());
+    }
+    fn recall(&mut self) {
+        self.asked.invented.set(self.asked.remembered.get());
+    }
+    fn reset(&mut self) -> Result<(), CodecError> {
+        self.asked.resets.set(self.asked.resets.get() + 1);
+        Ok(())
+    }
+}
+
+struct Listener {
+    stream: Stream<line::Mouth, Hum>,
+    asked: Rc<Asked>,
+    now: Time,
+}
+
+impl Listener {
+    fn new() -> Listener {
+        let (asked, now) = (Rc::new(Asked::default()), Time::from_millis(1_000));
+        let mut stream = Stream::new(settings(), line::Mouth::new(), Hum { loudness: 0, asked: Rc::clone(&asked) });
+        stream.start(now, params());
+        Listener { stream, asked, now }
+    }
+
+    fn take(&mut self, n: u16, ssrc: u32, payload: &[u8]) {
+        self.stream.handle_rtp(self.now, peer(), &rtp(n, u32::from(n) * 960, ssrc, false, payload));
+    }
+
+    /// Packets of these numbers, one each 20 ms, and what is heard meanwhile.
+    fn hear(&mut self, numbers: std::ops::Range<u16>, mut packet: impl FnMut(&mut Listener, u16)) -> Vec<i16> {
+        let mut heard = Vec::new();
+        for n in numbers {
+            packet(self, n);
+            for _ in 0..2 {
+                let mut period = [0; 480];
+                self.now += ms(10);
+                self.stream.playback(self.now, &mut period);
+                heard.extend(period);
+            }
+        }
+        heard
+    }
+}
+
+fn loud(loudness: i16) -> [u8; 10] {
+    payload(loudness.into(), false)
+}
+
+#[test]
+fn an_invention_is_played_for_forty_ms_or_in_a_pause_of_the_peer_for_a_second_and_fades_for_eighty() {
+    for (last, full) in [(&loud(LOUD)[..], 1_920), (&loud(LOUD)[..2], 48_000)] {
+        let mut listener = Listener::new();
+        listener.hear(0..49, |listener, n| listener.take(n, 9, &loud(LOUD)));
+        listener.take(49, 9, last);
+        let heard = listener.hear(50..130, |_, _| {});
+        let invented = heard.iter().filter(|sample| **sample == INVENTED).count();
+        let fading = heard.iter().filter(|sample| (1..INVENTED).contains(*sample) && **sample != LOUD).count();
+        assert!(invented.abs_diff(full) <= 2 && (3_800..=3_840).contains(&fading), "{invented}, {fading}");
+        assert!(heard.ends_with(&[0; 4_800]), "and then there is silence");
+    }
+}
+
+#[test]
+fn the_decoder_goes_on_from_what_it_knew_before_an_invention_if_the_next_packet_is_there() {
+    let mut listener = Listener::new();
+    let lossy = |listener: &mut Listener, n: u16| {
+        if n % 20 != 3 {
+            listener.take(n, 9, &loud(LOUD));
+        }
+    };
+    listener.hear(0..600, lossy);
+    let concealed = listener.stream.stats(listener.now).frames_concealed;
+    let before = listener.asked.after_inventions.get();
+    listener.hear(600..1_000, lossy);
+    assert!(listener.stream.stats(listener.now).frames_concealed >= concealed + 19);
+    assert_eq!(listener.asked.after_inventions.get(), before);
+}
+
+/// Three packets of two hundred are lost: the next one is worth waiting for only if it repeats the one before.
+#[test]
+fn fec_is_waited_for_from_less_loss_on_and_while_there_is_any() {
+    let mut listener = Listener::new();
+    let mut waits = |numbers, fec| {
+        listener.hear(numbers, |listener, n| {
+            if n % 64 != 3 {
+                listener.take(n, 9, &payload(LOUD.into(), fec));
+            }
+        });
+        listener.stream.playout().target() >= ms(20)
+    };
+    assert!(!waits(0..1_000, false));
+    assert!(waits(1_000..1_500, true));
+    assert!(!waits(1_500..2_000, false));
+}
+
+#[test]
+fn another_source_is_faded_into_at_once_with_a_decoder_that_knows_nothing_of_the_first() {
+    let mut listener = Listener::new();
+    listener.hear(0..50, |listener, n| listener.take(n, 9, &loud(LOUD)));
+    // 100 ms wait when the other one begins.
+    (50..55).for_each(|n| listener.take(n, 9, &loud(LOUD)));
+    let resets = listener.asked.resets.get();
+    let heard = listener.hear(30_000..30_010, |listener, n| listener.take(n, 10, &loud(-LOUD)));
+    assert_eq!(listener.asked.resets.get(), resets + 1);
+    let begins = heard.iter().position(|sample| *sample == -LOUD).expect("it is heard");
+    assert!(begins <= 48 * 60, "after {begins} samples");
+    let steepest = heard.windows(2).map(|pair| i32::from(pair[1]).abs_diff(pair[0].into())).max().expect("samples");
+    assert!(steepest < 1_000, "no click: {steepest}");
+}
+
+#[test]
+fn the_decoder_knows_nothing_of_what_came_before_there_was_no_card() {
+    let mut listener = Listener::new();
+    listener.hear(0..50, |listener, n| listener.take(n, 9, &loud(LOUD)));
+    let resets = listener.asked.resets.get();
+    listener.stream.play_unheard(&mut [0; 960]);
+    listener.stream.play_unheard(&mut [0; 960]);
+    listener.hear(60..70, |listener, n| listener.take(n, 9, &loud(LOUD)));
+    assert_eq!(listener.asked.resets.get(), resets + 1);
 }
 
 // ---- what else may come ----
@@ -586,6 +801,19 @@ fn without_a_card_packets_are_counted_and_not_decoded_and_with_it_sound_is_back_
         assert!(heard <= 6, "after {heard} periods");
         assert!(room.age_quantile(0.99) <= age + 3.0, "as late as before: {} and {age}", room.age_quantile(0.99));
         assert_eq!(room.events.iter().map(|(_, e)| *e).collect::<Vec<_>>(), [Event::Playing { call: 1 }]);
+    });
+}
+
+#[test]
+fn what_the_line_became_while_there_was_no_card_is_known_when_it_is_back() {
+    each_seed(|seed| {
+        let mut room = settled(seed, Line::default(), Talker::default());
+        room.deaf = true;
+        room.line.jitter = 40_000;
+        room.run(secs(10));
+        room.deaf = false;
+        room.run(ms(100)).mark().run(secs(2));
+        assert!(room.clean() >= 0.97, "{}", room.clean());
     });
 }
 
