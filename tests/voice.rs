@@ -312,6 +312,9 @@ fn drifting(hours: f64, talker_ppm: i64, card_ppm: i64) {
     assert!((last - first).abs() <= 10.0, "{talker_ppm} {card_ppm}: {first} ms, then {last} ms");
     assert_eq!((after.concealed_samples, after.discarded), (before.concealed_samples, 0), "{talker_ppm} {card_ppm}");
     assert!(loudest < 50.0, "{talker_ppm} {card_ppm}: {loudest}");
+    let stretched =
+        after.shortened_samples + after.lengthened_samples - before.shortened_samples - before.lengthened_samples;
+    assert!(stretched as f64 <= hours * 2_000.0, "{talker_ppm} {card_ppm}: {stretched} samples cut out or put in");
     let told = room.stream.stats(room.now).clocks;
     assert_eq!((told.network, told.playback), (clocks.0.map(|ppm| ppm as f32), clocks.1.map(|ppm| ppm as f32)));
     let off = |found: Option<f64>, ppm: i64| (found.unwrap_or(f64::NAN) - ppm as f64).abs();
@@ -600,7 +603,9 @@ impl Listener {
     }
 
     fn take(&mut self, n: u16, ssrc: u32, payload: &[u8]) {
-        self.stream.handle_rtp(self.now, peer(), &rtp(n, u32::from(n) * 960, ssrc, false, payload));
+        // Sources have nothing in common.
+        let timestamp = (u32::from(n) * 960).wrapping_sub(ssrc << 25);
+        self.stream.handle_rtp(self.now, peer(), &rtp(n, timestamp, ssrc, false, payload));
     }
 
     /// Packets of these numbers, one each 20 ms, and what is heard meanwhile.
@@ -646,6 +651,7 @@ fn the_decoder_goes_on_from_what_it_knew_before_an_invention_if_the_next_packet_
         }
     };
     listener.hear(0..600, lossy);
+    assert!(listener.stream.playout().target() >= ms(20), "the next packet is waited for");
     let concealed = listener.stream.stats(listener.now).frames_concealed;
     let before = listener.asked.after_inventions.get();
     listener.hear(600..1_000, lossy);
@@ -668,6 +674,8 @@ fn fec_is_waited_for_from_less_loss_on_and_while_there_is_any() {
     assert!(!waits(0..1_000, false));
     assert!(waits(1_000..1_500, true));
     assert!(!waits(1_500..2_000, false));
+    let put_in = listener.stream.playout().counters().lengthened_samples;
+    assert!(put_in >= 900, "the sound is made longer by the packet that is waited for: {put_in}");
 }
 
 #[test]

@@ -299,6 +299,16 @@ mod tests {
     }
 
     #[test]
+    fn the_zero_moves_along_with_positions_that_are_settled() {
+        let (mut delay, mut at) = (Delay::new(), 0);
+        after(&mut delay, &mut at, std::iter::repeat_n(0, 500));
+        delay.on_settled(100 * MS);
+        assert_eq!(delay.waited(at, at + 100 * MS), 0);
+        delay.on_packet(at, at + 100 * MS);
+        assert!(delay.target() <= 2 * MS, "{}", delay.target());
+    }
+
+    #[test]
     fn a_long_silence_leaves_the_zero_where_it_was() {
         let (mut delay, mut at) = (Delay::new(), 0);
         after(&mut delay, &mut at, std::iter::repeat_n(0, 500));

@@ -61,10 +61,13 @@ mod tests {
     #[test]
     fn the_last_few_are_kept_and_each_once() {
         let mut parted = Parted::default();
-        for call in [1, 2, 2, 3, 4, 5] {
+        let keep = |parted: &mut Parted, call| {
             let sender = Sender::new(call, 96, &mut Rng::from_u64(1));
             parted.keep(Past { call, at: Time::ZERO, sender, heard: Some(call * 10), protected: None });
-        }
+        };
+        [1, 2, 2, 3, 4].map(|call| keep(&mut parted, call));
+        assert!([10, 20, 30, 40].iter().all(|ssrc| parted.knows(*ssrc)), "who waits again takes no other's place");
+        keep(&mut parted, 5);
         assert_eq!([10, 20, 30, 40, 50].map(|ssrc| parted.knows(ssrc)), [false, true, true, true, true]);
         assert_eq!(parted.take(3).and_then(|past| past.heard), Some(30));
         assert!(parted.take(3).is_none() && !parted.knows(30));
