@@ -215,6 +215,19 @@ fn a_peer_is_told_what_it_asks_for_and_no_more() {
 }
 
 #[test]
+fn a_peer_may_ask_for_more_or_for_nothing_in_the_middle_of_a_call() {
+    let mut pair = Pair::new(FecMode::Off, params(), params());
+    let mut told = |asked| {
+        let (now, [first, _]) = (pair.now, &mut pair.ends);
+        first.stream.update(now, asking(asked));
+        let before = first.told().len();
+        pair.run(Span::from_secs(10));
+        pair.ends[0].told().len() > before
+    };
+    assert_eq!([Asked::NOTHING, ALL, Asked::NOTHING].map(&mut told), [false, true, false]);
+}
+
+#[test]
 fn the_cap_holds_with_extended_reports_and_nothing_is_withheld_for_them() {
     for cap in [16_000, 24_000, 32_000, 64_000] {
         for asked in [Asked::NOTHING, ALL] {

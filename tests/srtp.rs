@@ -274,6 +274,23 @@ fn a_new_key_lets_the_old_packets_end_and_continues_or_resets_the_counter() {
 }
 
 #[test]
+fn a_new_key_goes_on_after_any_number_of_roll_overs_and_its_first_packet_ends_the_old_one() {
+    let (first, second) = (keying(Suite::AesCm128HmacSha1_80, 13), keying(Suite::AeadAes128Gcm, 14));
+    let (mut sender, mut receiver) = (Outbound::new(first), Inbound::new(first));
+    let sealed = |sender: &mut Outbound, n: u32| seal(sender, &rtp(SSRC, n as u16, b"x"));
+    // Two roll-overs in a few steps.
+    for n in (0..160_000).step_by(20_000) {
+        assert!(open(&mut receiver, &sealed(&mut sender, n)).is_ok(), "packet {n}");
+    }
+    let under_way = [160_000, 160_001].map(|n| sealed(&mut sender, n));
+    sender.set_keying(second);
+    receiver.set_keying(second);
+    assert!(open(&mut receiver, &under_way[0]).is_ok());
+    assert!(open(&mut receiver, &sealed(&mut sender, 160_002)).is_ok(), "the counter goes on at 2");
+    assert_eq!(open(&mut receiver, &under_way[1]), Err(Rejected::Forged));
+}
+
+#[test]
 fn nothing_leaves_twice_under_one_index() {
     let mut sender = Outbound::new(keying(Suite::AeadAes128Gcm, 11));
     let packet = rtp(SSRC, 7, b"x");

@@ -105,3 +105,41 @@ impl Wire for TimedWire<'_> {
         sockets.send_rtcp(to, packet);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: usize = 480;
+
+    /// What a pass comes to in which so many frames were read, `late` after they were complete.
+    fn pass(timing: &mut Timing, frames: usize, late: Span) -> (Deadline, u32, Why) {
+        timing.begin_pass();
+        let now = clock::now();
+        let recorded = Span::from_micros(frames as u64 * 125 / 6);
+        timing.on_captured(now, Time::from_micros(now.as_micros() - (recorded + late).as_micros()), frames, PERIOD);
+        let capture = timing.stages.summary(Stage::Capture);
+        (timing.end_pass(now).deadline, capture.worst_us, capture.why)
+    }
+
+    #[test]
+    fn more_than_a_period_at_once_is_a_deadline_missed_by_a_late_wake_up() {
+        let mut timing = Timing::new();
+        let (deadline, worst, why) = pass(&mut timing, PERIOD, Span::from_secs(3));
+        assert!(deadline == Deadline::Kept && worst >= 3_000_000 && why == Why::Work, "{worst}");
+        let (deadline, worst, why) = pass(&mut timing, PERIOD + 1, Span::from_secs(6));
+        assert!(deadline == Deadline::Missed && worst >= 6_000_000 && why == Why::LateWake, "{worst}");
+        assert_eq!(pass(&mut timing, PERIOD, Span::ZERO).0, Deadline::Kept, "the next pass is another one");
+    }
+
+    #[test]
+    fn a_card_that_stopped_is_a_deadline_missed_and_the_worst_is_blamed_on_it() {
+        let mut timing = Timing::new();
+        timing.begin_pass();
+        let now = clock::now();
+        timing.on_stopped(now, Time::from_micros(now.as_micros() - 5_000));
+        assert_eq!(timing.end_pass(now).deadline, Deadline::Missed);
+        let capture = timing.stages.summary(Stage::Capture);
+        assert_eq!((capture.worst_us, capture.why), (5_000, Why::Xrun));
+    }
+}

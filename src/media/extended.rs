@@ -229,6 +229,19 @@ mod tests {
     }
 
     #[test]
+    fn a_delay_told_to_another_source_proves_no_round_trip() {
+        let mut extended = Extended::new(Asked::NOTHING);
+        let sent = Time::from_millis(5_000);
+        let mut told = |ssrc| {
+            let delay = Delay { ssrc, reference_time: rtcp::middle(rtcp::ntp(sent)), since: 0 };
+            extended
+                .on_block(sent + Span::from_millis(40), OURS, UNIT, Block::Delay(delay))
+                .map(|trip| trip.as_millis())
+        };
+        assert_eq!((told(OURS + 1), told(OURS).map(|ms| ms.abs_diff(40) <= 1)), (None, Some(true)));
+    }
+
+    #[test]
     fn what_the_metrics_say_of_losses_in_a_row_is_exact_where_each_burst_is_one_run() {
         let ones = "1".repeat(20);
         let bounds = |pattern: &str| InARow::of(&metrics_of(&line_of(pattern, 50)), UNIT);
@@ -274,6 +287,9 @@ mod tests {
         let ones = "1".repeat(20);
         assert_eq!(say(&format!("00{ones}"), UNIT), [2.0, 2.0]);
         assert_eq!(say(&format!("0{ones}"), UNIT.times(2)), [2.0, 2.0], "packets of 40 ms hide the bursts");
+        for pattern in ["1", &format!("0000{ones}")] {
+            assert_eq!(say(pattern, UNIT.times(2)), [2.0, 2.0], "what was learnt before stands");
+        }
         assert_eq!(say(&format!("0{ones}"), UNIT), [1.0, 1.0]);
         assert_eq!(say(&format!("010000{ones}"), UNIT), [3.0, 5.0]);
     }

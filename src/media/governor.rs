@@ -283,6 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn the_time_between_calls_is_neither_busy_nor_calm() {
+        let (mut governor, mut now) = (Governor::new(), Time::from_millis(5_000));
+        assert_eq!(run(&mut governor, &mut now, 2, 80, 0)[0], (1, Why::Busy));
+        run(&mut governor, &mut now, 1, 50, 0);
+        now += Span::from_secs(100);
+        governor.start(now);
+        assert_eq!(run(&mut governor, &mut now, 25, 20, 0), [], "calm for 25 s");
+        assert_eq!(run(&mut governor, &mut now, 10, 20, 0).len(), 1);
+    }
+
+    #[test]
     fn each_step_asks_the_encoder_for_less() {
         let asked = |step| {
             let economy = Economy { step, why: Why::Busy };

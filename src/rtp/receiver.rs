@@ -347,6 +347,33 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_was_overtaken_by_its_second_packet_begins_with_its_first() {
+        let mut r = Receiver::default();
+        for n in [5, 4, 7] {
+            arrive(&mut r, n);
+        }
+        assert_eq!(r.lost(), 1, "6: what came before the first that came makes up for no loss");
+    }
+
+    #[test]
+    fn one_late_packet_is_a_sixteenth_and_a_timestamp_that_jumps_is_no_jitter() {
+        let mut r = Receiver::default();
+        let mut arrive_late = |n: u16, late, jump| {
+            let header = Header { timestamp: header(1, n).timestamp.wrapping_add(jump), ..header(1, n) };
+            r.handle(Time::from_millis(u64::from(n) * 20 + late), &header);
+            r.jitter().as_micros()
+        };
+        (0..100).for_each(|n| assert_eq!(arrive_late(n, 0, 0), 0));
+        let jitter = arrive_late(100, 32, 0);
+        assert!((1_900..2_100).contains(&jitter), "32 ms once: {jitter} us");
+        for n in 101..400 {
+            arrive_late(n, 0, 0);
+        }
+        let before = arrive_late(400, 0, 0);
+        assert!(arrive_late(401, 0, 60 * CLOCK_RATE) <= before && before < 20, "a minute in one step");
+    }
+
+    #[test]
     fn events_are_counted_and_say_nothing_of_the_jitter() {
         for clock_rate in [CLOCK_RATE, 8_000] {
             let mut r = Receiver::default();

@@ -378,6 +378,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_compound_that_is_cut_nothing_is_believed() {
+        let whole = written(Some(INFO), Some(BLOCK), Farewell::Bye);
+        let mut told = 0;
+        assert_eq!(read(&whole[..whole.len() - 4], |_| told += 1), Err(Malformed));
+        assert_eq!(told, 0);
+    }
+
+    #[test]
+    fn each_call_has_a_name_of_its_own() {
+        let mut rng = Rng::from_u64(1);
+        let names: Vec<_> = (0..10).map(|_| cname(&mut rng)).collect();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+        assert!(names.iter().flatten().all(is_base64), "{names:?}");
+    }
+
+    #[test]
     fn an_app_packet_with_absurd_padding_is_skipped() {
         let mut bytes = written(None, Some(BLOCK), Farewell::None);
         bytes.extend([0xa0, 204, 0, 2, 0, 0, 0, 1, b'n', b'a', b'm', 255]);
@@ -396,6 +413,8 @@ mod tests {
         assert!((41_900..42_100).contains(&trip), "{trip}");
         assert_eq!(round_trip(sent, &ReportBlock { last_sender_report: 0, ..BLOCK }), None);
         assert_eq!(round_trip(sent, &block), None, "answered before it was asked");
+        let beside = ReportBlock { since_sender_report: short(Span::from_millis(300)) + 20, ..block };
+        assert_eq!(round_trip(sent + Span::from_millis(300), &beside), Some(Span::ZERO), "rounded, 0.3 ms before it");
     }
 
     #[test]

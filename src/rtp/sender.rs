@@ -117,4 +117,12 @@ mod tests {
         assert_eq!(third.timestamp, second.timestamp.wrapping_add(4800));
         assert_eq!((sender.packets(), sender.payload_bytes()), (1, 80));
     }
+
+    #[test]
+    fn the_first_number_lies_in_the_lower_half() {
+        let mut rng = Rng::from_u64(2);
+        let firsts: Vec<u16> = (0..100).map(|_| Sender::new(7, 96, &mut rng).header().sequence_number).collect();
+        assert!(firsts.iter().all(|number| *number < 0x8000), "{firsts:?}");
+        assert!(firsts.iter().any(|number| *number > 0x4000) && firsts.iter().any(|number| *number < 0x4000));
+    }
 }
