@@ -125,11 +125,8 @@ impl Half {
             Err(error) if error.errno() == libc::EAGAIN => 0,
             Err(error) => return Err(trouble(error, Stopped::Overrun)),
         };
-        let at = self.channel * self.format.bytes()..(self.channel + 1) * self.format.bytes();
         let mono = if self.converter.is_some() { &mut self.mono[..] } else { &mut *samples };
-        for (sample, frame) in mono.iter_mut().zip(self.bytes[..got * frame].chunks_exact(frame)) {
-            *sample = self.format.get(&frame[at.clone()]);
-        }
+        self.format.read(&self.bytes[..got * frame], self.channels, self.channel, mono);
         let given = match &mut self.converter {
             Some(converter) => converter.process(&self.mono[..got], samples),
             None => got,
@@ -145,12 +142,7 @@ impl Half {
             }
             None => &samples[..samples.len().min(MAX_FRAMES)],
         };
-        let frame = self.channels * self.format.bytes();
-        for (sample, frame) in samples.iter().zip(self.bytes.chunks_exact_mut(frame)) {
-            for slot in frame.chunks_exact_mut(self.format.bytes()) {
-                self.format.put(*sample, slot);
-            }
-        }
+        self.format.write(samples, self.channels, &mut self.bytes);
         self.write_frames(samples.len())
     }
 
