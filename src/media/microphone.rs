@@ -40,6 +40,7 @@ impl Microphone {
     pub(super) fn start(&mut self) {
         self.clock.restart();
         self.waiting.clear();
+        self.resampler.restart();
         self.resampler.set_ppm(0.0);
     }
 
@@ -128,6 +129,18 @@ mod tests {
     fn queue_grows_ms(ppm: f64, peers: Option<f64>, takes: f64) -> f64 {
         let [before, all] = [60, 360].map(|seconds| sent(ppm, peers, seconds).len());
         (all as f64 - before as f64 - 300.0 * SECOND as f64 * (1.0 + takes * 1e-6)) / 48.0
+    }
+
+    #[test]
+    fn a_call_begins_with_nothing_of_the_one_before() {
+        let mut microphone = Microphone::new();
+        let mut frame = [0; 960];
+        microphone.take(&[10_000; 1_000]);
+        assert!(microphone.fill(&mut frame));
+        microphone.start();
+        microphone.take(&[0; 960]);
+        assert!(microphone.fill(&mut frame));
+        assert_eq!(frame, [0; 960]);
     }
 
     #[test]

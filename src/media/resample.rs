@@ -16,6 +16,8 @@ use super::kaiser;
 /// Inputs that make an output; the one it lies behind is the eighth of them.
 const TAPS: usize = 16;
 const PLACES: usize = 64;
+/// Sums that are made side by side.
+const LANES: usize = 4;
 const BETA: f64 = 7.0;
 /// The most that one call gives.
 pub const MAX_OUTPUT: usize = 4_096;
@@ -36,6 +38,11 @@ pub struct Resampler {
 impl Resampler {
     pub fn new() -> Resampler {
         Resampler { filter: filter(), inputs: Box::new([0.0; BUFFER]), step: 1.0, phase: 0.0 }
+    }
+
+    /// Forgets what it was given last.
+    pub fn restart(&mut self) {
+        self.inputs.fill(0.0);
     }
 
     /// Takes so many more (or less) inputs than it gives outputs, in parts per million.
@@ -72,11 +79,11 @@ impl Resampler {
             }
         } else {
             for (i, sample) in out.iter_mut().enumerate() {
-                let place = self.phase + i as f64 * self.step;
-                let whole = place.floor();
-                let from = (whole as isize + 1) as usize;
+                // Counted from the oldest input, it is not negative: then a cast rounds down, which costs less than `floor`.
+                let place = self.phase + i as f64 * self.step + 1.0;
+                let from = place as usize;
                 let taps = self.inputs[from..].first_chunk().expect("`needed` inputs were given");
-                *sample = interpolate(&self.filter, taps, (place - whole) as f32);
+                *sample = interpolate(&self.filter, taps, (place - from as f64) as f32);
             }
             self.phase += out.len() as f64 * self.step - n as f64;
         }
@@ -95,12 +102,16 @@ fn interpolate(filter: &[[f32; TAPS]; PLACES + 1], taps: &[f32; TAPS], between: 
     let index = (place as usize).min(PLACES - 1);
     let part = place - index as f32;
     let (before, after) = (&filter[index], &filter[index + 1]);
-    let (mut near, mut far) = (0.0, 0.0);
-    for k in 0..TAPS {
-        near += taps[k] * before[k];
-        far += taps[k] * after[k];
+    let mut sums = [0.0; LANES];
+    for first in (0..TAPS).step_by(LANES) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            let k = first + lane;
+            *sum += taps[k] * (before[k] + (after[k] - before[k]) * part);
+        }
     }
-    (near + (far - near) * part).round().clamp(f32::from(i16::MIN), f32::from(i16::MAX)) as i16
+    let sum: f32 = sums.iter().sum();
+    // The cast keeps what is too loud at the loudest.
+    (sum + 0.5f32.copysign(sum)) as i16
 }
 
 /// The weights of the sixteen inputs for each place between the eighth and the ninth; they add up to one.
