@@ -680,6 +680,18 @@ fn fec_is_waited_for_from_less_loss_on_and_while_there_is_any() {
 }
 
 #[test]
+fn the_next_packet_is_waited_for_though_every_tenth_is_lost() {
+    let mut listener = Listener::new();
+    listener.hear(0..1_000, |listener, n| {
+        if n % 10 != 3 {
+            listener.take(n, 9, &loud(LOUD));
+        }
+    });
+    let put_in = listener.stream.playout().counters().lengthened_samples;
+    assert!(put_in >= 900, "the sound is made longer by the packet that is waited for: {put_in}");
+}
+
+#[test]
 fn another_source_is_faded_into_at_once_with_a_decoder_that_knows_nothing_of_the_first() {
     let mut listener = Listener::new();
     listener.hear(0..50, |listener, n| listener.take(n, 9, &loud(LOUD)));
@@ -862,7 +874,6 @@ fn packets_of_strangers_are_not_heard() {
     assert_eq!(after.packets_invalid, before.packets_invalid + 100);
 }
 
-/// A peer that follows no rule at all: the player survives, and hears the next orderly one.
 /// A mixer that has not heard yet that the call before is to be silent: its packets come from another port of the same
 /// host, as those of a mixer behind NAT would.
 #[test]

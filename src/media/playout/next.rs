@@ -140,7 +140,10 @@ impl<D: Decoder> Playout<D> {
         // What its concealment has played of it, it need not play again; unless we want to be later.
         self.skip = self.superfluous(self.waited(now, meta.position) + self.rest()).clamp(0, (-ahead).max(0)) as usize;
         self.fade_from_present();
-        self.delays.clear();
+        // Where exactly its hole was filled, the packets before it tell the delay of those after it.
+        if ahead + self.skip as i64 != 0 {
+            self.delays.clear();
+        }
         self.state = State::Playing { next: meta.seq, at: meta.position };
     }
 
