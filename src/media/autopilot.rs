@@ -4,8 +4,8 @@
 //! | why | when | packet time | FEC | band | bitrate |
 //! |---|---|---|---|---|---|
 //! | [`Why::Clean`] | nothing to speak of is lost | planned | off | full | planned |
-//! | [`Why::Loss`] | packets are lost | planned, or the next that leaves room | on | wide | half more, if there is room |
-//! | [`Why::Bursts`] | they are, several in a row | 40 or 60 ms, if there is room | on | wide | half more, if there is room |
+//! | [`Why::Loss`] | packets are lost | planned, or the next that leaves room | on | wide | twice as much, if there is room |
+//! | [`Why::Bursts`] | they are, several in a row | 40 or 60 ms, if there is room | on | wide | twice as much, if there is room |
 //! | the same, with copies | the peer takes them (RFC 2198), and they fit | as above | off, a copy in each packet | wide | planned, or half of the room |
 //! | [`Why::Congestion`] | they are, and the round trip has grown: the line is full | planned | on, if it fits | wide | half |
 //! | [`Why::NoRoom`] | they are, and the cap leaves no room for FEC in any packet time | planned | off | full | planned |
@@ -221,7 +221,7 @@ impl Autopilot {
     }
 
     fn protected(&self, plain: Choice) -> Choice {
-        let wanted = self.limits.bitrate.saturating_add(self.limits.bitrate / 2);
+        let wanted = self.limits.bitrate.saturating_mul(2);
         let longer = self.longer(plain);
         let fits =
             |ptime: &Span| *ptime >= plain.ptime && *ptime >= longer && wanted.min(self.room(*ptime)) >= LEAST_WITH_FEC;
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!((clean.why, clean.bitrate, clean.expected_loss), (Why::Clean, 32_000, 0));
         assert_eq!(after(&mut auto, 3, 20, 10), clean, "one percent");
         let lossy = after(&mut auto, 26, 20, 1);
-        assert_eq!((lossy.why, lossy.bitrate, lossy.band), (Why::Loss, 48_000, Band::Wide));
+        assert_eq!((lossy.why, lossy.bitrate, lossy.band), (Why::Loss, 64_000, Band::Wide));
         assert_eq!(after(&mut auto, 128, 20, 1).expected_loss, EXPECTED, "more is not better");
         let until_clean = (0..30).position(|_| after(&mut auto, 0, 20, 1) == clean);
         assert!(until_clean.is_some_and(|n| (5..20).contains(&n)), "{until_clean:?}");
