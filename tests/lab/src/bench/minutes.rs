@@ -60,6 +60,9 @@ pub fn measure(
     std::thread::sleep(length + Duration::from_secs(1));
     let media = stations.into_iter().map(Station::end).collect::<Result<_, _>>()?;
     let begins = (begin as f64 / rate[0] * rate[1]) as usize;
+    // Counted in frames, what a fast tape says last is heard before it is said.
+    let early = (sound.len() as f64 * (rate[0] / rate[1] - 1.0).max(0.0)) as usize;
+    let begins = begins.saturating_sub(early);
     let heard = card[1].loudspeaker();
     let found = by_chirps(heard.get(begins..).unwrap_or(&[]), sound.len(), &chirps, 450.0).found;
     let delay = |at: usize, delay_ms: f64| {
