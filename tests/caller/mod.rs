@@ -51,7 +51,7 @@ impl Caller {
             ptime: Span::from_millis(20),
             max_average_bitrate: 32_000,
             fec: false,
-            redundancy: false,
+            redundancy: true,
             dtx: false,
             rtcp_xr: true,
             active: true,

@@ -233,7 +233,7 @@ fn local(active: bool) -> Local {
         ptime: Span::from_millis(20),
         max_average_bitrate: 32_000,
         fec: false,
-        redundancy: false,
+        redundancy: true,
         dtx: false,
         rtcp_xr: true,
         active,

@@ -68,7 +68,7 @@ fn local() -> Local {
         ptime: ms(20),
         max_average_bitrate: 32_000,
         fec: true,
-        redundancy: false,
+        redundancy: true,
         dtx: false,
         rtcp_xr: true,
         active: true,
