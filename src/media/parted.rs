@@ -65,7 +65,7 @@ mod tests {
             let sender = Sender::new(call, 96, &mut Rng::from_u64(1));
             parted.keep(Past { call, at: Time::ZERO, sender, heard: Some(call * 10), protected: None });
         };
-        [1, 2, 2, 3, 4].map(|call| keep(&mut parted, call));
+        [1, 2, 2, 3, 4].into_iter().for_each(|call| keep(&mut parted, call));
         assert!([10, 20, 30, 40].iter().all(|ssrc| parted.knows(*ssrc)), "who waits again takes no other's place");
         keep(&mut parted, 5);
         assert_eq!([10, 20, 30, 40, 50].map(|ssrc| parted.knows(ssrc)), [false, true, true, true, true]);
