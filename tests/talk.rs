@@ -425,7 +425,7 @@ fn what_is_adapted_to_loss_is_told_and_keeps_the_cap() {
         }
         told.dedup();
         let (clean, lossy) = match cap {
-            0 => (("clean", 20, 32), ("loss", 20, 48)),
+            0 => (("clean", 20, 32), ("loss", 20, 64)),
             64_000 => (("clean", 20, 32), ("loss", 20, 45)),
             32_000 => (("clean", 20, 14), ("loss", 40, 21)),
             _ => (("clean", 40, 14), ("no_room", 40, 14)),

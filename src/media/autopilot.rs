@@ -330,7 +330,8 @@ mod tests {
         assert_eq!(lossy(64_000, 32_000), (Why::Loss, 20, EXPECTED));
         assert_eq!(lossy(32_000, 14_400), (Why::Loss, 40, EXPECTED), "headers make room");
         assert_eq!(lossy(24_000, 14_100), (Why::NoRoom, 20, 0));
-        assert_eq!(lossy(0, 11_000), (Why::NoRoom, 20, 0), "a bitrate that was asked for is not doubled");
+        assert_eq!(lossy(0, 9_000), (Why::Loss, 20, EXPECTED));
+        assert_eq!(lossy(0, 8_900), (Why::NoRoom, 20, 0), "a bitrate that was asked for is doubled at most");
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn without_an_offer_ours_is_in_the_200_and_the_answer_in_the_ack() {
     let mut world = world();
     let call = called(&mut world, "", "");
     let ok = answer(&mut world, call);
-    assert!(ok.body().contains("m=audio 40000 RTP/AVP 96 97 98\r\n"));
+    assert!(ok.body().contains("m=audio 40000 RTP/AVP 96 97 98 99\r\n"));
     world.receive(&request("UPDATE", 2, Some(&tag(&ok)), "", OFFER));
     world.expect_status(491);
     world.receive(&request("ACK", 1, Some(&tag(&ok)), "", ANSWER));

@@ -126,7 +126,7 @@ fn a_reinvite_without_an_offer_gets_ours_and_the_answer_comes_in_the_ack() {
     let (mut world, _, invite) = confirmed();
     world.receive(&invite.peer_request("INVITE", 1, "", ""));
     let ok = world.expect_status(200);
-    assert!(ok.body().contains("m=audio 40000 RTP/AVP 96 97 98\r\n") && ok.body().contains("a=sendrecv\r\n"));
+    assert!(ok.body().contains("m=audio 40000 RTP/AVP 96 97 98 99\r\n") && ok.body().contains("a=sendrecv\r\n"));
     assert!(world.events.is_empty());
     world.receive(&invite.peer_request("UPDATE", 2, "", OFFER));
     world.expect_status(491);
