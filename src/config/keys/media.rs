@@ -114,8 +114,9 @@ pub(super) const CODEC: Section = Section {
             "low_delay",
             |d| &mut d.config.codec.low_delay,
             Rule::Any,
-            "Opus without its speech coder and the 4 ms that it looks ahead: for music and for lines that lose nothing, since \
-             there is no forward error correction then. Below 10 ms packets never have it.",
+            "Opus without its speech coder and the 4 ms that it looks ahead: for music, and for lines that lose nothing or \
+             whose other side takes copies (`redundancy`), since there is no forward error correction then. Below 10 ms \
+             packets never have it.",
         ),
         key(
             "complexity",
