@@ -55,6 +55,8 @@ pub struct Share {
     pub card: f64,
     pub encode: f64,
     pub decode: f64,
+    /// Of a thread that only wakes up, once a frame.
+    pub wake: f64,
 }
 
 impl Share {
@@ -158,7 +160,13 @@ pub fn share(stage: &Stage) -> Result<Share, Box<dyn Error>> {
     // The machine's speed drifts: what came before and what comes after count alike.
     let after = codec::cost(HALF)?;
     let mean = |of: fn(&codec::Cost) -> f64| (of(&before) + of(&after)) / 2.0;
-    Ok(Share { process, card: own, encode: mean(|it| it.encode), decode: mean(|it| it.decode) })
+    Ok(Share {
+        process,
+        card: own,
+        encode: mean(|it| it.encode),
+        decode: mean(|it| it.decode),
+        wake: mean(|it| it.wake),
+    })
 }
 
 /// Both are called into the room, and speak from a little later on.
@@ -305,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_share_counts_the_process_without_the_card() {
-        let share = Share { process: 1.5, card: 0.25, encode: 0.75, decode: 0.25 };
+        let share = Share { process: 1.5, card: 0.25, encode: 0.75, decode: 0.25, wake: 0.1 };
         assert_eq!((share.over_libopus(), share.over_libopus_with_card()), (1.25, 1.5));
     }
 }

@@ -44,13 +44,14 @@ pub fn measure(lab: &Lab) -> Rows {
     for _ in 0..times {
         let share = share(&lab.stage)?;
         println!(
-            "        CPU {:.2} % of a core, of it the card {:.2}; libopus alone {:.2} + {:.2}: {:.2} x, {:.2} x with the card",
+            "        CPU {:.2} % of a core, of it the card {:.2}; libopus alone {:.2} + {:.2}: {:.2} x, {:.2} x with the card; to wake up once a frame {:.2}",
             share.process,
             share.card,
             share.encode,
             share.decode,
             share.over_libopus(),
-            share.over_libopus_with_card()
+            share.over_libopus_with_card(),
+            share.wake
         );
         shares.push(share);
     }
@@ -58,6 +59,7 @@ pub fn measure(lab: &Lab) -> Rows {
     rows.push(Row::alone("cpu_over_libopus", "", median(&Share::over_libopus)).aim(Some(Aim::AtMost(1.25))));
     rows.push(Row::alone("cpu_over_libopus_with_card", "", median(&Share::over_libopus_with_card)));
     rows.push(Row::alone("cpu_of_libopus", "percent of a core", median(&|share| share.encode + share.decode)));
+    rows.push(Row::alone("cpu_of_waking_once_a_frame", "percent of a core", median(&|share| share.wake)));
     rows.push(Row::alone("cpu_of_virtual_card", "percent of a core", median(&|share| share.card)));
     Ok(rows)
 }
