@@ -11,6 +11,16 @@ use lab::measure::RATE;
 use lab::measure::quality::passages;
 use serde_json::json;
 
+/// What stands above the table.
+const HEAD: &str = "\
+# Bad lines
+
+Scores (PESQ-WB) and delay of the endpoint and of baresip 1.0 through the same room of a real Asterisk; ± is a standard error. What the
+lines are, how it is measured, and where \"at least\" comes from: [bench.md](bench.md#bad-lines). Written by `make bench-full`.
+
+![The same as a plot](lines.svg)
+
+";
 /// Spoken before what is rated.
 const WARM: usize = 8 * RATE as usize;
 
@@ -47,7 +57,7 @@ pub fn measure(lab: &Lab) -> Rows {
     let outcomes = outcomes(&lines, &heard);
     let folder = if lab.size == Size::Full { workspace().join("docs") } else { lab.folder.clone() };
     std::fs::write(folder.join("lines.svg"), plot(&outcomes))?;
-    std::fs::write(folder.join("lines.md"), table(&outcomes))?;
+    std::fs::write(folder.join("lines.md"), format!("{HEAD}{}", table(&outcomes)))?;
     println!("\n{}", table(&outcomes));
     Ok(rows(&outcomes))
 }
