@@ -45,6 +45,12 @@ impl Level {
     }
 }
 
+/// The sample nearest to `value`; of what is too loud, the loudest. Without `round`, which not every machine has in one
+/// instruction.
+pub(super) fn nearest(value: f32) -> i16 {
+    (value + 0.5f32.copysign(value)) as i16
+}
+
 /// The largest absolute value.
 pub fn peak(samples: &[i16]) -> u16 {
     samples.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0)

@@ -1,6 +1,9 @@
-//! The weights of both resamplers: a sinc under Kaiser's window.
+//! What both resamplers are made of: the weights of a sinc under Kaiser's window, and the sum of what is weighted.
 
 use std::f64::consts::PI;
+
+/// Sums that are made side by side. A filter's length is a multiple of it.
+pub(super) const LANES: usize = 8;
 
 /// What an input counts that lies `x` samples from the place of the output, in a filter that reaches `reach` samples to
 /// either side and passes frequencies up to `cut_off`, of half the rate of the inputs. `beta` is the window's: the larger,
@@ -8,6 +11,17 @@ use std::f64::consts::PI;
 pub(super) fn weight(x: f64, cut_off: f64, reach: f64, beta: f64) -> f64 {
     let edge = x / reach;
     sinc(x * cut_off) * bessel(beta * (1.0 - edge * edge).max(0.0).sqrt()) / bessel(beta)
+}
+
+/// The output whose inputs these are, with as many weights.
+pub(super) fn sum(inputs: &[f32], weights: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    for (inputs, weights) in inputs.chunks_exact(LANES).zip(weights.chunks_exact(LANES)) {
+        for lane in 0..LANES {
+            sums[lane] += inputs[lane] * weights[lane];
+        }
+    }
+    sums.iter().sum()
 }
 
 fn sinc(x: f64) -> f64 {

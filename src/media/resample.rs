@@ -11,13 +11,12 @@
 //!           ▲ place of the next output, `phase` beyond the last whole sample
 //! ```
 
-use super::kaiser;
+use super::gain;
+use super::kaiser::{self, sum};
 
 /// Inputs that make an output; the one it lies behind is the eighth of them.
 const TAPS: usize = 16;
 const PLACES: usize = 64;
-/// Sums that are made side by side.
-const LANES: usize = 4;
 const BETA: f64 = 7.0;
 /// The most that one call gives.
 pub const MAX_OUTPUT: usize = 4_096;
@@ -42,7 +41,7 @@ impl Resampler {
 
     /// Forgets what it was given last.
     pub fn restart(&mut self) {
-        self.inputs.fill(0.0);
+        self.inputs[..TAPS].fill(0.0);
     }
 
     /// Takes so many more (or less) inputs than it gives outputs, in parts per million.
@@ -102,16 +101,8 @@ fn interpolate(filter: &[[f32; TAPS]; PLACES + 1], taps: &[f32; TAPS], between: 
     let index = (place as usize).min(PLACES - 1);
     let part = place - index as f32;
     let (before, after) = (&filter[index], &filter[index + 1]);
-    let mut sums = [0.0; LANES];
-    for first in (0..TAPS).step_by(LANES) {
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            let k = first + lane;
-            *sum += taps[k] * (before[k] + (after[k] - before[k]) * part);
-        }
-    }
-    let sum: f32 = sums.iter().sum();
-    // The cast keeps what is too loud at the loudest.
-    (sum + 0.5f32.copysign(sum)) as i16
+    let (near, far) = (sum(taps, before), sum(taps, after));
+    gain::nearest(near + (far - near) * part)
 }
 
 /// The weights of the sixteen inputs for each place between the eighth and the ninth; they add up to one.

@@ -5,6 +5,7 @@
 //!
 //! It stands beside the mixer of the card: `audio.controls` say how loud 0 dB is, once, when the card is opened.
 
+use crate::media::gain;
 use serde::Serialize;
 
 /// Relative to what the card gives and takes.
@@ -50,9 +51,7 @@ impl Volume {
             } else if self.gain > self.wanted {
                 self.gain = (self.gain / GLIDE).max(self.wanted);
             }
-            let scaled = f32::from(*sample) * self.gain;
-            // A cast saturates.
-            *sample = (scaled + 0.5f32.copysign(scaled)) as i16;
+            *sample = gain::nearest(f32::from(*sample) * self.gain);
         }
     }
 }
