@@ -39,8 +39,7 @@ impl Microphone {
     /// A call begins: nothing waits.
     pub(super) fn start(&mut self) {
         self.clock.restart();
-        self.waiting.clear();
-        self.resampler.restart();
+        self.drop_waiting();
         self.resampler.set_ppm(0.0);
     }
 
@@ -91,6 +90,7 @@ impl Microphone {
     pub(super) fn drop_waiting(&mut self) -> usize {
         let waiting = self.waiting.len();
         self.waiting.clear();
+        self.resampler.restart();
         waiting
     }
 }
