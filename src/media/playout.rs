@@ -284,8 +284,7 @@ impl<D: Decoder> Playout<D> {
         };
         if late {
             self.counters.late += 1;
-            // It was missed, and counted as lost: the next one would not have been in time either.
-            self.loss = (self.loss - wait::LOSS_GAIN).max(0.0);
+            self.note_late();
             return Arrival::Late;
         }
         match self.jitter.insert(meta, payload) {

@@ -1,6 +1,5 @@
 //! What comes next: the machine of [`playout`](super), a step at a time.
 
-use super::wait::HYSTERESIS;
 use super::{FADE, MAX_HOLE, MERGE, PIECE, Playout, State, UNIT};
 use crate::media::codec::Decoder;
 use crate::media::jitter::{Content, Meta};
@@ -71,7 +70,7 @@ impl<D: Decoder> Playout<D> {
         let hole = meta.position.after(at);
         let pause = begins || hole > MAX_HOLE;
         let due = wait >= self.target_wait();
-        if hole >= UNIT as i64 && !(due && (pause || self.superfluous(wait + self.rest() - HYSTERESIS) >= hole)) {
+        if hole >= UNIT as i64 && !(due && (pause || self.can_spare(hole, wait))) {
             // The peer left time out. Its pause is ours, except where we would rather be rid of some delay.
             self.state = State::Concealing { next: seq, at, filled: 0 };
             return self.fill(seq, at, 0, PIECE.min(hole as usize / UNIT * UNIT));
@@ -96,7 +95,7 @@ impl<D: Decoder> Playout<D> {
         }
         let length = (gap / lost).clamp(UNIT as i64, toc::MAX_SAMPLES as i64) / UNIT as i64 * UNIT as i64;
         let onwards = State::Playing { next: next.next(), at: at.shifted(length) };
-        if self.superfluous(self.waited(now, at) + self.rest() - HYSTERESIS) >= length {
+        if self.can_spare(length, self.waited(now, at)) {
             self.fade_from_present();
             self.state = onwards;
             return;

@@ -11,7 +11,7 @@ use crate::rtp::seq::Timestamp;
 const LEAST_CUT: i64 = 240;
 /// The delay is cut when it is this much more than enough (2 ms), so that a target that wanders is not followed; and
 /// lengthened when it is this much less (1 ms).
-pub(super) const HYSTERESIS: i64 = 96;
+const HYSTERESIS: i64 = 96;
 const TOLERANCE: i64 = 24;
 /// Excess from which cuts need not be clean (40 ms), and from which any will do (100 ms).
 const LARGE: i64 = 1_920;
@@ -24,7 +24,7 @@ const NEXT_UNTIL: f32 = 0.003;
 /// So many packets without repetition, and there is none: an encoder leaves it out where there is no voice.
 const FEC_MISSED: u32 = 250;
 /// Each packet counts for this much of the loss estimate: about five seconds.
-pub(super) const LOSS_GAIN: f32 = 1.0 / 256.0;
+const LOSS_GAIN: f32 = 1.0 / 256.0;
 /// The wait that is aimed at beyond what is needed (1 ms), how many ppm for each ms off it, and at most.
 const AIM: i64 = 48;
 const PPM_PER_MS: f64 = 10.0;
@@ -96,6 +96,11 @@ impl<D: Decoder> Playout<D> {
         }
     }
 
+    /// Whether `samples` need not be played at all: this packet waits for `wait`, which is more than enough by as much.
+    pub(super) fn can_spare(&self, samples: i64, wait: i64) -> bool {
+        self.superfluous(wait + self.rest() - HYSTERESIS) >= samples
+    }
+
     /// Samples decoded and not yet played.
     pub(super) fn rest(&self) -> i64 {
         self.fifo.len() as i64
@@ -153,6 +158,11 @@ impl<D: Decoder> Playout<D> {
     pub(super) fn note_played(&mut self, meta: Meta, samples: usize) {
         self.note_loss(if meta.is_copy() { 1.0 } else { 0.0 });
         self.counters.red += u64::from(meta.is_copy() && self.skip < samples);
+    }
+
+    /// It was missed, and counted as lost: the next one would not have been in time either.
+    pub(super) fn note_late(&mut self) {
+        self.loss = (self.loss - LOSS_GAIN).max(0.0);
     }
 
     pub(super) fn note_losses(&mut self, lost: i64) {
