@@ -47,14 +47,17 @@ impl SampleFormat {
 
     /// Takes the upper 16 bits of one channel of interleaved frames, as many as there are samples for.
     pub(super) fn read(self, frames: &[u8], channels: usize, channel: usize, samples: &mut [i16]) {
-        let place = (frames, channels, channel);
         match self {
-            SampleFormat::S16 => read(place, samples, i16::from_ne_bytes),
-            SampleFormat::S32 => read(place, samples, |slot| (i32::from_ne_bytes(slot) >> 16) as i16),
-            SampleFormat::S24Packed => read(place, samples, |[a, b, c]| {
+            SampleFormat::S16 => read(frames, channels, channel, samples, i16::from_ne_bytes),
+            SampleFormat::S32 => {
+                read(frames, channels, channel, samples, |slot| (i32::from_ne_bytes(slot) >> 16) as i16)
+            }
+            SampleFormat::S24Packed => read(frames, channels, channel, samples, |[a, b, c]| {
                 if cfg!(target_endian = "little") { i16::from_le_bytes([b, c]) } else { i16::from_be_bytes([a, b]) }
             }),
-            SampleFormat::S24 => read(place, samples, |slot| (i32::from_ne_bytes(slot) >> 8) as i16),
+            SampleFormat::S24 => {
+                read(frames, channels, channel, samples, |slot| (i32::from_ne_bytes(slot) >> 8) as i16)
+            }
         }
     }
 
@@ -75,7 +78,9 @@ impl SampleFormat {
 
 // A loop for each format, and not a look at the format for each sample: the compiler then knows how long a sample is.
 fn read<const N: usize>(
-    (frames, channels, channel): (&[u8], usize, usize),
+    frames: &[u8],
+    channels: usize,
+    channel: usize,
     samples: &mut [i16],
     value: impl Fn([u8; N]) -> i16,
 ) {
