@@ -241,6 +241,20 @@ fn figures() {
     }
 }
 
+/// `cargo test --test opus_line more_bits -- --ignored --nocapture`
+#[test]
+#[ignore = "prints, asserts nothing"]
+fn more_bits() {
+    // While packets are lost the encoder is asked for twice as much.
+    for bitrate in [24_000, 32_000, 40_000, 48_000] {
+        let scores = [0.1, 0.2].map(|loss| {
+            let params = line::StreamParams { bitrate, ..params() };
+            (3..9).map(|seed| scored(FecMode::Auto, params, loss, seed).0).sum::<f64>() / 6.0
+        });
+        println!("{} bit/s: {scores:.2?}", 2 * bitrate);
+    }
+}
+
 /// `cargo test --test opus_line copies_against_fec -- --ignored --nocapture`
 #[test]
 #[ignore = "prints, asserts nothing"]
