@@ -2,7 +2,9 @@
 
 mod line;
 
-use line::{Ear, Line, Mouth, OPUS, Room, Sent, StreamParams, params, payload, peer, peer_rtcp, rtp, settings};
+use line::{
+    Ear, Line, Mouth, OPUS, Room, Sent, StreamParams, ms, params, payload, peer, peer_rtcp, rtp, secs, settings,
+};
 use qss_endpoint::dtmf::{Digit, Digits};
 use qss_endpoint::media::codec::{Band, CodecError, Encoder};
 use qss_endpoint::media::command::{Event, PacketKind};
@@ -15,14 +17,6 @@ use qss_endpoint::rtp::packet::{HEADER_LEN, Header, Packet};
 use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, ReportBlock};
 use qss_endpoint::rtp::xr::Report;
 use qss_endpoint::time::{Span, Time};
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
-}
-
-fn ms(ms: u64) -> Span {
-    Span::from_millis(ms)
-}
 
 /// A stream, its microphone and its loudspeaker, 10 ms at a time.
 struct Call {
@@ -173,8 +167,12 @@ fn what_is_said_on_hold_is_not_sent_after_it() {
     call.talk(ms(1_030)).update(params());
     call.voice = 1_000;
     call.talk(ms(20));
-    // The resampler is a few samples behind.
-    assert!(call.stream.encoder().heard[16..].iter().all(|sample| *sample == 1_000));
+    // The resampler is eight samples behind.
+    let heard = &call.stream.encoder().heard;
+    assert!(
+        heard[..8].iter().all(|sample| *sample == 0) && heard[8..].iter().all(|sample| *sample == 1_000),
+        "{heard:?}"
+    );
     let [.., before, after] = call.headers()[..] else { panic!("packets") };
     assert_eq!(after.timestamp.wrapping_sub(before.timestamp), 960 + 1_030 * 48);
 }

@@ -2,7 +2,9 @@
 
 mod line;
 
-use line::{Ear, FRAME, Mouth, OPUS, Sent, StreamParams, params, payload, peer, peer_rtcp, rtp, settings, spoken_at};
+use line::{
+    Ear, FRAME, Mouth, OPUS, Sent, StreamParams, ms, params, payload, peer, peer_rtcp, rtp, secs, settings, spoken_at,
+};
 use qss_endpoint::config::{Config, FecMode};
 use qss_endpoint::dtmf::Digits;
 use qss_endpoint::media::autopilot::Why;
@@ -22,14 +24,6 @@ use std::net::SocketAddr;
 
 const SEEDS: std::ops::Range<u64> = 0..8;
 const RED: Redundancy = Redundancy { send_payload_type: 99, receive_payload_type: 99 };
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
-}
-
-fn ms(ms: u64) -> Span {
-    Span::from_millis(ms)
-}
 
 /// Reports each second, so that half a minute is enough to learn a line.
 fn attentive() -> Settings {

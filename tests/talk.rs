@@ -2,7 +2,7 @@
 
 mod line;
 
-use line::{Ear, Mouth, OPUS, Sent, params, payload, peer, peer_rtcp, rtp, settings};
+use line::{Ear, Mouth, OPUS, Sent, ms, params, payload, peer, peer_rtcp, rtp, secs, settings};
 use qss_endpoint::config::{Codec, Config, FecMode};
 use qss_endpoint::dtmf::{Digit, Digits, TelephoneEvent};
 use qss_endpoint::media::command::{Event, StreamParams};
@@ -15,14 +15,6 @@ use qss_endpoint::rtp::packet::{HEADER_LEN, Header, Packet};
 use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, Part, ReportBlock};
 use qss_endpoint::rtp::xr::Report;
 use qss_endpoint::time::{Span, Time};
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
-}
-
-fn ms(ms: u64) -> Span {
-    Span::from_millis(ms)
-}
 
 /// A microphone on the beat, and the wire behind it.
 struct Booth {

@@ -18,6 +18,14 @@ use std::net::SocketAddr;
 pub(crate) const FRAME: i64 = 960;
 pub(crate) const OPUS: u8 = 96;
 
+pub(crate) fn secs(s: u64) -> Span {
+    Span::from_secs(s)
+}
+
+pub(crate) fn ms(ms: u64) -> Span {
+    Span::from_millis(ms)
+}
+
 pub(crate) fn peer() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 4000))
 }
@@ -53,6 +61,11 @@ pub(crate) fn settings() -> Settings {
     // No margin: what these tests bound is the delay that the buffer adds by itself.
     let jitter = Jitter { min: Span::from_millis(20), ..config.jitter };
     Settings { jitter, ..Settings::of(&Config::default()) }
+}
+
+/// With the margin of the shipped configuration.
+pub(crate) fn shipped() -> Settings {
+    Settings { jitter: Config::default().jitter, ..settings() }
 }
 
 // ---- sound that knows its time ----
@@ -579,4 +592,26 @@ impl<D: Decoder> Room<D> {
 
 fn micros_to_samples(us: u64) -> i64 {
     (us as i128 * 6 / 125) as i64
+}
+
+// ---- what many tests begin with ----
+
+pub(crate) const SEEDS: std::ops::Range<u64> = 0..8;
+/// The packet itself, and the line.
+pub(crate) const LEAST_AGE: f64 = 25.0;
+
+/// A room that has listened to the line for five seconds.
+pub(crate) fn settled(seed: u64, line: Line, talker: Talker) -> Room {
+    let mut room = Room::new(seed);
+    room.line = line;
+    room.talker = talker;
+    room.run(secs(5)).mark();
+    room
+}
+
+pub(crate) fn each_seed(test: impl Fn(u64)) {
+    for seed in SEEDS {
+        println!("seed {seed}");
+        test(seed);
+    }
 }
