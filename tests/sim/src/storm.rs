@@ -30,7 +30,7 @@ const CALLS_AT_MOST: u32 = 4;
 /// The latest that a slow QSS says something.
 const LATEST: Span = Span::from_secs(16);
 /// What an agent may hold when nothing has happened for a while: most of it are queues that were full once.
-const CALM_BYTES: i64 = 256 * 1_024;
+const CALM_BYTES: i64 = 160 * 1_024;
 /// For so long nothing of the past may come up again.
 const AFTERMATH: Span = Span::from_secs(120);
 
