@@ -2,10 +2,11 @@
 
 mod line;
 
-use line::{Ear, FRAME, ms, params, payload, peer, rtp, settings};
+use line::{Ear, FRAME, StreamParams, ms, params, payload, peer, rtp, settings, shipped};
+use qss_endpoint::config::Jitter;
 use qss_endpoint::media::codec::{CodecError, Decoder};
-use qss_endpoint::media::stream::Stream;
-use qss_endpoint::time::Time;
+use qss_endpoint::media::stream::{Settings, Stream};
+use qss_endpoint::time::{Span, Time};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -26,6 +27,8 @@ struct Asked {
 }
 
 const LOUD: i16 = 8_000;
+/// The first byte of a packet of 2.5 ms.
+const SHORT: u8 = 28 << 3;
 const INVENTED: i16 = LOUD + 500;
 
 impl Decoder for Hum {
@@ -33,8 +36,9 @@ impl Decoder for Hum {
         let after_inventions = &self.asked.after_inventions;
         after_inventions.set(after_inventions.get() + u32::from(self.asked.invented.replace(false)));
         self.loudness = Ear::position(payload).map_or(self.loudness, |loudness| loudness as i16);
-        pcm[..FRAME as usize].fill(self.loudness);
-        Ok(FRAME as usize)
+        let samples = if payload[0] == SHORT { 120 } else { FRAME as usize };
+        pcm[..samples].fill(self.loudness);
+        Ok(samples)
     }
     fn decode_fec(&mut self, _next_payload: &[u8], _pcm: &mut [i16]) -> Result<usize, CodecError> {
         Err(CodecError(-1))
@@ -64,8 +68,12 @@ struct Listener {
 
 impl Listener {
     fn new() -> Listener {
+        Listener::with(settings())
+    }
+
+    fn with(settings: Settings) -> Listener {
         let (asked, now) = (Rc::new(Asked::default()), Time::from_millis(1_000));
-        let mut stream = Stream::new(settings(), line::Mouth::new(), Hum { loudness: 0, asked: Rc::clone(&asked) });
+        let mut stream = Stream::new(settings, line::Mouth::new(), Hum { loudness: 0, asked: Rc::clone(&asked) });
         stream.start(now, params());
         Listener { stream, asked, now }
     }
@@ -169,8 +177,62 @@ fn another_source_is_faded_into_at_once_with_a_decoder_that_knows_nothing_of_the
     assert_eq!(listener.asked.resets.get(), resets + 1);
     let begins = heard.iter().position(|sample| *sample == -LOUD).expect("it is heard");
     assert!(begins <= 48 * 60, "after {begins} samples");
+    assert_no_click(&heard);
+}
+
+fn assert_no_click(heard: &[i16]) {
     let steepest = heard.windows(2).map(|pair| i32::from(pair[1]).abs_diff(pair[0].into())).max().expect("samples");
-    assert!(steepest < 1_000, "no click: {steepest}");
+    assert!(steepest < 1_000, "a click: {steepest}");
+}
+
+/// The margin of the shipped configuration lets the first packet of another source wait.
+#[test]
+fn what_was_played_fades_into_the_silence_before_another_source_and_after_the_last() {
+    let mut listener = Listener::with(shipped());
+    let mut heard = listener.hear(0..50, |listener, n| listener.take(n, 9, &loud(LOUD)));
+    heard.drain(..48_000 / 2);
+    heard.extend(listener.hear(30_000..30_050, |listener, n| listener.take(n, 10, &loud(-LOUD))));
+    listener.stream.update(listener.now, StreamParams { receive: false, ..params() });
+    heard.extend(listener.hear(30_050..30_060, |_, _| {}));
+    assert!(heard.ends_with(&[0; 4_800]), "on hold there is silence");
+    listener.stream.update(listener.now, params());
+    heard.extend(listener.hear(60..80, |listener, n| listener.take(n, 9, &loud(LOUD))));
+    assert!(heard.ends_with(&[LOUD; 4_800]));
+    assert_no_click(&heard);
+}
+
+/// 200 ms of them are more than there is room for.
+#[test]
+fn packets_of_two_and_a_half_ms_are_heard_however_long_they_shall_wait() {
+    for (least, most) in [(200, 200), (500, 500), (20, 200)] {
+        let jitter = Jitter { min: ms(least), max: ms(most), ..settings().jitter };
+        let mut listener = Listener::with(Settings { jitter, ..settings() });
+        let mut heard = Vec::new();
+        for n in 0..4_000_u16 {
+            let packet = [&[SHORT], &loud(LOUD)[1..]].concat();
+            listener.stream.handle_rtp(listener.now, peer(), &rtp(n, u32::from(n) * 120, 9, false, &packet));
+            let mut period = [0; 120];
+            listener.now += Span::from_micros(2_500);
+            listener.stream.playback(listener.now, &mut period);
+            heard.extend(period);
+        }
+        assert!(heard.ends_with(&[LOUD; 48_000]), "{least} to {most} ms");
+        assert_eq!(listener.stream.playout().counters().discarded, 0);
+        (4_000..4_100).for_each(|n| {
+            listener.stream.handle_rtp(listener.now, peer(), &rtp(n, u32::from(n) * 120, 9, false, &[SHORT, 0, 0]));
+        });
+        assert!(listener.stream.playout().counters().discarded >= 36, "64 of 100 at once have room");
+    }
+}
+
+#[test]
+fn what_was_heard_at_the_end_of_a_call_is_not_heard_in_the_next() {
+    let mut listener = Listener::with(shipped());
+    listener.hear(0..50, |listener, n| listener.take(n, 9, &loud(LOUD)));
+    listener.stream.stop(listener.now, &mut line::Sent::default());
+    listener.stream.start(listener.now, StreamParams { call: 2, ..params() });
+    let heard = listener.hear(0..50, |listener, n| listener.take(n, 10, &loud(-LOUD)));
+    assert!(heard.ends_with(&[-LOUD; 4_800]) && heard.iter().all(|sample| *sample <= 0));
 }
 
 #[test]

@@ -71,6 +71,23 @@ fn a_frozen_mixer_whose_timestamps_jump_leaves_no_delay() {
     }
 }
 
+/// As somebody does whose sound card stalls, or who was on hold elsewhere: seen in the numbers there was no pause.
+#[test]
+fn who_stops_and_goes_on_as_if_no_time_had_passed_is_clean_half_a_second_later() {
+    for pause in [100, 160, 260, 400, 1_000, 10_000] {
+        each_seed(|seed| {
+            let mut room = settled(seed, Line { jitter: 2_000, ..Line::default() }, Talker::default());
+            room.run(secs(10));
+            let before = room.age_ms();
+            room.talker_stops(ms(pause));
+            room.run(ms(pause + 500)).mark().run(secs(3));
+            let (after, clean) = (room.age_ms(), room.clean());
+            assert!((after - before).abs() <= 10.0, "{pause}: {before} ms before, {after} ms after");
+            assert!(clean >= 0.98, "{pause}: {clean}");
+        });
+    }
+}
+
 #[test]
 fn a_mixer_that_makes_up_for_its_ticks_at_once_leaves_no_delay() {
     for stall in [60, 100, 160, 300, 1_000] {

@@ -6,7 +6,9 @@
 //!
 //! * a histogram that forgets (about ten seconds) gives the quantile, so that one straggler decides nothing;
 //! * the greatest lag of the last 2.5 seconds bounds it, so that a storm is forgotten as soon as it is over;
-//! * a freeze of the line is one sample, not the hundred packets that come after it.
+//! * a freeze of the line is one sample, not the hundred packets that come after it;
+//! * when for a quarter of a second not one packet comes within what may be waited for, then the way has become longer, or the
+//!   peer has paused without saying so: the fastest of that time is zero from then on.
 //!
 //! ```text
 //!   lags    ▂█▆▃▂▁▁    ▁           ▏
@@ -28,6 +30,8 @@ const BUCKETS: usize = 16;
 const BUCKET: i64 = 250 * 48;
 /// The last 2.5 s of them bound the target from above.
 const RECENT_BUCKETS: usize = 10;
+/// A bucket with fewer packets says nothing of a way that has become longer.
+const FEW: u32 = 3;
 /// A lag larger than this is no property of the line that a buffer could cover.
 const MAX_LAG: i64 = BIN * BINS as i64;
 
@@ -47,17 +51,22 @@ pub struct Delay {
     /// The latest packet of the present time, and when that began.
     latest: Option<i64>,
     sampled_at: i64,
+    /// The longest that packets may be waited for.
+    most: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Extremes {
     fastest: i64,
     slowest: i64,
+    packets: u32,
 }
 
 impl Delay {
-    pub fn new() -> Delay {
+    /// `most`: the longest that packets may be waited for, in samples.
+    pub fn new(most: i64) -> Delay {
         Delay {
+            most,
             buckets: [None; BUCKETS],
             newest: 0,
             bucket_ends: i64::MIN,
@@ -126,13 +135,28 @@ impl Delay {
         }
         // A long silence shows nothing new: only one bucket is given up for it.
         if arrival >= self.bucket_ends {
+            self.follow_a_longer_way();
             self.bucket_ends = arrival + BUCKET;
             self.newest = (self.newest + 1) % BUCKETS;
             self.buckets[self.newest] = None;
         }
-        let bucket = self.buckets[self.newest].get_or_insert(Extremes { fastest: raw, slowest: raw });
+        let bucket = self.buckets[self.newest].get_or_insert(Extremes { fastest: raw, slowest: raw, packets: 0 });
         bucket.fastest = bucket.fastest.min(raw);
         bucket.slowest = bucket.slowest.max(raw);
+        bucket.packets = bucket.packets.saturating_add(1);
+    }
+
+    /// What was before the bucket that ends tells nothing any more if nothing in it came in time.
+    fn follow_a_longer_way(&mut self) {
+        let ends = self.buckets[self.newest].filter(|bucket| bucket.packets >= FEW);
+        if let Some((bucket, base)) = ends.zip(self.base)
+            && bucket.fastest - base > self.most
+        {
+            self.buckets = [None; BUCKETS];
+            self.buckets[self.newest] = Some(bucket);
+            // It moves no bin.
+            self.base = Some(bucket.fastest);
+        }
     }
 
     /// The fastest packet defines zero; when it changes, the histogram moves with it. The base then is what comes back.
@@ -198,12 +222,6 @@ impl Delay {
     }
 }
 
-impl Default for Delay {
-    fn default() -> Delay {
-        Delay::new()
-    }
-}
-
 /// A moment in samples of the 48 kHz clock.
 pub fn in_samples(now: Time) -> i64 {
     (now.as_micros() as i128 * 48 / 1_000) as i64
@@ -220,6 +238,7 @@ mod tests {
     use crate::random::Rng;
 
     const MS: i64 = 48;
+    const MOST: i64 = 200 * MS;
 
     /// One packet each 20 ms, with the given lag in ms; target in ms afterwards.
     fn after(delay: &mut Delay, at: &mut i64, lags: impl Iterator<Item = i64>) -> i64 {
@@ -232,13 +251,13 @@ mod tests {
 
     #[test]
     fn a_calm_line_needs_no_wait() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         assert!(after(&mut delay, &mut at, std::iter::repeat_n(5, 200)) <= 1);
     }
 
     #[test]
     fn uniform_jitter_is_covered_and_forgotten_within_four_seconds() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         let mut rng = Rng::from_u64(1);
         let stormy = after(&mut delay, &mut at, (0..500).map(|_| rng.below(80) as i64));
         assert!((70..=80).contains(&stormy), "{stormy}");
@@ -247,10 +266,20 @@ mod tests {
     }
 
     #[test]
+    fn one_packet_of_a_pause_that_comes_late_is_no_longer_way() {
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
+        after(&mut delay, &mut at, std::iter::repeat_n(5, 2_000));
+        for lag in [300, 5, 5] {
+            at += 1_000 * MS;
+            assert!(after(&mut delay, &mut at, std::iter::once(lag)) <= 2, "{lag} ms");
+        }
+    }
+
+    #[test]
     fn another_source_on_the_same_line_keeps_what_is_known_of_it() {
         let mut rng = Rng::from_u64(1);
         for clock in [-7_000_000, 7_000_000] {
-            let (mut delay, mut at) = (Delay::new(), 0);
+            let (mut delay, mut at) = (Delay::new(MOST), 0);
             after(&mut delay, &mut at, (0..500).map(|_| rng.below(80) as i64));
             delay.restart();
             for lag in [0, 60, 0] {
@@ -264,7 +293,7 @@ mod tests {
 
     #[test]
     fn one_freeze_is_one_sample() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         after(&mut delay, &mut at, std::iter::repeat_n(0, 500));
         // 300 ms of packets in one burst.
         let burst = after(&mut delay, &mut at, (0..15).map(|n| 280 - n * 20));
@@ -273,14 +302,14 @@ mod tests {
 
     #[test]
     fn five_in_a_hundred_packets_late_are_worth_waiting_for() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         let held = after(&mut delay, &mut at, (0..500).map(|n| if n % 20 == 7 { 45 } else { 0 }));
         assert!((44..=47).contains(&held), "{held}");
     }
 
     #[test]
     fn a_longer_path_becomes_the_new_zero() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         after(&mut delay, &mut at, std::iter::repeat_n(0, 500));
         let longer = after(&mut delay, &mut at, std::iter::repeat_n(100, 300));
         assert!(longer <= 2, "{longer}");
@@ -291,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_is_known_is_measured_by_the_fastest_packet_as_soon_as_it_comes() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         let unaware = after(&mut delay, &mut at, (0..100).map(|n| 60 + n % 2 * 20));
         assert!((20..=22).contains(&unaware), "{unaware}");
         let aware = after(&mut delay, &mut at, std::iter::once(0));
@@ -300,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_zero_moves_along_with_positions_that_are_settled() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         after(&mut delay, &mut at, std::iter::repeat_n(0, 500));
         delay.on_settled(100 * MS);
         assert_eq!(delay.waited(at, at + 100 * MS), 0);
@@ -310,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_long_silence_leaves_the_zero_where_it_was() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         after(&mut delay, &mut at, std::iter::repeat_n(0, 500));
         at += 60_000 * MS;
         after(&mut delay, &mut at, std::iter::repeat_n(30, 3));
@@ -319,7 +348,7 @@ mod tests {
 
     #[test]
     fn clocks_that_drift_are_followed() {
-        let (mut delay, mut at) = (Delay::new(), 0);
+        let (mut delay, mut at) = (Delay::new(MOST), 0);
         // 1500 ppm for ten minutes: 900 ms in all.
         for _ in 0..30_000 {
             delay.on_packet(at + at * 15 / 10_000, at);

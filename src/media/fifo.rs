@@ -25,10 +25,6 @@ impl<const N: usize> Fifo<N> {
         self.room(samples.len()).copy_from_slice(samples);
     }
 
-    pub(super) fn push_silence(&mut self, samples: usize) {
-        self.room(samples).fill(0);
-    }
-
     /// A place for so many behind those that are here.
     pub(super) fn room(&mut self, samples: usize) -> &mut [i16] {
         if self.end + samples > N {
@@ -69,7 +65,7 @@ mod tests {
             }
         }
         fifo.clear();
-        fifo.push_silence(7);
+        fifo.push(&[0; 7]);
         assert_eq!(fifo.pop(7), [0; 7]);
         assert_eq!(fifo.len(), 0);
     }

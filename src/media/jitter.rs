@@ -36,6 +36,8 @@ pub enum Content {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inserted {
     Kept,
+    /// In the place of an older one, which nobody had asked for yet.
+    InPlaceOfOlder,
     /// It was here already.
     Duplicate,
     /// Its place is taken by a newer packet.
@@ -75,16 +77,20 @@ impl JitterBuffer {
         let Some(room) = slot.payload.get_mut(..payload.len()) else {
             return Inserted::TooLong;
         };
-        match slot.meta {
+        let inserted = match slot.meta {
             Some(old) if old.seq == meta.seq && (meta.is_copy() || !old.is_copy()) => return Inserted::Duplicate,
             Some(newer) if newer.seq > meta.seq => return Inserted::TooOld,
-            Some(_) => {}
-            None => self.waiting += 1,
-        }
+            Some(older) if older.seq < meta.seq => Inserted::InPlaceOfOlder,
+            Some(_) => Inserted::Kept,
+            None => {
+                self.waiting += 1;
+                Inserted::Kept
+            }
+        };
         room.copy_from_slice(payload);
         slot.len = payload.len() as u16;
         slot.meta = Some(meta);
-        Inserted::Kept
+        inserted
     }
 
     pub fn get(&self, seq: Seq) -> Option<(Meta, &[u8])> {
@@ -220,7 +226,8 @@ mod tests {
         let mut buffer = JitterBuffer::new();
         let first = Seq::first(0);
         for n in 0..200 {
-            buffer.insert(meta(first + n), b"x");
+            let inserted = if n < SLOTS as u64 { Inserted::Kept } else { Inserted::InPlaceOfOlder };
+            assert_eq!(buffer.insert(meta(first + n), b"x"), inserted);
         }
         assert_eq!(buffer.len(), SLOTS);
         assert_eq!(buffer.first().unwrap().seq, first + (200 - SLOTS as u64));

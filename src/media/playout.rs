@@ -77,7 +77,7 @@ pub struct Counters {
     /// Samples cut out, and put in, to keep the delay.
     pub shortened_samples: u64,
     pub lengthened_samples: u64,
-    /// Packets thrown away because they waited too long.
+    /// Packets thrown away because they waited too long, or more came than there is room for.
     pub discarded: u64,
 }
 
@@ -117,7 +117,7 @@ pub struct Playout<D> {
     peer: PeerClock,
     card: Rate,
     asked: i64,
-    /// Length of the last packet, and of the last request.
+    /// Length of the last packet, or of the first that waits, and of the last request.
     samples: u32,
     request: Request,
     counters: Counters,
@@ -164,12 +164,13 @@ struct Bounds {
 impl<D: Decoder> Playout<D> {
     pub fn new(jitter: &Jitter, decoder: D) -> Playout<D> {
         let min = delay::span_in_samples(jitter.min);
+        let bounds = Bounds { min, max: delay::span_in_samples(jitter.max).max(min) };
         Playout {
             decoder,
             jitter: JitterBuffer::new(),
             timeline: Timeline::default(),
-            delay: Delay::new(),
-            bounds: Bounds { min, max: delay::span_in_samples(jitter.max).max(min) },
+            delay: Delay::new(bounds.max),
+            bounds,
             state: State::Waiting,
             fifo: Fifo::new(),
             frame: Box::new([0; FRAME]),
@@ -194,15 +195,17 @@ impl<D: Decoder> Playout<D> {
     /// A new call: nothing is known.
     pub fn reset(&mut self) {
         self.restart();
-        self.delay = Delay::new();
+        self.delay = Delay::new(self.bounds.max);
         self.card.restart();
         self.fifo.clear();
+        self.merge.clear();
+        self.resampler.restart();
         self.next_wait = NextWait::No;
         self.loss = 0.0;
         self.counters = Counters::default();
     }
 
-    /// Another source in the same call: what waits is dropped, what is decoded is played.
+    /// Another source in the same call: what waits is dropped, what is decoded is played, and fades out.
     pub fn restart(&mut self) {
         self.jitter.clear();
         self.timeline.restart();
@@ -289,6 +292,10 @@ impl<D: Decoder> Playout<D> {
         }
         match self.jitter.insert(meta, payload) {
             Inserted::Kept => Arrival::Kept,
+            Inserted::InPlaceOfOlder => {
+                self.counters.discarded += 1;
+                Arrival::Kept
+            }
             Inserted::Duplicate => Arrival::Duplicate,
             Inserted::TooOld => Arrival::Late,
             Inserted::TooLong => Arrival::Invalid,

@@ -92,7 +92,7 @@ impl Timeline {
         } else {
             (self.tick, self.slips) = (None, HistoryBuf::new());
             // Timestamps that stood still too long; or that began anew, which says nothing of a slip.
-            let grown = -ahead - newest.slip <= i64::from(newest.samples);
+            let grown = ahead < 0 && -ahead - newest.slip <= i64::from(newest.samples);
             (by_sequence, 0, if grown { -ahead } else { newest.slip })
         };
         self.newest = Some(Placed {
@@ -181,6 +181,18 @@ mod tests {
     fn a_jump_that_took_no_time_is_none() {
         assert_eq!(positions(&[(1, 0, 0), (2, 9_000_000, 20), (3, 9_000_960, 40)]), [0, 960, 1_920]);
         assert_eq!(positions(&[(1, 900_000, 0), (2, 1_000, 20), (3, 1_960, 40)]), [0, 960, 1_920]);
+    }
+
+    #[test]
+    fn a_jump_settles_nothing() {
+        for jump in [9_000_000, 4_000_000_000] {
+            let (mut timeline, stamp, first) = (Timeline::default(), Timestamp::first(7), Seq::first(0));
+            for n in 0..40_u32 {
+                let stamp = stamp.extend((n * 960 + if n < 20 { 7 } else { jump }) % u32::MAX);
+                let place = timeline.place(first + u64::from(n), stamp, 960, i64::from(n) * 960);
+                assert_eq!((place.slip, place.settled), (0, 0), "packet {n}, {jump}");
+            }
+        }
     }
 
     #[test]

@@ -496,6 +496,13 @@ impl<D: Decoder> Room<D> {
         self.next_frame += span.as_millis() as i64 / 20;
     }
 
+    /// The same, and its timestamps do not run on either: it goes on as if no time had passed.
+    pub(crate) fn talker_stops(&mut self, span: Span) {
+        let before = self.next_frame;
+        self.talker_pauses(span);
+        self.timestamp_origin = self.timestamp_origin.wrapping_sub(((self.next_frame - before) * FRAME) as u32);
+    }
+
     /// The mixer stands still for `span` and then makes up for its ticks at once, as Asterisk does: it stamps a packet
     /// with the time at which it leaves, unless that is within a tick of what was to be expected. So the packets of the
     /// burst share one timestamp, all marked, and those after it are stamped right.

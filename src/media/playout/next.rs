@@ -31,14 +31,15 @@ impl<D: Decoder> Playout<D> {
     /// Waits until the first packet is due, or throws away what has waited longer than need be.
     fn begin(&mut self, now: i64, missing: usize) {
         let Some(first) = self.jitter.first() else {
-            return self.fifo.push_silence(missing);
+            return self.rest_in_silence(missing);
         };
         let Content::Audio { samples, .. } = first.content else {
             return self.jitter.remove(first.seq);
         };
+        self.samples = samples;
         let early = self.target_wait() - self.waited(now, first.position);
         if early > 0 {
-            return self.fifo.push_silence(missing);
+            return self.rest_in_silence(missing);
         }
         if self.jitter.len() > 1 && (-early >= i64::from(samples) || self.is_overdue(now, first.position)) {
             self.counters.discarded += 1;
@@ -52,6 +53,15 @@ impl<D: Decoder> Playout<D> {
         }
         self.delays.clear();
         self.state = State::Playing { next: first.seq, at: first.position };
+    }
+
+    /// Silence, into which what was being played fades first.
+    fn rest_in_silence(&mut self, missing: usize) {
+        let samples = missing.max(self.merge.len());
+        let silence = self.fifo.room(samples);
+        silence.fill(0);
+        stretch::merge(silence, &self.merge);
+        self.merge.clear();
     }
 
     fn on_present(&mut self, now: i64, meta: Meta, at: Timestamp) {

@@ -3,7 +3,7 @@
 use super::{FEW, MANY, NextWait, Playout, Request};
 use crate::media::codec::Decoder;
 use crate::media::drift;
-use crate::media::jitter::Meta;
+use crate::media::jitter::{Meta, SLOTS};
 use crate::media::stretch::Similarity;
 use crate::rtp::seq::Timestamp;
 
@@ -16,6 +16,8 @@ const TOLERANCE: i64 = 24;
 /// Excess from which cuts need not be clean (40 ms), and from which any will do (100 ms).
 const LARGE: i64 = 1_920;
 const HUGE: i64 = 4_800;
+/// So many packets wait at most: an eighth of the room is left to those that come in a bunch.
+const MOST_WAITING: i64 = SLOTS as i64 * 7 / 8;
 /// Loss above which waiting one packet longer is worth the delay, because the next packet mends the hole: for its FEC;
 /// for its sound. Below the third it no longer is.
 const FEC_AT: f32 = 0.01;
@@ -131,7 +133,8 @@ impl<D: Decoder> Playout<D> {
         self.delay.waited(now, position.ticks())
     }
 
-    /// The configured bounds include the packet itself: a buffer of 20 ms holds one packet of 20 ms.
+    /// The configured bounds include the packet itself: a buffer of 20 ms holds one packet of 20 ms. Short packets are not
+    /// waited for until there is no room for the next ones.
     pub(super) fn target_wait(&self) -> i64 {
         let packet = i64::from(self.samples);
         let next = match self.next_wait {
@@ -139,7 +142,8 @@ impl<D: Decoder> Playout<D> {
             NextWait::Yes { .. } => packet + TOLERANCE,
         };
         let least = (self.bounds.min - packet).max(0);
-        (self.delay.target() + next).clamp(least, self.bounds.max.max(least))
+        let wait = (self.delay.target() + next).clamp(least, self.bounds.max.max(least));
+        wait.min(MOST_WAITING * packet)
     }
 
     /// Waiting longer pays while packets are lost, and more so if they are repeated: by FEC, or as a copy.
