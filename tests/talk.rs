@@ -500,6 +500,39 @@ fn what_was_said_at_the_end_of_a_call_is_not_heard_in_the_next() {
     assert!(booth.stream.encoder().heard[8..].iter().all(|sample| *sample == 2_000));
 }
 
+/// It is not known anew from our own clock, and a card that comes and goes is no slow one.
+#[test]
+fn the_microphones_clock_is_what_it_was_after_minutes_without_a_card() {
+    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
+    let mut wire = Sent::default();
+    let mut now = Time::from_millis(5_000);
+    stream.start(now, params());
+    let told = |stream: &Stream<Mouth, Ear>, now| stream.stats(now).clocks.capture.unwrap_or(f32::NAN);
+    let mut record = |stream: &mut Stream<Mouth, Ear>, now: &mut Time, seconds: u64| {
+        for _ in 0..seconds * 100 {
+            // 300 ppm slow.
+            *now += Span::from_micros(10_003);
+            stream.capture(*now, &[0; 480], &mut wire);
+        }
+    };
+    record(&mut stream, &mut now, 60);
+    let mut silence = Sent::default();
+    let mut nothing = |stream: &mut Stream<Mouth, Ear>, now: &mut Time, seconds: u64| {
+        for _ in 0..seconds * 50 {
+            *now += ms(20);
+            stream.capture_nothing(*now, &[0; 960], &mut silence);
+        }
+    };
+    nothing(&mut stream, &mut now, 240);
+    assert!((told(&stream, now) + 300.0).abs() < 10.0, "{}", told(&stream, now));
+    for _ in 0..10 {
+        record(&mut stream, &mut now, 15);
+        nothing(&mut stream, &mut now, 15);
+    }
+    assert!((told(&stream, now) + 300.0).abs() < 10.0, "{}", told(&stream, now));
+    assert_eq!(silence.rtp.len(), 390 * 50, "silence is sent meanwhile");
+}
+
 #[test]
 fn the_microphones_clock_is_told_and_the_next_call_begins_with_it() {
     let mut stream = Stream::new(settings(), Mouth::new(), Ear);

@@ -27,8 +27,18 @@ const CAPTURE_GAP: Span = Span::from_millis(200);
 impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Takes microphone samples (mono, 48 kHz, any number) and sends each packet that becomes full.
     pub fn capture(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
-        self.capture_level.measure(samples);
         self.microphone.on_given(now, samples.len());
+        self.take(now, samples, wire);
+    }
+
+    /// The same while there is no card: it is our clock that says how many.
+    pub fn capture_nothing(&mut self, now: Time, silence: &[i16], wire: &mut impl Wire) {
+        self.microphone.pause();
+        self.take(now, silence, wire);
+    }
+
+    fn take(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
+        self.capture_level.measure(samples);
         self.skip_lost_capture(now, samples.len());
         let Some(call) = &self.call else { return };
         self.microphone.follow(call.params.follows.then(|| self.playout.peer_clock()));
