@@ -13,6 +13,7 @@ use qss_endpoint::io::alsa::machine::Machine;
 use qss_endpoint::io::clock;
 use qss_endpoint::io::media_thread::{MediaHandle, MediaThread};
 use qss_endpoint::media::command::{CardError, CardEvent, Command, Event, Stats, StreamParams};
+use qss_endpoint::media::governor::Economy;
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::rtp::xr::Asked;
 use qss_endpoint::time::{Span, Time};
@@ -439,6 +440,37 @@ fn an_xrun_is_told_and_costs_no_time_on_the_wire() {
     assert!(station.count(|event| matches!(event, Event::Card(CardEvent::Xrun { .. }))) >= 1);
     let told = station.stats().xruns;
     assert!(told >= 2, "{told}");
+}
+
+/// Their periods have another length in their own frames than in ours; the last card has one length only, and it is odd.
+#[test]
+fn cards_of_other_rates_are_not_taken_for_a_machine_that_does_not_keep_up() {
+    let _alone = alone();
+    let settings = ["rate 16000\n", "rate 44100\n", "rate 96000\n", "rate 44100\nperiod_min 1024\nperiod_max 1024\n"];
+    let peer = Peer::new();
+    let mut stations: Vec<Station> = settings
+        .iter()
+        .enumerate()
+        .map(|(n, settings)| {
+            let mut station = Station::new(&rig::card(&format!("other{n}"), settings));
+            station.call(peer.0.local_addr().unwrap(), n as u32);
+            station
+        })
+        .collect();
+    // As long as the governor takes for its first two steps.
+    pause(4_000);
+    for (station, settings) in stations.iter_mut().zip(settings) {
+        let stats = station.stats();
+        assert_eq!(stats.economy, Economy::default(), "{settings}");
+        assert_eq!(stats.xruns, 0, "{settings}");
+    }
+    let opened = |event: &Event| match event {
+        Event::Card(CardEvent::Opened { period, buffer, .. }) => Some((*period, *buffer)),
+        _ => None,
+    };
+    let granted: Vec<_> =
+        stations.iter().map(|station| station.seen.iter().find_map(|(_, event)| opened(event))).collect();
+    assert_eq!(granted, [Some((160, 480)), Some((441, 1_323)), Some((960, 2_880)), Some((1_024, 3_072))]);
 }
 
 #[test]

@@ -270,8 +270,10 @@ impl Engine {
                 Ok(()) => {}
                 Err(Trouble::Gone(error)) => return self.lost(now, card, life, error),
                 Err(Trouble::Stopped(why)) => {
-                    if why == Stopped::Underrun {
-                        card.widen_margin();
+                    // Linked directions stop together, and the microphone is asked first.
+                    match why {
+                        Stopped::Overrun | Stopped::Underrun => card.widen_margin(now.since(moved.capture)),
+                        Stopped::Suspended => {}
                     }
                     if self.xruns.add(now) > MAX_XRUNS_PER_SECOND {
                         return self.lost(now, card, life, CardError::Other(libc::EPIPE));
@@ -318,7 +320,7 @@ impl Engine {
     fn exchange(&mut self, now: Time, card: &mut Card, moved: &mut Moved) -> Result<(), Trouble> {
         let recorded = card.read(&mut self.samples)?;
         if recorded > 0 {
-            let period = card.granted().period as usize;
+            let period = card.period();
             let read = self.timing.on_captured(now, moved.capture, recorded, period);
             moved.capture = now;
             let mut wire = TimedWire::new(&self.sockets);
@@ -353,7 +355,7 @@ impl Engine {
         let span = self.stream.packet_time().unwrap_or(SILENT_PERIOD).max(SHORTEST_SILENT_PERIOD);
         let frames = ((span.as_micros() * 48 / 1_000) as usize).min(MAX_FRAMES);
         self.samples[..frames].fill(0);
-        self.stream.capture(now, &self.samples[..frames], &mut &self.sockets);
+        self.stream.capture_nothing(now, &self.samples[..frames], &mut &self.sockets);
         self.drain(now);
         self.stream.play_unheard(&mut self.samples[..frames]);
         span
@@ -409,7 +411,7 @@ impl Engine {
             Err(why) => {
                 self.stream.card_moves(now, false);
                 self.tell_trouble(now, why);
-                State::Unprepared { away: Away::first(now, self.audio.reopen_interval) }
+                State::Unprepared { away: Away::first(clock::now(), self.audio.reopen_interval) }
             }
         };
     }
@@ -462,8 +464,8 @@ impl Engine {
                 State::Prepared { card, life: away.life(now) }
             }
             Err(why) => {
+                away.still(clock::now(), why.error, self.audio.reopen_interval);
                 self.tell_trouble(now, why);
-                away.retry_at = now + away.pause;
                 still_away(away)
             }
         }

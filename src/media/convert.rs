@@ -62,7 +62,7 @@ impl Converter {
 
     /// The most outputs that so many inputs can give, whatever came before.
     pub fn gives_at_most(&self, inputs: usize) -> usize {
-        (inputs * self.up).div_ceil(self.down) + 1
+        (inputs * self.up).div_ceil(self.down)
     }
 
     /// Takes all of `input` and fills as much of `out` as it [gives](Converter::gives). Returns how much that is.

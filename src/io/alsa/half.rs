@@ -80,21 +80,29 @@ impl Half {
         in_frames(self.granted.buffer, self.granted.rate)
     }
 
-    /// Frames that can be read or written now.
+    /// Frames that can be read or written, as of this direction's last interrupt.
     pub(super) fn avail(&self, xrun: Stopped) -> Result<usize, Trouble> {
-        let avail = self.cards_avail(xrun)?.min(self.granted.buffer);
-        // Converted, a frame more may come out than went in.
-        let spare = u32::from(self.converter.is_some());
-        Ok(in_frames(avail.saturating_sub(spare), self.granted.rate))
+        self.cards_avail(PCM::avail_update, xrun).map(|avail| self.usable(avail))
+    }
+
+    /// The same as of now, which the kernel has to be asked for: it was the other direction's interrupt that has woken us, and
+    /// by the last of this one the queue may look a period longer than it is.
+    pub(super) fn avail_now(&self, xrun: Stopped) -> Result<usize, Trouble> {
+        self.cards_avail(PCM::avail, xrun).map(|avail| self.usable(avail))
+    }
+
+    /// Rounded down, they never become more than that when they are converted.
+    fn usable(&self, avail: u32) -> usize {
+        in_frames(avail.min(self.granted.buffer), self.granted.rate)
     }
 
     /// Whole periods recorded by now.
     pub(super) fn periods(&self) -> Result<usize, Trouble> {
-        Ok((self.cards_avail(Stopped::Overrun)? / self.granted.period) as usize)
+        Ok((self.cards_avail(PCM::avail_update, Stopped::Overrun)? / self.granted.period) as usize)
     }
 
-    fn cards_avail(&self, xrun: Stopped) -> Result<u32, Trouble> {
-        let avail = self.pcm.avail_update().map_err(|error| trouble(error, xrun))?;
+    fn cards_avail(&self, ask: fn(&PCM) -> alsa::Result<Frames>, xrun: Stopped) -> Result<u32, Trouble> {
+        let avail = ask(&self.pcm).map_err(|error| trouble(error, xrun))?;
         // Plug-ins go on telling how much there is when there is no card any more.
         match self.pcm.state() {
             State::Disconnected => Err(Trouble::Gone(CardError::Absent)),
@@ -187,8 +195,9 @@ fn configure(pcm: &PCM, wish: &Wish) -> alsa::Result<SampleFormat> {
     hardware.set_channels_near(wish.channels as u32)?;
     let rate = hardware.set_rate_near(wish.rate, ValueOr::Nearest)?;
     let period = wish.period.as_micros() * u64::from(rate) / 1_000_000;
-    hardware.set_period_size_near(period.max(1) as Frames, ValueOr::Nearest)?;
-    hardware.set_buffer_size_near((period * u64::from(wish.periods)) as Frames)?;
+    // Some cards have one period only, and it is longer: of that one there shall be as many.
+    let period = hardware.set_period_size_near(period.max(1) as Frames, ValueOr::Nearest)?;
+    hardware.set_buffer_size_near(period * Frames::from(wish.periods))?;
     pcm.hw_params(&hardware)?;
     Ok(format)
 }

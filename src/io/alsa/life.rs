@@ -77,6 +77,15 @@ impl Away {
         Away { since: now, retry_at: now + pause, pause, proof: PROOF }
     }
 
+    /// It cannot be opened. Opening may have taken long: the pause comes after it. A card that is not there, or is busy, does not
+    /// die at birth: when it comes it is taken at once, whatever it did before.
+    pub(in crate::io) fn still(&mut self, now: Time, error: CardError, first_pause: Span) {
+        if matches!(error, CardError::Absent | CardError::Busy) {
+            self.pause = first_pause;
+        }
+        self.retry_at = now + self.pause;
+    }
+
     /// It can be opened.
     pub(in crate::io) fn life(self, now: Time) -> Life {
         Life { since: now, trial: Trial::Pending { lost: self.since }, pause: self.pause, proof: self.proof }
@@ -154,6 +163,12 @@ mod tests {
         assert_eq!(pauses, [1_000, 2_000, 4_000, 5_000, 5_000, 5_000]);
         let (pauses, _) = lives(CardError::Stalled, STALL);
         assert_eq!(pauses, [500; 6], "its clock may go on at any time");
+        let (lost, pause) = (Time::from_millis(10_000), Span::from_secs(5));
+        for (error, pause_ms) in [(CardError::Other(5), 5_000), (CardError::Absent, 500), (CardError::Busy, 500)] {
+            let (mut away, tried) = (Away { pause, ..Away::first(lost, FIRST) }, lost + Span::from_secs(60));
+            away.still(tried, error, FIRST);
+            assert_eq!(away.retry_at, tried + Span::from_millis(pause_ms), "{error:?}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::config::card_name::{CardIdentity, CardKey, PcmName};
 use crate::config::{Audio, Duplex, NO_PCM};
 use crate::media::command::CardError;
 use crate::media::turn::Side;
+use crate::time::Span;
 use alsa::Direction;
 use alsa::poll::{Descriptors, Flags};
 pub use half::Granted;
@@ -154,6 +155,11 @@ impl Card {
         self.sides.granted()
     }
 
+    /// A period of what paces us, in the frames that are read and written.
+    pub fn period(&self) -> usize {
+        self.sides.pace().period()
+    }
+
     /// Starts what is open from an empty ring, with silence queued for playback.
     pub fn start(&mut self) -> Result<(), CardError> {
         for half in [self.sides.playback(), self.sides.capture()].into_iter().flatten() {
@@ -180,9 +186,13 @@ impl Card {
         }
     }
 
-    /// After an underrun: a greater margin for as long as the card stays open.
-    pub fn widen_margin(&mut self) {
-        self.margin = (self.margin + self.sides.pace().period() / 4).min(self.sides.spare());
+    /// The queue ran dry because it was written to so long after the time before: a greater margin for as long as the card
+    /// stays open, if one could have helped.
+    pub fn widen_margin(&mut self, after: Span) {
+        let most = self.sides.spare();
+        if after <= in_time(self.sides.pace().period() + most) {
+            self.margin = (self.margin + self.sides.pace().period() / 4).min(most);
+        }
     }
 
     /// Fills in what to `poll` for and returns how many entries.
@@ -227,7 +237,7 @@ impl Card {
         let Sides::Both { capture, playback } = &self.sides else {
             return Ok(owed.frames.min(MAX_FRAMES));
         };
-        let free = playback.avail(Stopped::Underrun)?;
+        let free = playback.avail_now(Stopped::Underrun)?;
         let period = capture.period();
         let after = (playback.buffer().saturating_sub(free) + owed.frames) as isize;
         let wanted = self.level().saturating_sub(capture.avail(Stopped::Overrun)?) as isize;
@@ -252,6 +262,11 @@ impl Card {
             Sides::Capture(_) => 0,
         }
     }
+}
+
+/// How long so many frames take.
+fn in_time(frames: usize) -> Span {
+    Span::from_micros(frames as u64 * 125 / 6)
 }
 
 /// Sets the controls, and finds the amplifier's switch.

@@ -26,7 +26,8 @@ impl Slip {
             owed
         } else if self.most < -(margin as isize) / 4 {
             owed + 1
-        } else if self.least > (period - period / 4) as isize {
+        // More than a period too long: what one period more has made too long is not taken back by one less.
+        } else if self.least > period as isize {
             owed - 1
         } else {
             owed
@@ -41,31 +42,39 @@ const SLIP_AFTER: usize = 50;
 mod tests {
     use super::*;
 
-    /// Shortest and longest queue just before and after writing, over ten minutes of periods of 480 and a margin of 240.
-    /// `coarse`: the interrupts, of two, at which the pointer shows a period too many.
-    fn queue_under_drift(ppm: f64, coarse: Option<i32>) -> (f64, f64) {
-        let mut slip = Slip::default();
+    /// Shortest and longest queue just before and after writing, over ten minutes of periods of 480 and a margin of 240, and
+    /// how many periods more and less were written. `coarse`: the interrupts, of two, at which the pointer shows a period too
+    /// many.
+    fn queue_under_drift(ppm: f64, coarse: Option<i32>) -> (f64, f64, [usize; 2]) {
+        let (mut slip, mut slips) = (Slip::default(), [0, 0]);
         let (mut queue, mut shortest, mut longest) = (720.0f64, f64::MAX, f64::MIN);
         for turn in 0..60_000 {
             queue -= 480.0 * (1.0 + ppm * 1e-6);
             // A coarse pointer shows a period more in the queue than there is, every other time.
             let seen = if coarse == Some(turn % 2) { queue + 480.0 } else { queue };
             shortest = shortest.min(queue);
-            queue += (slip.periods(1, (seen + 480.0 - 720.0).round() as isize, 240, 480) * 480) as f64;
+            let periods = slip.periods(1, (seen + 480.0 - 720.0).round() as isize, 240, 480);
+            slips[0] += usize::from(periods > 1);
+            slips[1] += usize::from(periods < 1);
+            queue += (periods * 480) as f64;
             longest = longest.max(queue);
         }
-        (shortest, longest)
+        (shortest, longest, slips)
     }
 
     #[test]
     fn the_playback_queue_neither_runs_dry_nor_over_when_clocks_drift() {
-        assert_eq!(queue_under_drift(0.0, None), (240.0, 720.0));
+        assert_eq!(queue_under_drift(0.0, None), (240.0, 720.0, [0, 0]));
         for turn in [0, 1] {
-            assert_eq!(queue_under_drift(0.0, Some(turn)), (240.0, 720.0), "a coarse pointer is no drift");
+            assert_eq!(queue_under_drift(0.0, Some(turn)), (240.0, 720.0, [0, 0]), "a coarse pointer is no drift");
         }
-        for ppm in [-2_000.0, -100.0, 100.0, 2_000.0] {
-            let (shortest, longest) = queue_under_drift(ppm, None);
-            assert!(shortest > 60.0 && longest < 1_300.0, "{ppm} ppm: {shortest}..{longest}");
+        for ppm in [-2_000.0_f64, -100.0, -20.0, 20.0, 100.0, 2_000.0] {
+            let (shortest, longest, [more, less]) = queue_under_drift(ppm, None);
+            assert!(shortest > 60.0 && longest < 1_400.0, "{ppm} ppm: {shortest}..{longest}");
+            // So many periods are ten minutes at that rate; and each goes one way.
+            let drifted = (60_000.0 * ppm.abs() * 1e-6) as usize;
+            let (with, against) = if ppm > 0.0 { (more, less) } else { (less, more) };
+            assert!(against == 0 && with.abs_diff(drifted) <= 1, "{ppm} ppm: {more} more, {less} less");
         }
     }
 }
