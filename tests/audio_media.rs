@@ -14,6 +14,7 @@ use qss_endpoint::io::clock;
 use qss_endpoint::io::media_thread::{MediaHandle, MediaThread};
 use qss_endpoint::media::command::{CardError, CardEvent, Command, Event, Stats, StreamParams};
 use qss_endpoint::media::governor::Economy;
+use qss_endpoint::media::histogram::Stage;
 use qss_endpoint::media::tone::Tone;
 use qss_endpoint::rtp::xr::Asked;
 use qss_endpoint::time::{Span, Time};
@@ -162,6 +163,9 @@ fn a_tone_in_one_microphone_comes_out_of_the_other_loudspeaker_soon_and_clean() 
         assert!(snr > 25.0, "{snr} dB");
         assert!(heard.packets_received > 150 && heard.packets_lost == 0 && heard.packets_invalid == 0, "{heard:?}");
         assert!((200..=400).contains(&sent.packets_sent), "{sent:?}");
+        for (stage, took) in Stage::ALL.iter().zip(heard.stages) {
+            assert!(took.count > 150 && took.worst_us > 0 && took.p50_us <= took.worst_us, "{stage:?}: {took:?}");
+        }
         return;
     }
     panic!("the machine was late five times");

@@ -257,6 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn packets_are_marked_with_the_configured_class() {
+        for bind in [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0])] {
+            let sockets = RtpSockets::bind(&Rtp { bind, dscp: 46, ..local((0, 0)) }).unwrap();
+            for socket in [&sockets.rtp, &sockets.rtcp] {
+                let socket = socket2::SockRef::from(socket);
+                assert_eq!(socket.tos_v4().unwrap(), 46 << 2);
+                if sockets.speaks == Speaks::Both {
+                    assert_eq!(socket.tclass_v6().unwrap(), 46 << 2);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_unspecified_address_takes_both_families() {
         let any = Rtp { bind: IpAddr::from([0, 0, 0, 0]), ports: (0, 0), ..Config::default().rtp };
         let sockets = RtpSockets::bind(&any).unwrap();

@@ -317,13 +317,15 @@ struct Seen {
 }
 
 impl Remembered {
-    /// Drops it if it may be outdated. Not while a card is open.
-    pub fn refresh(&mut self, machine: &Machine) {
+    /// Drops it if it may be outdated, and tells whether it was. Not while a card is open.
+    pub fn refresh(&mut self, machine: &Machine) -> bool {
         let seen = Some(Seen { cards: machine.cards(), changed: machine.devices_changed() });
-        if self.seen != seen {
+        let outdated = self.seen != seen;
+        if outdated {
             let _ = alsa::config::update_free_global();
             self.seen = seen;
         }
+        outdated
     }
 }
 
@@ -399,6 +401,17 @@ fn card_error(error: alsa::Error) -> CardError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_libasound_remembers_is_dropped_when_the_cards_have_changed() {
+        let machine = machine::fake::Fake::new("remembered");
+        machine.headset(1, "Device");
+        let mut remembered = Remembered::default();
+        let mut refresh = || remembered.refresh(&machine.machine());
+        assert_eq!([refresh(), refresh()], [true, false]);
+        machine.codec(0, "rockchipes8388");
+        assert_eq!([refresh(), refresh()], [true, false]);
+    }
 
     #[test]
     fn error_numbers_become_advice_whatever_their_sign() {

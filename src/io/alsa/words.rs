@@ -37,3 +37,26 @@ pub(super) fn trim() {
         listen();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libasound_says_is_heard_and_thrown_away_when_it_is_much() {
+        let complain = || alsa::PCM::new("no such card", alsa::Direction::Playback, true).map(drop).unwrap_err();
+        listen();
+        complain();
+        trim();
+        let once = heard();
+        assert!(once.contains("no such card"), "{once}");
+        for _ in 0..2 * MOST / once.len() {
+            complain();
+        }
+        assert!(heard().len() > MOST);
+        trim();
+        assert_eq!(heard(), "");
+        complain();
+        assert_eq!(heard(), once, "and goes on being heard");
+    }
+}
