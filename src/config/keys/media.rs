@@ -229,7 +229,8 @@ pub(super) const AUDIO: Section = Section {
             "period_ms",
             |d| &mut d.config.audio.period,
             Rule::Range(1, 100),
-            "Wanted time between two interrupts of the card. Short: less delay, more load.",
+            "Wanted time between two interrupts of the card. Short: less delay, more load. Instead of more than 50, 50 is \
+             asked for.",
         ),
         key(
             "periods",
@@ -271,7 +272,8 @@ pub(super) const AUDIO: Section = Section {
             "reopen_interval_ms",
             |d| &mut d.config.audio.reopen_interval,
             Rule::Range(50, 60_000),
-            "A card that is gone or busy is tried again this often.",
+            "A card that is gone or busy is tried again this often; one that opens and dies within a second ever more \
+             rarely, every 5 s at last.",
         ),
         key("mute_at_start", |d| &mut d.config.audio.mute_at_start, Rule::Any, "Start with the microphone muted."),
         key(
