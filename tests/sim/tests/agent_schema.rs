@@ -4,6 +4,7 @@ use boon::{Compiler, Schemas};
 use qss_endpoint::media::autopilot::{Choice, Why};
 use qss_endpoint::media::codec::Band;
 use qss_endpoint::media::command::Stats;
+use qss_endpoint::media::histogram::{self, Stage, Summary};
 use qss_endpoint::rtp::xr::VoipMetrics;
 use qss_endpoint::status::snapshot::Media;
 use qss_endpoint::time::Span;
@@ -96,13 +97,20 @@ fn how_the_mixer_hears_us_keeps_to_the_schema_and_stands_on_the_page() {
     let event = World::playing(1, config()).events_of("snapshot")[0].clone();
     let mut seen = Vec::new();
     for heard in [known, VoipMetrics::unheard(1)] {
-        let stats = Stats { uplink: Some(choice), heard: Some(heard), burst_density: 128, ..Stats::default() };
+        let took = Summary { count: 3, p50_us: 40, p99_us: 90, worst_us: 95, why: histogram::Why::Work };
+        let stages = [took; Stage::ALL.len()];
+        let stats = Stats { uplink: Some(choice), heard: Some(heard), burst_density: 128, stages, ..Stats::default() };
         let mut event = event.clone();
         event["media"] = serde_json::to_value(Media::from(&stats)).expect("JSON");
         check([&event]);
         let heard = event["media"]["uplink"]["heard"].as_object().expect("an object").clone();
         assert!(heard.keys().all(|key| PAGE.contains(&format!("`{key}`"))), "{heard:?}");
         assert_eq!(event["media"]["burst_density"], 0.5);
+        let words = event["media"]["stages"].as_object().expect("an object").keys().collect::<Vec<_>>();
+        assert!(
+            words.len() == Stage::ALL.len() && words.iter().all(|word| PAGE.contains(&format!("`{word}`"))),
+            "{words:?}"
+        );
         seen.push(heard);
     }
     assert_eq!((&seen[0]["loss"], &seen[0]["r_factor"], &seen[0]["mos_lq"]), (&0.102.into(), &88.into(), &4.3.into()));
