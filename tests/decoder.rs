@@ -205,7 +205,7 @@ fn what_was_played_fades_into_the_silence_before_another_source_and_after_the_la
 #[test]
 fn packets_of_two_and_a_half_ms_are_heard_however_long_they_shall_wait() {
     for (least, most) in [(200, 200), (500, 500), (20, 200)] {
-        let jitter = Jitter { min: ms(least), max: ms(most), ..settings().jitter };
+        let jitter = Jitter { min: ms(least), max: ms(most) };
         let mut listener = Listener::with(Settings { jitter, ..settings() });
         let mut heard = Vec::new();
         for n in 0..4_000_u16 {
