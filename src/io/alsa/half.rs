@@ -197,7 +197,7 @@ fn configure(pcm: &PCM, wish: &Wish) -> alsa::Result<SampleFormat> {
     let period = wish.period.as_micros() * u64::from(rate) / 1_000_000;
     // Some cards have one period only, and it is longer: of that one there shall be as many.
     let period = hardware.set_period_size_near(period.max(1) as Frames, ValueOr::Nearest)?;
-    hardware.set_buffer_size_near(period * Frames::from(wish.periods))?;
+    hardware.set_buffer_size_near(period * wish.periods as Frames)?;
     pcm.hw_params(&hardware)?;
     Ok(format)
 }
