@@ -14,6 +14,7 @@
 use crate::rtp::CLOCK_RATE;
 use crate::rtp::packet::Header;
 use crate::rtp::rtcp::ReportBlock;
+use crate::rtp::runs::Runs;
 use crate::rtp::seq::{Seq, Timestamp};
 use crate::time::{Span, Time};
 
@@ -50,8 +51,7 @@ pub struct Receiver {
     /// Totals of sources that are gone.
     past_expected: u64,
     past_unique: u64,
-    /// Times that numbers were left out.
-    gaps: u64,
+    runs: Runs,
     duplicates: u64,
 }
 
@@ -114,9 +114,9 @@ impl Receiver {
             return Verdict::OnProbation;
         }
         self.candidate = None;
-        let highest = source.highest;
+        let missing = source.missing();
         let verdict = source.accept(now, header, times);
-        self.gaps += u64::from(source.highest.after(highest) > 1);
+        self.runs.on_packet(source.missing() - missing);
         if verdict == Verdict::Duplicate {
             self.duplicates += 1;
         }
@@ -147,13 +147,9 @@ impl Receiver {
         (self.past_expected + expected).saturating_sub(self.past_unique + unique)
     }
 
-    /// Mean number of packets lost in a row; 0: none. Packets that were overtaken and lost ones together make it smaller
-    /// than it is.
+    /// Mean number of packets lost in a row, of late; 0: none.
     pub fn burst(&self) -> f32 {
-        match self.lost() {
-            0 => 0.0,
-            lost => (lost as f32 / self.gaps.max(1) as f32).max(1.0),
-        }
+        self.runs.mean()
     }
 
     pub fn duplicates(&self) -> u64 {
@@ -235,6 +231,11 @@ impl Source {
         self.highest.after(self.first).unsigned_abs() + 1
     }
 
+    /// Numbers that have not come.
+    fn missing(&self) -> i64 {
+        self.expected() as i64 - self.unique as i64
+    }
+
     /// RFC 3550 A.3.
     fn report(&mut self) -> ReportBlock {
         let expected = self.expected();
@@ -290,7 +291,7 @@ mod tests {
             arrive(&mut r, n);
         }
         assert_eq!(r.lost(), 3, "3, 7 and 8");
-        assert_eq!(r.burst(), 1.5);
+        assert!((r.burst() - 1.5).abs() < 0.05, "{}", r.burst());
         assert_eq!(r.duplicates(), 1);
         let block = r.report().unwrap();
         assert_eq!(block.cumulative_lost, 2, "10 expected, 8 received, the duplicate among them");
