@@ -245,6 +245,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.liveness.expect_packets(now, params.receive);
         self.liveness.expect_sending(now, params.send);
         if held {
+            call.receiver.end_source();
             self.playout.restart();
         }
         self.budget.set_cap(params.cap, overhead(&params));

@@ -58,6 +58,7 @@ pub struct Receiver {
 #[derive(Clone, Debug)]
 struct Source {
     ssrc: u32,
+    is_over: bool,
     first: Seq,
     highest: Seq,
     highest_timestamp: Timestamp,
@@ -103,7 +104,7 @@ impl Receiver {
     }
 
     fn take(&mut self, now: Time, header: &Header, times: Times) -> Verdict {
-        let Some(source) = &mut self.source else {
+        let Some(source) = self.source.as_mut().filter(|source| !source.is_over) else {
             return self.adopt(now, header);
         };
         if header.ssrc != source.ssrc || !source.would_follow(header.sequence_number) {
@@ -134,6 +135,15 @@ impl Receiver {
         self.source = Some(source);
         self.candidate = None;
         verdict
+    }
+
+    /// What comes is not looked at for a while. Whatever comes then is a source just begun, though it be the same: nothing of
+    /// what passed is missed.
+    pub fn end_source(&mut self) {
+        self.candidate = None;
+        if let Some(source) = &mut self.source {
+            source.is_over = true;
+        }
     }
 
     /// SSRC of the source that is heard.
@@ -174,6 +184,7 @@ impl Source {
         let first = Seq::first(header.sequence_number);
         Source {
             ssrc: header.ssrc,
+            is_over: false,
             first,
             highest: first,
             highest_timestamp: Timestamp::first(header.timestamp),
@@ -325,6 +336,23 @@ mod tests {
         assert_eq!(accepted(r.handle(Time::ZERO, &header(2, 102))), Some(SourceIs::New));
         assert_eq!(r.ssrc(), Some(2));
         assert_eq!(r.lost(), 1, "losses of the old source are not forgotten");
+    }
+
+    #[test]
+    fn what_passes_while_nobody_looks_is_no_loss_and_losses_before_are_not_forgotten() {
+        let mut r = Receiver::default();
+        [0, 2].into_iter().for_each(|n| assert!(accepted(arrive(&mut r, n)).is_some()));
+        r.end_source();
+        assert_eq!((r.ssrc(), r.report().map(|block| block.ssrc)), (Some(1), Some(1)), "it is still the last one");
+        assert_eq!(accepted(arrive(&mut r, 500)), Some(SourceIs::New), "the same");
+        assert_eq!(
+            (accepted(arrive(&mut r, 501)), accepted(arrive(&mut r, 503))),
+            (Some(SourceIs::Known), Some(SourceIs::Known))
+        );
+        assert_eq!((r.lost(), r.burst()), (2, 1.0));
+        r.end_source();
+        assert_eq!(accepted(r.handle(Time::ZERO, &header(2, 7))), Some(SourceIs::New), "another");
+        assert_eq!(r.lost(), 2);
     }
 
     #[test]
