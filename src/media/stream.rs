@@ -238,6 +238,9 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
         call.sender.set_payload_type(params.send_payload_type);
         call.autopilot.set_limits(limits(&params));
+        if params.remote_rtp != call.params.remote_rtp {
+            call.autopilot.on_moved();
+        }
         call.uplink.restart();
         call.extended.set_asked(params.extended);
         call.peer.update(&params);

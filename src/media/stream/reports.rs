@@ -153,7 +153,7 @@ impl Call {
                 let trip = rtcp::round_trip(now, &block);
                 self.counters.round_trip = trip.unwrap_or(self.counters.round_trip);
                 let burst = self.extended.burst(self.receiver.burst(), peers);
-                self.autopilot.on_report(block.fraction_lost, trip, burst);
+                self.autopilot.on_report(now, block.fraction_lost, trip, burst);
                 if let Some(times) = self.uplink.on_report(block.highest_seq, self.sender.packets()) {
                     liveness.on_unheard(times);
                 }
