@@ -130,7 +130,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         Some(call.extended.metrics(&Listening {
             ssrc: call.receiver.ssrc()?,
             packet: self.playout.packet_time(),
-            recovered: played.fec + played.red,
+            recovered: (played.fec + played.red).saturating_sub(played.mended_late),
             outwaited: played.discarded,
             round_trip: call.counters.round_trip,
             end_system: duration(call.frame_samples) + LOOK_AHEAD + self.playout.delay(now),
