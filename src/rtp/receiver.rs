@@ -137,6 +137,12 @@ impl Receiver {
         verdict
     }
 
+    /// Whether a packet with this header goes on with the source that is heard.
+    pub fn goes_on(&self, header: &Header) -> bool {
+        let known = self.source.as_ref().filter(|source| !source.is_over && source.ssrc == header.ssrc);
+        known.is_some_and(|source| source.would_follow(header.sequence_number))
+    }
+
     /// What comes is not looked at for a while. Whatever comes then is a source just begun, though it be the same: nothing of
     /// what passed is missed.
     pub fn end_source(&mut self) {
