@@ -205,44 +205,6 @@ fn what_waits_in_the_buffer_when_a_hold_begins_is_not_played() {
 }
 
 #[test]
-fn comfort_noise_is_neither_lost_nor_invalid_and_begins_no_stream() {
-    let noise = |number: u16, ssrc| {
-        // Its time is not that of the sound, and runs anyhow.
-        let mut packet = rtp(number, u32::from(number).wrapping_mul(0x6000_0000), ssrc, false, &[40]);
-        packet[1] = 13;
-        packet
-    };
-    let mut room = Room::new(1);
-    let counted = |room: &Room| {
-        let stats = room.stream.stats(room.now);
-        [stats.packets_received, stats.packets_invalid, stats.packets_lost]
-    };
-    (0..5).for_each(|n| room.stream.handle_rtp(room.now, peer(), &noise(n, 5)));
-    assert_eq!(counted(&room), [0, 5, 0], "nobody speaks yet");
-    room.run(secs(10)).mark();
-    let [received, ..] = counted(&room);
-    let (jitter, concealed) = (room.stream.stats(room.now).jitter_us, room.stream.stats(room.now).frames_concealed);
-    for _ in 0..25 {
-        for _ in 0..2 {
-            let packet = noise(room.take_number(), room.talker.ssrc);
-            room.post(packet);
-        }
-        room.run(ms(200));
-    }
-    let stats = room.stream.stats(room.now);
-    assert_eq!(counted(&room), [received + 300, 5, 0], "fifty of noise among those of sound");
-    assert!(
-        stats.frames_concealed == concealed && stats.jitter_us <= jitter + 100 && stats.burst_density == 0,
-        "{stats:?}"
-    );
-    assert!(room.clean() >= 0.995, "{}", room.clean());
-    (0..5).for_each(|n| room.stream.handle_rtp(room.now, peer(), &noise(n, 5)));
-    assert_eq!(counted(&room)[1], 10, "of another source");
-    room.run(ms(20));
-    assert_eq!(counted(&room)[0], received + 301);
-}
-
-#[test]
 fn what_comes_during_a_hold_is_not_lost() {
     let mut room = Room::new(1);
     room.run(secs(5));
