@@ -204,6 +204,24 @@ fn what_waits_in_the_buffer_when_a_hold_begins_is_not_played() {
     assert!(clean <= 1, "{clean} periods of the hundred after it");
 }
 
+#[test]
+fn what_comes_during_a_hold_is_not_lost() {
+    let mut room = Room::new(1);
+    room.run(secs(5));
+    for hold in [ms(100), secs(10)] {
+        let now = room.now;
+        room.stream.update(now, StreamParams { receive: false, ..params() });
+        room.run(hold);
+        let now = room.now;
+        room.stream.update(now, params());
+        room.run(ms(200)).mark().run(secs(5));
+        assert!(room.clean() >= 0.995, "after {hold:?}: {}", room.clean());
+        let stats = room.stream.stats(room.now);
+        assert_eq!((stats.packets_lost, stats.burst_density, stats.gap_density), (0, 0, 0), "after {hold:?}");
+        assert_eq!((stats.loss_burst, stats.packets_late), (0.0, 0), "after {hold:?}");
+    }
+}
+
 // ---- a card of one direction ----
 
 #[test]

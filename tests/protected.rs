@@ -174,6 +174,51 @@ fn a_call_that_waited_goes_on_under_its_keys_however_often_the_numbers_have_roll
     }
 }
 
+/// A re-INVITE may take the protection away and bring it back, a call that waits as well; the keys are those of the call.
+#[test]
+fn a_call_that_was_plain_for_a_while_uses_no_number_twice_and_refuses_what_has_come() {
+    for suite in Suite::ALL {
+        let sealed = StreamParams { srtp: Some(keys(suite)), ..params() };
+        let plain = StreamParams { srtp: None, ..sealed };
+        let mut call = Call::new(sealed);
+        let mut old = call.sealed();
+        call.hear(peer(), &old);
+        for parked in [false, true] {
+            call.talk(Span::from_secs(12));
+            let (rtp, rtcp) = (call.wire.rtp.len(), call.wire.rtcp.len());
+            call.stream.update(call.now, plain);
+            call.talk(Span::from_secs(12));
+            if parked {
+                call.stream.park(call.now);
+                call.stream.start(call.now, plain);
+                call.talk(Span::from_secs(12));
+            }
+            assert!(
+                call.wire
+                    .rtp
+                    .drain(rtp..)
+                    .all(|(_, packet)| packet.len() > 12 && call.opener.open_rtp(&mut packet.clone()).is_err())
+            );
+            assert!(call.wire.rtcp.drain(rtcp..).count() >= 2);
+            let heard = call.counted()[0];
+            let unprotected = call.plain();
+            call.hear(peer(), &unprotected);
+            assert_eq!(call.counted()[0], heard + 1, "{suite:?}: it is plain");
+            call.stream.update(call.now, sealed);
+            let replayed = call.counted()[3];
+            call.hear(peer(), &old);
+            assert_eq!(call.counted()[3], replayed + 1, "{suite:?}: what has come before");
+            old = call.sealed();
+            call.hear(peer(), &old);
+            assert_eq!(call.counted()[0], heard + 2, "{suite:?}");
+        }
+        call.talk(Span::from_secs(12));
+        assert!(call.wire.rtp.len() > 1_500 && call.wire.rtcp.len() >= 6);
+        assert!(call.wire.rtp.iter_mut().all(|(_, packet)| call.opener.open_rtp(packet).is_ok()), "{suite:?}");
+        assert!(call.wire.rtcp.iter_mut().all(|(_, packet)| call.opener.open_rtcp(packet).is_ok()), "{suite:?}");
+    }
+}
+
 /// A BYE that anybody could write would end the call.
 #[test]
 fn reports_are_believed_only_when_sealed() {

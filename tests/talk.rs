@@ -88,20 +88,32 @@ impl Booth {
     }
 
     fn report_up_to(&mut self, fraction_lost: u8, highest_seq: u32) {
-        let block = ReportBlock {
-            ssrc: params().ssrc,
-            fraction_lost,
-            cumulative_lost: 0,
-            highest_seq,
-            jitter: 0,
-            last_sender_report: 0,
-            since_sender_report: 0,
-        };
+        self.report_in(ReportBlock { fraction_lost, highest_seq, ..NOTHING_LOST });
+    }
+
+    /// A report that proves this round trip.
+    fn report_over(&mut self, fraction_lost: u8, trip: Span) {
+        let sent = Time::from_micros(self.now.as_micros() - trip.as_micros());
+        let last_sender_report = rtcp::middle(rtcp::ntp(sent));
+        self.report_in(ReportBlock { fraction_lost, last_sender_report, ..NOTHING_LOST });
+    }
+
+    fn report_in(&mut self, block: ReportBlock) {
         let mut packet = [0; MAX_LEN];
         let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::None);
         self.stream.handle_rtcp(self.now, peer_rtcp(), &packet[..len]);
     }
 }
+
+const NOTHING_LOST: ReportBlock = ReportBlock {
+    ssrc: 0x1111_1111,
+    fraction_lost: 0,
+    cumulative_lost: 0,
+    highest_seq: 0,
+    jitter: 0,
+    last_sender_report: 0,
+    since_sender_report: 0,
+};
 
 fn planned(cap: u32) -> StreamParams {
     let plan = plan(&Config::default().codec, cap);
@@ -399,6 +411,18 @@ fn fec_goes_on_and_off_with_what_the_receiver_reports() {
     assert_eq!(fec(FecMode::Auto), (0, 15, 0));
     assert_eq!(fec(FecMode::Off), (0, 0, 0));
     assert_eq!(fec(FecMode::On), (15, 15, 15));
+}
+
+#[test]
+fn a_far_end_that_is_elsewhere_now_may_be_further_away() {
+    let mut booth = Booth::new(params());
+    let mut reported = |trip| {
+        booth.report_over(26, trip);
+        let uplink = booth.stream.stats(booth.now).uplink.expect("a call");
+        booth.stream.update(booth.now, StreamParams { remote_rtp: "192.0.2.9:4000".parse().unwrap(), ..params() });
+        uplink.why.word()
+    };
+    assert_eq!([reported(ms(20)), reported(ms(200)), reported(ms(600))], ["loss", "loss", "congestion"]);
 }
 
 #[test]

@@ -28,8 +28,9 @@ use crate::media::budget::Overhead;
 use crate::media::codec::Band;
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::plan::{self, PTIMES};
+use crate::media::shortest::Shortest;
 use crate::rtp::red;
-use crate::time::Span;
+use crate::time::{Span, Time};
 
 /// Reported loss above which FEC is worth its bits, and below which it goes off again, in percent.
 const ON_AT: f32 = 2.0;
@@ -121,8 +122,8 @@ pub struct Autopilot {
     line: Line,
     /// Smoothed loss in percent.
     loss: f32,
-    /// The shortest round trip of the call, and the last.
-    shortest: Option<Span>,
+    /// The shortest round trip of late, and the last.
+    shortest: Shortest,
     trip: Span,
     /// Packets lost in a row.
     burst: f32,
@@ -137,7 +138,8 @@ enum Line {
 
 impl Autopilot {
     pub fn new(mode: FecMode, limits: Limits) -> Autopilot {
-        Autopilot { mode, limits, line: Line::Clean, loss: 0.0, shortest: None, trip: Span::ZERO, burst: 0.0 }
+        let shortest = Shortest::default();
+        Autopilot { mode, limits, line: Line::Clean, loss: 0.0, shortest, trip: Span::ZERO, burst: 0.0 }
     }
 
     /// The same line under another plan.
@@ -145,17 +147,24 @@ impl Autopilot {
         self.limits = limits;
     }
 
+    /// Packets go elsewhere from now on: that way has a round trip of its own.
+    pub fn on_moved(&mut self) {
+        self.shortest = Shortest::default();
+        self.trip = Span::ZERO;
+    }
+
     /// A report about our stream: the fraction lost in 1/256, and the round trip if the report proves one. `burst`: how
     /// many packets of 20 ms are lost in a row, on average, as far as known.
-    pub fn on_report(&mut self, fraction_lost: u8, round_trip: Option<Span>, burst: f32) {
+    pub fn on_report(&mut self, now: Time, fraction_lost: u8, round_trip: Option<Span>, burst: f32) {
         self.burst = burst;
         let reported = f32::from(fraction_lost) * 100.0 / 256.0;
         self.loss = reported.max(self.loss + (reported - self.loss) * FALL);
-        if let Some(trip) = round_trip {
+        // One of no time at all is no round trip.
+        if let Some(trip) = round_trip.filter(|trip| *trip > Span::ZERO) {
             self.trip = trip;
-            self.shortest = Some(self.shortest.map_or(trip, |shortest| shortest.min(trip)));
+            self.shortest.note(now, trip);
         }
-        let shortest = self.shortest.unwrap_or(self.trip);
+        let shortest = self.shortest.trip().unwrap_or(self.trip);
         let full = shortest.times(2) + GROWN;
         let not_full = Span::from_micros((shortest.times(3) + GROWN).as_micros() / 2);
         self.line = match self.line {
@@ -276,9 +285,11 @@ mod tests {
         redundancy: false,
     };
 
+    const NOW: Time = Time::from_millis(1_000);
+
     /// After reports of so many 256ths lost, all with this round trip in ms.
     fn after(pilot: &mut Autopilot, lost: u8, trip: u64, reports: usize) -> Choice {
-        (0..reports).for_each(|_| pilot.on_report(lost, Some(Span::from_millis(trip)), 1.0));
+        (0..reports).for_each(|_| pilot.on_report(NOW, lost, Some(Span::from_millis(trip)), 1.0));
         pilot.choice()
     }
 
@@ -307,7 +318,7 @@ mod tests {
     fn bursts_are_met_with_packets_as_long_as_they_are() {
         let mut auto = Autopilot::new(FecMode::Auto, LINE);
         let mut with = |burst| {
-            auto.on_report(26, None, burst);
+            auto.on_report(NOW, 26, None, burst);
             (auto.choice().why, auto.choice().ptime.as_millis())
         };
         assert_eq!(
@@ -315,7 +326,7 @@ mod tests {
             [(Why::Loss, 20), (Why::Bursts, 40), (Why::Bursts, 60), (Why::Bursts, 60)]
         );
         let mut clean = Autopilot::new(FecMode::Auto, LINE);
-        clean.on_report(0, None, 3.0);
+        clean.on_report(NOW, 0, None, 3.0);
         assert_eq!(clean.choice().ptime.as_millis(), 20, "what is lost the other way only is not ours to repair");
     }
 
@@ -340,7 +351,7 @@ mod tests {
             let limits = Limits { cap, bitrate, redundancy: true, ..LINE };
             let mut auto = Autopilot::new(FecMode::Auto, limits);
             assert!(!auto.choice().redundancy, "a clean line costs nothing");
-            auto.on_report(26, None, burst);
+            auto.on_report(NOW, 26, None, burst);
             let choice = auto.choice();
             assert!(choice.payload_bitrate() <= plan::payload_room(cap, choice.ptime, limits.overhead), "{choice:?}");
             (choice.redundancy, choice.why, choice.ptime.as_millis(), choice.bitrate / 1_000)
@@ -352,7 +363,7 @@ mod tests {
         assert_eq!(lossy(64_000, 32_000, 2.0), (true, Why::Bursts, 40, 25));
         assert_eq!(lossy(32_000, 14_400, 1.0), (false, Why::Loss, 40, 21), "FEC costs less");
         let mut full = Autopilot::new(FecMode::Auto, Limits { redundancy: true, ..LINE });
-        full.on_report(0, Some(Span::from_millis(40)), 1.0);
+        full.on_report(NOW, 0, Some(Span::from_millis(40)), 1.0);
         assert!(!after(&mut full, 20, 400, 1).redundancy, "what is full is not given twice as much");
     }
 
@@ -372,6 +383,29 @@ mod tests {
             after(&mut auto, 0, 40, 1);
             assert_eq!(after(&mut auto, 20, 400, 1).bitrate, least, "half of {planned} is no voice");
         }
+    }
+
+    #[test]
+    fn a_way_that_has_become_longer_for_good_is_not_full_for_ever() {
+        let mut auto = Autopilot::new(FecMode::Auto, LINE);
+        after(&mut auto, 0, 20, 1);
+        let mut minutes = (1..=12).map(|minute| {
+            auto.on_report(NOW + Span::from_secs(60 * minute), 20, Some(Span::from_millis(200)), 1.0);
+            auto.choice().why
+        });
+        assert_eq!(minutes.next(), Some(Why::Congestion));
+        assert_eq!(minutes.last(), Some(Why::Loss));
+    }
+
+    #[test]
+    fn another_way_has_another_round_trip_and_one_of_no_time_is_none() {
+        let mut auto = Autopilot::new(FecMode::Auto, LINE);
+        auto.on_report(NOW, 0, Some(Span::ZERO), 1.0);
+        assert_eq!(after(&mut auto, 20, 150, 2).why, Why::Loss);
+        let mut auto = Autopilot::new(FecMode::Auto, LINE);
+        assert_eq!((after(&mut auto, 0, 20, 1).why, after(&mut auto, 20, 200, 1).why), (Why::Clean, Why::Congestion));
+        auto.on_moved();
+        assert_eq!(after(&mut auto, 20, 200, 1).why, Why::Loss);
     }
 
     #[test]

@@ -244,7 +244,7 @@ pub struct Stats {
     pub bytes_received: u64,
     /// Never arrived, by sequence number.
     pub packets_lost: u64,
-    /// Mean length of the bursts in which they were lost; 0: none.
+    /// Mean number lost in a row, of late; 0: none.
     pub loss_burst: f32,
     pub packets_late: u64,
     pub packets_duplicate: u64,

@@ -100,9 +100,10 @@ impl Extended {
         None
     }
 
-    /// How many of our packets of 20 ms are lost in a row, where `guess` is how many of the peer's are. Its metrics say
-    /// between which bounds, as exactly as they can.
-    pub fn burst(&self, guess: f32) -> f32 {
+    /// How many of our packets of 20 ms are lost in a row, if as long is lost as of the peer's: so many of these, which are
+    /// as long as `packet`. Its metrics say between which bounds, as exactly as they can.
+    pub fn burst(&self, peers: f32, packet: Span) -> f32 {
+        let guess = peers * units(packet);
         self.in_a_row.map_or(guess, |bounds| guess.max(bounds.least).min(bounds.most))
     }
 
@@ -164,9 +165,12 @@ impl InARow {
             lost => (1.0 + came / f32::from(GMIN - 1), lost.min(1.0 + came)),
         };
         let mean = |runs: f32| ((lost + alone) / (runs + alone)).max(1.0);
-        let unit = packet.as_micros() as f32 / UNIT.as_micros() as f32;
-        Some(InARow { least: mean(most) * unit, most: mean(fewest) * unit })
+        Some(InARow { least: mean(most) * units(packet), most: mean(fewest) * units(packet) })
     }
+}
+
+fn units(packet: Span) -> f32 {
+    packet.as_micros() as f32 / UNIT.as_micros() as f32
 }
 
 /// 65 s at most.
@@ -278,11 +282,12 @@ mod tests {
     #[test]
     fn the_other_direction_judges_only_what_is_left_open() {
         let mut extended = Extended::new(Asked::NOTHING);
-        assert_eq!(extended.burst(2.5), 2.5, "nothing is known");
+        assert_eq!(extended.burst(2.5, UNIT), 2.5, "nothing is known");
+        assert_eq!(extended.burst(1.5, UNIT.times(2)), 3.0, "what hides two of ours");
         let mut say = |pattern: &str, ptime| {
             let metrics = Block::Metrics(metrics_of(&line_of(pattern, 50)));
             extended.on_block(Time::ZERO, OURS, ptime, metrics);
-            [0.0, 9.0].map(|guess| extended.burst(guess).round())
+            [0.0, 9.0].map(|guess| extended.burst(guess, UNIT).round())
         };
         let ones = "1".repeat(20);
         assert_eq!(say(&format!("00{ones}"), UNIT), [2.0, 2.0]);

@@ -65,6 +65,11 @@ impl Hush {
         }
     }
 
+    /// Whether the frame that [`Hush::payload`] was asked about is as silent as those before it.
+    pub fn is_known(&self) -> bool {
+        matches!(self.state, State::Known { .. })
+    }
+
     /// The encoder's packet for the frame that [`Hush::payload`] was asked about.
     pub fn on_encoded(&mut self, packet: &[u8]) {
         let State::Fading { samples, packets } = self.state else { return };

@@ -34,7 +34,8 @@ pub(super) struct Peer {
     rtcp_mux: bool,
     heard: Heard,
     candidate: Option<Candidate>,
-    srtp: Option<Protected>,
+    /// Kept once there was any, though the call may be plain meanwhile: under one key no number is to be used twice.
+    protected: Option<Protected>,
     /// A source that is silent for this long may have moved.
     silence: Span,
     behind_nat: bool,
@@ -44,6 +45,7 @@ pub(super) struct Peer {
 pub(super) struct Protected {
     outbound: Outbound,
     inbound: Inbound,
+    in_use: bool,
 }
 
 /// The source of valid packets.
@@ -83,7 +85,7 @@ impl Peer {
             rtcp_mux: params.rtcp_mux,
             heard: Heard::Nothing,
             candidate: None,
-            srtp: params.srtp.map(Protected::new),
+            protected: params.srtp.map(Protected::new),
             silence: config.silence_timeout,
             behind_nat: config.mixer_behind_nat,
         }
@@ -91,12 +93,8 @@ impl Peer {
 
     /// The call goes on after its stream has ended for another one's: what was protected goes on where it was.
     pub(super) fn resume(&mut self, params: &StreamParams, protected: Option<Protected>) {
-        if let Some(mut protected) = protected
-            && let Some(keys) = params.srtp
-        {
-            protected.set_keys(keys);
-            self.srtp = Some(protected);
-        }
+        self.protected = protected.or(self.protected.take());
+        self.set_keys(params.srtp);
     }
 
     /// The source that is heard, and what it takes to go on later.
@@ -105,7 +103,7 @@ impl Peer {
             Heard::Nothing => None,
             Heard::Negotiated(last) | Heard::Elsewhere { last, .. } => Some(last.ssrc),
         };
-        (heard, self.srtp)
+        (heard, self.protected)
     }
 
     /// Whether packets of the peer are to come from there, by what was negotiated.
@@ -123,17 +121,26 @@ impl Peer {
         self.negotiated = params.remote_rtp;
         self.negotiated_rtcp = params.remote_rtcp;
         self.rtcp_mux = params.rtcp_mux;
-        match (&mut self.srtp, params.srtp) {
-            (Some(protected), Some(keys)) => protected.set_keys(keys),
-            (srtp, keys) => *srtp = keys.map(Protected::new),
+        self.set_keys(params.srtp);
+    }
+
+    /// `None`: the call is plain from now on.
+    fn set_keys(&mut self, keys: Option<Keys>) {
+        match &mut self.protected {
+            Some(protected) => protected.set_keys(keys),
+            None => self.protected = keys.map(Protected::new),
         }
     }
 
     /// Sends the RTP packet in the first `len` bytes of `packet`, whose rest is room for what SRTP adds. `false`: it could
     /// not be protected, and did not leave.
     pub(super) fn send_rtp(&mut self, packet: &mut [u8], len: usize, wire: &mut impl Wire) -> bool {
-        let sealed = match &mut self.srtp {
-            Some(protected) => protected.outbound.seal_rtp(packet, len),
+        let sealed = match &mut self.protected {
+            Some(protected) if protected.in_use => protected.outbound.seal_rtp(packet, len),
+            Some(protected) => {
+                protected.outbound.on_plain(&packet[..len]);
+                Some(len)
+            }
             None => Some(len),
         };
         if let Some(len) = sealed {
@@ -144,7 +151,7 @@ impl Peer {
 
     /// The same for an RTCP packet.
     pub(super) fn send_rtcp(&mut self, packet: &mut [u8], len: usize, wire: &mut impl Wire) -> bool {
-        let sealed = match &mut self.srtp {
+        let sealed = match self.srtp() {
             Some(protected) => protected.outbound.seal_rtcp(packet, len),
             None => Some(len),
         };
@@ -159,7 +166,7 @@ impl Peer {
 
     /// The RTP packet in a datagram; under SRTP it is opened in `room`.
     pub(super) fn open_rtp<'a>(&mut self, datagram: &'a [u8], room: &'a mut [u8]) -> Result<&'a [u8], Rejected> {
-        let Some(protected) = &mut self.srtp else { return Ok(datagram) };
+        let Some(protected) = self.srtp() else { return Ok(datagram) };
         let copy = copied(datagram, room)?;
         let len = protected.inbound.open_rtp(copy)?;
         Ok(&copy[..len])
@@ -167,7 +174,7 @@ impl Peer {
 
     /// The same for RTCP.
     pub(super) fn open_rtcp<'a>(&mut self, datagram: &'a [u8], room: &'a mut [u8]) -> Result<&'a [u8], Rejected> {
-        let Some(protected) = &mut self.srtp else { return Ok(datagram) };
+        let Some(protected) = self.srtp() else { return Ok(datagram) };
         let copy = copied(datagram, room)?;
         let len = protected.inbound.open_rtcp(copy)?;
         Ok(&copy[..len])
@@ -224,7 +231,7 @@ impl Peer {
                 *rtcp_from = Some(from);
                 true
             }
-            Heard::Nothing | Heard::Negotiated(_) | Heard::Elsewhere { .. } => self.srtp.is_some(),
+            Heard::Nothing | Heard::Negotiated(_) | Heard::Elsewhere { .. } => self.is_protected(),
         }
     }
 
@@ -234,7 +241,7 @@ impl Peer {
         match &self.heard {
             Heard::Nothing | Heard::Negotiated(_) => true,
             Heard::Elsewhere { last, .. } => {
-                self.srtp.is_some() || now.since(last.at) >= self.silence || last.goes_on_with(header)
+                self.is_protected() || now.since(last.at) >= self.silence || last.goes_on_with(header)
             }
         }
     }
@@ -243,8 +250,16 @@ impl Peer {
     fn may_move(&self, now: Time, from: SocketAddr, header: &Header, last: Option<Last>) -> bool {
         let is_silent = last.is_none_or(|last| now.since(last.at) >= self.silence);
         let goes_on = last.is_none_or(|last| last.goes_on_with(header));
-        let is_trusted = self.srtp.is_some() || (goes_on && (self.behind_nat || same_host(from, self.negotiated)));
+        let is_trusted = self.is_protected() || (goes_on && (self.behind_nat || same_host(from, self.negotiated)));
         is_silent && is_trusted
+    }
+
+    fn is_protected(&self) -> bool {
+        self.protected.as_ref().is_some_and(|protected| protected.in_use)
+    }
+
+    fn srtp(&mut self) -> Option<&mut Protected> {
+        self.protected.as_mut().filter(|protected| protected.in_use)
     }
 
     fn rtp_target(&self) -> SocketAddr {
@@ -277,11 +292,13 @@ impl Last {
 
 impl Protected {
     fn new(keys: Keys) -> Protected {
-        Protected { outbound: Outbound::new(keys.send), inbound: Inbound::new(keys.receive) }
+        Protected { outbound: Outbound::new(keys.send), inbound: Inbound::new(keys.receive), in_use: true }
     }
 
-    /// Keys that are the same go on.
-    fn set_keys(&mut self, keys: Keys) {
+    /// Keys that are the same go on, as do all numbers; without keys it rests.
+    fn set_keys(&mut self, keys: Option<Keys>) {
+        self.in_use = keys.is_some();
+        let Some(keys) = keys else { return };
         self.outbound.set_keying(keys.send);
         self.inbound.set_keying(keys.receive);
     }

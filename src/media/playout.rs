@@ -57,6 +57,8 @@ const MERGE: usize = 240;
 /// Delays of so many packets are enough to judge by; of so many, to judge strictly.
 const FEW: usize = 10;
 const MANY: usize = 100;
+/// As many numbers may still come, to the statistics of bursts.
+const MENDED: usize = 64;
 const FRAME: usize = toc::MAX_SAMPLES + 1_440;
 /// The longest packet, the longest insertion, one more packet.
 const FIFO: usize = 16_384;
@@ -70,6 +72,8 @@ pub struct Counters {
     pub fec: u64,
     /// Frames played from a copy, because the packet itself never came, or not in time.
     pub red: u64,
+    /// Of both, those whose packet came after all: they were late, not lost.
+    pub mended_late: u64,
     /// Samples invented by the decoder.
     pub concealed_samples: u64,
     /// Samples of sound the decoder made of packets.
@@ -112,6 +116,8 @@ pub struct Playout<D> {
     delays: HistoryBuf<i64, MANY>,
     next_wait: NextWait,
     loss: f32,
+    /// The last packets that were played from another one.
+    mended: HistoryBuf<Seq, MENDED>,
     resampler: Resampler,
     /// The peer's clock, and that of the loudspeaker with the samples it has asked for.
     peer: PeerClock,
@@ -182,6 +188,7 @@ impl<D: Decoder> Playout<D> {
             delays: HistoryBuf::new(),
             next_wait: NextWait::No,
             loss: 0.0,
+            mended: HistoryBuf::new(),
             resampler: Resampler::new(),
             peer: PeerClock::default(),
             card: Rate::new(),
@@ -211,6 +218,7 @@ impl<D: Decoder> Playout<D> {
         self.timeline.restart();
         self.delay.restart();
         self.peer.restart();
+        self.mended.clear();
         self.fade_from_present();
         self.state = State::Waiting;
         self.skip = 0;
@@ -287,6 +295,7 @@ impl<D: Decoder> Playout<D> {
         };
         if late {
             self.counters.late += 1;
+            self.counters.mended_late += u64::from(self.mended.contains(&meta.seq));
             self.note_late();
             return Arrival::Late;
         }

@@ -28,6 +28,7 @@ use crate::media::keypad::{Ear, Keypad};
 use crate::media::liveness::Liveness;
 use crate::media::microphone::Microphone;
 use crate::media::parted::{Parted, Past};
+use crate::media::pause::Pause;
 use crate::media::peer::Peer;
 use crate::media::playout::Playout;
 use crate::media::redundancy::Echo;
@@ -126,6 +127,7 @@ struct Call {
     /// What the encoder has been told.
     choice: Choice,
     echo: Echo,
+    pause: Pause,
     schedule: Schedule,
     cname: [u8; rtcp::CNAME_LEN],
     /// Samples that the next packet takes.
@@ -215,6 +217,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             autopilot,
             choice,
             echo: Echo::default(),
+            pause: Pause::default(),
             schedule: Schedule::new(now, self.settings.rtp.rtcp_interval, rng.fork()),
             cname: rtcp::cname(&mut rng),
             frame_samples: frame_samples(choice.ptime),
@@ -238,6 +241,9 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
         call.sender.set_payload_type(params.send_payload_type);
         call.autopilot.set_limits(limits(&params));
+        if params.remote_rtp != call.params.remote_rtp {
+            call.autopilot.on_moved();
+        }
         call.uplink.restart();
         call.extended.set_asked(params.extended);
         call.peer.update(&params);
@@ -245,6 +251,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.liveness.expect_packets(now, params.receive);
         self.liveness.expect_sending(now, params.send);
         if held {
+            call.receiver.end_source();
             self.playout.restart();
         }
         self.budget.set_cap(params.cap, overhead(&params));

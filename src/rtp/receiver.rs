@@ -14,6 +14,7 @@
 use crate::rtp::CLOCK_RATE;
 use crate::rtp::packet::Header;
 use crate::rtp::rtcp::ReportBlock;
+use crate::rtp::runs::Runs;
 use crate::rtp::seq::{Seq, Timestamp};
 use crate::time::{Span, Time};
 
@@ -50,14 +51,14 @@ pub struct Receiver {
     /// Totals of sources that are gone.
     past_expected: u64,
     past_unique: u64,
-    /// Times that numbers were left out.
-    gaps: u64,
+    runs: Runs,
     duplicates: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Source {
     ssrc: u32,
+    is_over: bool,
     first: Seq,
     highest: Seq,
     highest_timestamp: Timestamp,
@@ -103,7 +104,7 @@ impl Receiver {
     }
 
     fn take(&mut self, now: Time, header: &Header, times: Times) -> Verdict {
-        let Some(source) = &mut self.source else {
+        let Some(source) = self.source.as_mut().filter(|source| !source.is_over) else {
             return self.adopt(now, header);
         };
         if header.ssrc != source.ssrc || !source.would_follow(header.sequence_number) {
@@ -114,9 +115,9 @@ impl Receiver {
             return Verdict::OnProbation;
         }
         self.candidate = None;
-        let highest = source.highest;
+        let missing = source.missing();
         let verdict = source.accept(now, header, times);
-        self.gaps += u64::from(source.highest.after(highest) > 1);
+        self.runs.on_packet(source.missing() - missing);
         if verdict == Verdict::Duplicate {
             self.duplicates += 1;
         }
@@ -136,6 +137,21 @@ impl Receiver {
         verdict
     }
 
+    /// Whether a packet with this header goes on with the source that is heard.
+    pub fn goes_on(&self, header: &Header) -> bool {
+        let known = self.source.as_ref().filter(|source| !source.is_over && source.ssrc == header.ssrc);
+        known.is_some_and(|source| source.would_follow(header.sequence_number))
+    }
+
+    /// What comes is not looked at for a while. Whatever comes then is a source just begun, though it be the same: nothing of
+    /// what passed is missed.
+    pub fn end_source(&mut self) {
+        self.candidate = None;
+        if let Some(source) = &mut self.source {
+            source.is_over = true;
+        }
+    }
+
     /// SSRC of the source that is heard.
     pub fn ssrc(&self) -> Option<u32> {
         self.source.as_ref().map(|s| s.ssrc)
@@ -147,13 +163,9 @@ impl Receiver {
         (self.past_expected + expected).saturating_sub(self.past_unique + unique)
     }
 
-    /// Mean number of packets lost in a row; 0: none. Packets that were overtaken and lost ones together make it smaller
-    /// than it is.
+    /// Mean number of packets lost in a row, of late; 0: none.
     pub fn burst(&self) -> f32 {
-        match self.lost() {
-            0 => 0.0,
-            lost => (lost as f32 / self.gaps.max(1) as f32).max(1.0),
-        }
+        self.runs.mean()
     }
 
     pub fn duplicates(&self) -> u64 {
@@ -178,6 +190,7 @@ impl Source {
         let first = Seq::first(header.sequence_number);
         Source {
             ssrc: header.ssrc,
+            is_over: false,
             first,
             highest: first,
             highest_timestamp: Timestamp::first(header.timestamp),
@@ -235,6 +248,11 @@ impl Source {
         self.highest.after(self.first).unsigned_abs() + 1
     }
 
+    /// Numbers that have not come.
+    fn missing(&self) -> i64 {
+        self.expected() as i64 - self.unique as i64
+    }
+
     /// RFC 3550 A.3.
     fn report(&mut self) -> ReportBlock {
         let expected = self.expected();
@@ -290,7 +308,7 @@ mod tests {
             arrive(&mut r, n);
         }
         assert_eq!(r.lost(), 3, "3, 7 and 8");
-        assert_eq!(r.burst(), 1.5);
+        assert!((r.burst() - 1.5).abs() < 0.05, "{}", r.burst());
         assert_eq!(r.duplicates(), 1);
         let block = r.report().unwrap();
         assert_eq!(block.cumulative_lost, 2, "10 expected, 8 received, the duplicate among them");
@@ -324,6 +342,23 @@ mod tests {
         assert_eq!(accepted(r.handle(Time::ZERO, &header(2, 102))), Some(SourceIs::New));
         assert_eq!(r.ssrc(), Some(2));
         assert_eq!(r.lost(), 1, "losses of the old source are not forgotten");
+    }
+
+    #[test]
+    fn what_passes_while_nobody_looks_is_no_loss_and_losses_before_are_not_forgotten() {
+        let mut r = Receiver::default();
+        [0, 2].into_iter().for_each(|n| assert!(accepted(arrive(&mut r, n)).is_some()));
+        r.end_source();
+        assert_eq!((r.ssrc(), r.report().map(|block| block.ssrc)), (Some(1), Some(1)), "it is still the last one");
+        assert_eq!(accepted(arrive(&mut r, 500)), Some(SourceIs::New), "the same");
+        assert_eq!(
+            (accepted(arrive(&mut r, 501)), accepted(arrive(&mut r, 503))),
+            (Some(SourceIs::Known), Some(SourceIs::Known))
+        );
+        assert_eq!((r.lost(), r.burst()), (2, 1.0));
+        r.end_source();
+        assert_eq!(accepted(r.handle(Time::ZERO, &header(2, 7))), Some(SourceIs::New), "another");
+        assert_eq!(r.lost(), 2);
     }
 
     #[test]

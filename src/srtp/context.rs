@@ -73,16 +73,25 @@ impl Outbound {
         let sealed_len = len + self.keying.suite().rtp_overhead();
         let packet = packet.get_mut(..sealed_len)?;
         let view = RtpView::of(&packet[..len])?;
-        let index = match self.index {
-            None => u64::from(view.sequence_number),
-            Some(last) => index::estimate(last, view.sequence_number).filter(|index| *index > last)?,
-        };
+        let index = self.next_index(&view)?;
         self.index = Some(index);
         self.rtp.seal_rtp(packet, view.header, len, view.ssrc, index);
         Some(sealed_len)
     }
 
-    /// The same for an RTCP packet.
+    /// An RTP packet of this source leaves as it is: the roll-over counter has to follow its number all the same.
+    pub fn on_plain(&mut self, packet: &[u8]) {
+        self.index = RtpView::of(packet).and_then(|view| self.next_index(&view)).or(self.index);
+    }
+
+    fn next_index(&self, view: &RtpView) -> Option<u64> {
+        match self.index {
+            None => Some(u64::from(view.sequence_number)),
+            Some(last) => index::estimate(last, view.sequence_number).filter(|index| *index > last),
+        }
+    }
+
+    /// Seals the RTCP packet in the first `len` bytes of `packet`, as [`Outbound::seal_rtp`] does.
     pub fn seal_rtcp(&mut self, packet: &mut [u8], len: usize) -> Option<usize> {
         let sealed_len = len + self.keying.suite().rtcp_overhead();
         let packet = packet.get_mut(..sealed_len)?;
@@ -264,5 +273,19 @@ mod tests {
             }
         }
         assert_ne!(indices[0], indices[1]);
+    }
+    #[test]
+    fn numbers_that_roll_over_in_plain_packets_have_rolled_over() {
+        let keying = Entropy::new([7; Entropy::LEN]).keying(Suite::AeadAes128Gcm);
+        let mut outbound = Outbound::new(keying);
+        let packet = |number: u16| {
+            let mut packet = [0x80; 64];
+            packet[2..4].copy_from_slice(&number.to_be_bytes());
+            packet
+        };
+        assert!(outbound.seal_rtp(&mut packet(1_000), 20).is_some());
+        (1_001..=u16::MAX).chain(0..=2_000).for_each(|number| outbound.on_plain(&packet(number)));
+        assert!(outbound.seal_rtp(&mut packet(2_001), 20).is_some());
+        assert_eq!(outbound.index, Some(0x1_0000 + 2_001));
     }
 }

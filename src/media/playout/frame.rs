@@ -41,6 +41,7 @@ impl<D: Decoder> Playout<D> {
         let recovered = self.decoder.decode_fec(payload, &mut self.frame[..samples]) == Ok(samples);
         if recovered {
             self.counters.fec += 1;
+            self.mended.write(meta.seq.before(1));
             self.invented = 0;
         }
         recovered

@@ -161,7 +161,10 @@ impl<D: Decoder> Playout<D> {
     /// Of a packet of which only a copy came, the loss is as true as without one: it is what waiting is for.
     pub(super) fn note_played(&mut self, meta: Meta, samples: usize) {
         self.note_loss(if meta.is_copy() { 1.0 } else { 0.0 });
-        self.counters.red += u64::from(meta.is_copy() && self.skip < samples);
+        if meta.is_copy() && self.skip < samples {
+            self.counters.red += 1;
+            self.mended.write(meta.seq);
+        }
     }
 
     /// It was missed, and counted as lost: the next one would not have been in time either.

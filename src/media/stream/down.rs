@@ -6,11 +6,26 @@ use crate::media::command::PacketKind;
 use crate::media::playout::Arrival;
 use crate::media::redundancy;
 use crate::rtp::event::NamedEvent;
-use crate::rtp::packet::{Malformed, Packet, is_rtcp};
+use crate::rtp::packet::{Header, Malformed, Packet, is_rtcp};
 use crate::rtp::receiver::{SourceIs, Verdict};
+use crate::rtp::red::Redundant;
 use crate::srtp::Rejected;
 use crate::time::Time;
 use std::net::SocketAddr;
+
+/// RFC 3389 4: a number that is the same in every call, and the clock that goes with it, which is not that of Opus.
+const COMFORT_NOISE: u8 = 13;
+const COMFORT_NOISE_CLOCK: u32 = 8_000;
+
+/// What is in a packet.
+enum Content<'a> {
+    Sound(Redundant<'a>),
+    Event {
+        clock_rate: u32,
+    },
+    /// Some send it in their pauses though nobody asked. It is not played, but it is no packet lost.
+    ComfortNoise,
+}
 
 impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Fills `samples` with what the loudspeaker shall play next (mono, 48 kHz, any number).
@@ -64,16 +79,18 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let Ok(sound) = redundancy::sound(&call.params, &packet) else {
             return self.on_invalid(PacketKind::Rtp);
         };
-        let event = call.params.telephone_event.filter(|event| sound.is_none() && event.has(header.payload_type));
+        let content = sound.map(Content::Sound).or_else(|| call.content(&header));
         let strange = self.parted.knows(header.ssrc) && !call.peer.is_negotiated(from);
         // Our own SSRC is a packet of ours that somebody sent back.
         let ours = header.ssrc == call.sender.ssrc();
-        if !(sound.is_some() || event.is_some()) || ours || strange || !call.peer.admits(now, from, &header) {
+        let admitted = content.filter(|_| !ours && !strange && call.peer.admits(now, from, &header));
+        let Some(content) = admitted else {
             return self.on_invalid(PacketKind::Rtp);
-        }
-        let verdict = match event {
-            None => call.receiver.handle(now, &header),
-            Some(event) => call.receiver.handle_event(now, &header, event.clock_rate),
+        };
+        let verdict = match content {
+            Content::Sound(_) => call.receiver.handle(now, &header),
+            Content::Event { clock_rate } => call.receiver.handle_event(now, &header, clock_rate),
+            Content::ComfortNoise => call.receiver.handle_event(now, &header, COMFORT_NOISE_CLOCK),
         };
         let Verdict::Accepted { seq, timestamp, source } = verdict else {
             return;
@@ -86,13 +103,14 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             }
             SourceIs::Known => {}
         }
-        let arrival = match sound {
-            Some(sound) => self.playout.insert(now, seq, timestamp, header.marker, &sound),
-            None => match call.hear(&packet) {
+        let arrival = match content {
+            Content::Sound(sound) => self.playout.insert(now, seq, timestamp, header.marker, &sound),
+            Content::Event { .. } => match call.hear(&packet) {
                 // Heard however late it comes: a digit is not played.
                 Ok(()) => self.playout.insert_event(now, seq, timestamp),
                 Err(Malformed) => Arrival::Invalid,
             },
+            Content::ComfortNoise => self.playout.insert_event(now, seq, timestamp),
         };
         call.extended.on_packet(seq, arrival);
         match arrival {
@@ -132,6 +150,17 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 }
 
 impl Call {
+    /// What a packet is that is no sound; `None`: nothing that was agreed upon.
+    fn content(&self, header: &Header) -> Option<Content<'static>> {
+        match self.params.telephone_event {
+            Some(event) if event.has(header.payload_type) => Some(Content::Event { clock_rate: event.clock_rate }),
+            Some(_) | None => {
+                let goes_on = header.payload_type == COMFORT_NOISE && self.receiver.goes_on(header);
+                goes_on.then_some(Content::ComfortNoise)
+            }
+        }
+    }
+
     /// A packet of the peer's telephone events.
     fn hear(&mut self, packet: &Packet<'_>) -> Result<(), Malformed> {
         let event = NamedEvent::parse(packet.payload)?;

@@ -25,7 +25,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         };
         match call.peer.open_rtcp(packet, &mut self.opened[..]) {
             Ok(packet) if call.peer.admits_rtcp(from) => {
-                if call.read_report(now, packet, &mut self.liveness).is_err() {
+                let peers = self.playout.packet_time();
+                if call.read_report(now, packet, peers, &mut self.liveness).is_err() {
                     self.on_invalid(PacketKind::Rtcp);
                 }
                 self.steer();
@@ -129,7 +130,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         Some(call.extended.metrics(&Listening {
             ssrc: call.receiver.ssrc()?,
             packet: self.playout.packet_time(),
-            recovered: played.fec + played.red,
+            recovered: (played.fec + played.red).saturating_sub(played.mended_late),
             outwaited: played.discarded,
             round_trip: call.counters.round_trip,
             end_system: duration(call.frame_samples) + LOOK_AHEAD + self.playout.delay(now),
@@ -142,7 +143,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 }
 
 impl Call {
-    fn read_report(&mut self, now: Time, packet: &[u8], liveness: &mut Liveness) -> Result<(), Malformed> {
+    /// `peers`: how long the peer's packets are.
+    fn read_report(&mut self, now: Time, packet: &[u8], peers: Span, liveness: &mut Liveness) -> Result<(), Malformed> {
         let (ssrc, peer) = (self.sender.ssrc(), self.receiver.ssrc());
         rtcp::read(packet, |part| match part {
             Part::SenderReport { ssrc, ntp } => self.sender_report = Some((ssrc, ntp, now)),
@@ -150,7 +152,8 @@ impl Call {
                 self.counters.peer_fraction_lost = block.fraction_lost;
                 let trip = rtcp::round_trip(now, &block);
                 self.counters.round_trip = trip.unwrap_or(self.counters.round_trip);
-                self.autopilot.on_report(block.fraction_lost, trip, self.extended.burst(self.receiver.burst()));
+                let burst = self.extended.burst(self.receiver.burst(), peers);
+                self.autopilot.on_report(now, block.fraction_lost, trip, burst);
                 if let Some(times) = self.uplink.on_report(block.highest_seq, self.sender.packets()) {
                     liveness.on_unheard(times);
                 }

@@ -10,6 +10,7 @@ use crate::media::command::StreamParams;
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::Press;
 use crate::media::microphone::MAX_PIECE;
+use crate::media::pause::{NEEDLESS, Pause};
 use crate::rtp::event;
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::time::{Span, Time};
@@ -100,6 +101,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         };
         if !call.params.send {
             call.keypad.release();
+            call.pause = Pause::default();
             return call.sender.on_skipped(samples as u32);
         }
         if let Some(event) = call.params.telephone_event
@@ -130,7 +132,11 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             call.counters.withheld += 1;
             return call.sender.on_skipped(samples as u32);
         };
+        let needless = len <= NEEDLESS || self.hush.is_known();
         self.hush.on_encoded(&payload[..len]);
+        if self.settings.codec.dtx && call.pause.withholds(samples as u32, needless) {
+            return call.sender.on_skipped(samples as u32);
+        }
         if let Some(red) = red {
             call.echo.keep(&numbers, samples as u32, &payload[..len]);
             numbers.payload_type = if before > 0 { red.send_payload_type } else { numbers.payload_type };
