@@ -1,12 +1,14 @@
-//! `lab-codec`: what libopus alone costs in a call, in a process that does nothing else.
+//! `lab-codec`: what libopus alone costs in a call, in a process that does nothing else, and the least that a call costs.
 //!
 //! Every 20 ms, as in a call and with the same priority, a frame is encoded and decoded again with the endpoint's
-//! settings; the thread's processor time around these two calls is what counts, not the waking up, which is told beside it.
-//! Prints one JSON line.
+//! settings; the thread's processor time around these two calls is what counts. Told beside it is what no call can do
+//! without: to wake up for a frame, and to take a packet from the kernel and give it one. The packet goes to a socket of the
+//! same thread, by loopback, so that nobody else has to be woken for it. Prints one JSON line.
 #![allow(unsafe_code)] // clocks and priority, by libc
 #![allow(clippy::disallowed_types)] // it is no part of the core
 
 use std::error::Error;
+use std::net::UdpSocket;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,11 +43,12 @@ fn measure(arguments: &[String]) -> Result<String, Box<dyn Error>> {
     encoder.set_bitrate(opus::Bitrate::Bits(bitrate.parse()?))?;
     let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
     let (mut packet, mut pcm) = ([0_u8; 1500], [0_i16; FRAME]);
+    let [from, to] = pair()?;
 
     let parameter = libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: the parameter outlives the call; 0 is the calling thread.
     let realtime = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameter) } == 0;
-    let (mut encode_ns, mut decode_ns, mut counted) = (0, 0, 0_u64);
+    let (mut encode_ns, mut decode_ns, mut packets_ns, mut counted) = (0, 0, 0, 0_u64);
     let (began, began_ns) = (std::time::Instant::now(), thread_ns());
     for (at, frame) in samples.chunks_exact(FRAME).take(frames).enumerate() {
         let due = Duration::from_millis(20) * at as u32;
@@ -54,19 +57,33 @@ fn measure(arguments: &[String]) -> Result<String, Box<dyn Error>> {
         let length = encoder.encode(frame, &mut packet)?;
         let between = thread_ns();
         decoder.decode(&packet[..length], &mut pcm, false)?;
+        let decoded = thread_ns();
+        from.send(&packet[..length])?;
+        to.recv(&mut packet)?;
         let after = thread_ns();
         encode_ns += between - before;
-        decode_ns += after - between;
+        decode_ns += decoded - between;
+        packets_ns += after - decoded;
         counted += 1;
     }
-    let wake_ns = (thread_ns() - began_ns).saturating_sub(encode_ns + decode_ns);
+    let wake_ns = (thread_ns() - began_ns).saturating_sub(encode_ns + decode_ns + packets_ns);
     let percent = |ns: u64| ns as f64 / (counted.max(1) as f64 * 20_000_000.0) * 100.0;
     Ok(format!(
-        r#"{{"frames":{counted},"encode_percent":{:.4},"decode_percent":{:.4},"wake_percent":{:.4},"realtime":{realtime}}}"#,
+        r#"{{"frames":{counted},"encode_percent":{:.4},"decode_percent":{:.4},"wake_percent":{:.4},"packets_percent":{:.4},"realtime":{realtime}}}"#,
         percent(encode_ns),
         percent(decode_ns),
-        percent(wake_ns)
+        percent(wake_ns),
+        percent(packets_ns)
     ))
+}
+
+/// What the first sends, the second has at once: loopback delivers before `send` returns.
+fn pair() -> std::io::Result<[UdpSocket; 2]> {
+    let [from, to] = [UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?];
+    from.connect(to.local_addr()?)?;
+    to.connect(from.local_addr()?)?;
+    to.set_nonblocking(true)?;
+    Ok([from, to])
 }
 
 /// Processor time of the calling thread.

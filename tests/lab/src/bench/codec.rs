@@ -16,6 +16,8 @@ pub struct Cost {
     pub decode: f64,
     /// To wake up for it, once a frame.
     pub wake: f64,
+    /// To send a packet and to receive one, by loopback, once a frame.
+    pub packets: f64,
 }
 
 /// A station, its card, its relay and its leg in the mixer, which encodes with more effort, cost this many times the codec.
@@ -40,7 +42,12 @@ pub fn cost(seconds: u32) -> Result<Cost, Box<dyn Error>> {
     let line: Value = serde_json::from_slice(&said.stdout)
         .map_err(|error| format!("lab-codec: {error}: {}", String::from_utf8_lossy(&said.stderr)))?;
     let percent = |name: &str| line[name].as_f64().ok_or_else(|| format!("lab-codec said nothing of {name}"));
-    Ok(Cost { encode: percent("encode_percent")?, decode: percent("decode_percent")?, wake: percent("wake_percent")? })
+    Ok(Cost {
+        encode: percent("encode_percent")?,
+        decode: percent("decode_percent")?,
+        wake: percent("wake_percent")?,
+        packets: percent("packets_percent")?,
+    })
 }
 
 impl Cost {
@@ -81,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_machine_half_as_fast_carries_half_as_many() {
-        let cost = |sum: f64| Cost { encode: sum * 0.8, decode: sum * 0.2, wake: 0.0 };
+        let cost = |sum: f64| Cost { encode: sum * 0.8, decode: sum * 0.2, wake: 0.0, packets: 0.0 };
         assert_eq!((cost(1.25).stations(2), cost(2.5).stations(2), cost(60.0).stations(2)), (32, 16, FEWEST));
     }
 

@@ -57,6 +57,8 @@ pub struct Share {
     pub decode: f64,
     /// Of a thread that only wakes up, once a frame.
     pub wake: f64,
+    /// Of a packet sent and one received, once a frame.
+    pub packets: f64,
 }
 
 impl Share {
@@ -67,6 +69,12 @@ impl Share {
 
     pub fn over_libopus_with_card(&self) -> f64 {
         self.process / (self.encode + self.decode)
+    }
+
+    /// What [`over_libopus`](Share::over_libopus) would be, were there no code of ours, no alsa-lib, and one wake-up in a frame.
+    pub fn least_over_libopus(&self) -> f64 {
+        let libopus = self.encode + self.decode;
+        (libopus + self.wake + self.packets) / libopus
     }
 }
 
@@ -166,6 +174,7 @@ pub fn share(stage: &Stage) -> Result<Share, Box<dyn Error>> {
         encode: mean(|it| it.encode),
         decode: mean(|it| it.decode),
         wake: mean(|it| it.wake),
+        packets: mean(|it| it.packets),
     })
 }
 
@@ -313,7 +322,8 @@ mod tests {
 
     #[test]
     fn a_share_counts_the_process_without_the_card() {
-        let share = Share { process: 1.5, card: 0.25, encode: 0.75, decode: 0.25, wake: 0.1 };
+        let share = Share { process: 1.5, card: 0.25, encode: 0.75, decode: 0.25, wake: 0.125, packets: 0.25 };
         assert_eq!((share.over_libopus(), share.over_libopus_with_card()), (1.25, 1.5));
+        assert_eq!(share.least_over_libopus(), 1.375);
     }
 }

@@ -44,22 +44,26 @@ pub fn measure(lab: &Lab) -> Rows {
     for _ in 0..times {
         let share = share(&lab.stage)?;
         println!(
-            "        CPU {:.2} % of a core, of it the card {:.2}; libopus alone {:.2} + {:.2}: {:.2} x, {:.2} x with the card; to wake up once a frame {:.2}",
+            "        CPU {:.2} % of a core, of it the card {:.2}; libopus alone {:.2} + {:.2}: {:.2} x, {:.2} x with the card; to wake up once a frame {:.2}, a packet each way {:.2}: {:.2} x at least",
             share.process,
             share.card,
             share.encode,
             share.decode,
             share.over_libopus(),
             share.over_libopus_with_card(),
-            share.wake
+            share.wake,
+            share.packets,
+            share.least_over_libopus()
         );
         shares.push(share);
     }
     let median = |of: &dyn Fn(&Share) -> f64| percentile(&shares.iter().map(of).collect::<Vec<_>>(), 0.5);
     rows.push(Row::alone("cpu_over_libopus", "", median(&Share::over_libopus)).aim(Some(Aim::AtMost(1.25))));
     rows.push(Row::alone("cpu_over_libopus_with_card", "", median(&Share::over_libopus_with_card)));
+    rows.push(Row::alone("cpu_over_libopus_at_least", "", median(&Share::least_over_libopus)));
     rows.push(Row::alone("cpu_of_libopus", "percent of a core", median(&|share| share.encode + share.decode)));
     rows.push(Row::alone("cpu_of_waking_once_a_frame", "percent of a core", median(&|share| share.wake)));
+    rows.push(Row::alone("cpu_of_a_packet_each_way", "percent of a core", median(&|share| share.packets)));
     rows.push(Row::alone("cpu_of_virtual_card", "percent of a core", median(&|share| share.card)));
     Ok(rows)
 }
