@@ -43,15 +43,15 @@ mod tests {
     use super::*;
 
     /// Shortest and longest queue just before and after writing, over ten minutes of periods of 480 and a margin of 240, and
-    /// how many periods more and less were written. `coarse`: the interrupts, of two, at which the pointer shows a period too
-    /// many.
+    /// how many periods more and less were written. `coarse`: the interrupts, of two, at which the pointer shows 512
+    /// frames too many.
     fn queue_under_drift(ppm: f64, coarse: Option<i32>) -> (f64, f64, [usize; 2]) {
         let (mut slip, mut slips) = (Slip::default(), [0, 0]);
         let (mut queue, mut shortest, mut longest) = (720.0f64, f64::MAX, f64::MIN);
         for turn in 0..60_000 {
             queue -= 480.0 * (1.0 + ppm * 1e-6);
-            // A coarse pointer shows a period more in the queue than there is, every other time.
-            let seen = if coarse == Some(turn % 2) { queue + 480.0 } else { queue };
+            // A coarse pointer shows 512 frames more in the queue than there are, every other time.
+            let seen = if coarse == Some(turn % 2) { queue + 512.0 } else { queue };
             shortest = shortest.min(queue);
             let periods = slip.periods(1, (seen + 480.0 - 720.0).round() as isize, 240, 480);
             slips[0] += usize::from(periods > 1);
