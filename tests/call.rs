@@ -3,7 +3,8 @@
 mod line;
 
 use line::{
-    Ear, Line, Mouth, OPUS, Room, Sent, StreamParams, ms, params, payload, peer, peer_rtcp, rtp, secs, settings,
+    Ear, Line, Mouth, NOTHING_LOST, OPUS, Room, Sent, StreamParams, ms, params, payload, peer, peer_rtcp, report_of,
+    rtp, secs, settings,
 };
 use qss_endpoint::dtmf::{Digit, Digits};
 use qss_endpoint::media::codec::{Band, CodecError, Encoder};
@@ -14,8 +15,7 @@ use qss_endpoint::media::tone::Tone;
 use qss_endpoint::media::turn::Side;
 use qss_endpoint::rtp::event::NamedEvent;
 use qss_endpoint::rtp::packet::{HEADER_LEN, Header, Packet};
-use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, ReportBlock};
-use qss_endpoint::rtp::xr::Report;
+use qss_endpoint::rtp::rtcp::ReportBlock;
 use qss_endpoint::time::{Span, Time};
 
 /// A stream, its microphone and its loudspeaker, 10 ms at a time.
@@ -75,18 +75,8 @@ impl Call {
 
     /// The peer's report on our stream.
     fn report(&mut self, fraction_lost: u8, highest_seq: u32) {
-        let block = ReportBlock {
-            ssrc: params().ssrc,
-            fraction_lost,
-            cumulative_lost: 0,
-            highest_seq,
-            jitter: 0,
-            last_sender_report: 0,
-            since_sender_report: 0,
-        };
-        let mut packet = [0; MAX_LEN];
-        let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::None);
-        self.stream.handle_rtcp(self.now, peer_rtcp(), &packet[..len]);
+        let report = report_of(ReportBlock { fraction_lost, highest_seq, ..NOTHING_LOST });
+        self.stream.handle_rtcp(self.now, peer_rtcp(), &report);
     }
 }
 

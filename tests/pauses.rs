@@ -3,13 +3,14 @@
 
 mod line;
 
-use line::{Room, Sent, StreamParams, ms, params, peer, rtp, secs, settings};
+use line::{NOTHING_LOST, Room, Sent, StreamParams, ms, params, peer, peer_rtcp, report_of, rtp, secs, settings};
 use qss_endpoint::io::opus::{OpusDecoder, OpusEncoder};
 use qss_endpoint::media::command::{Event, Stats};
 use qss_endpoint::media::stream::Stream;
 use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::packet::{HEADER_LEN, Packet};
 use qss_endpoint::rtp::red::Redundancy;
+use qss_endpoint::rtp::rtcp::ReportBlock;
 use qss_endpoint::time::{Span, Time};
 
 type Station = Stream<OpusEncoder, OpusDecoder>;
@@ -121,7 +122,8 @@ fn a_packet_after_a_pause_has_no_copy_of_one_before_it() {
     let red = Redundancy { send_payload_type: 63, receive_payload_type: 63 };
     let mut pair = Pair::new(true, StreamParams { redundancy: Some(red), ..params() });
     pair.noise(secs(2), 8_000);
-    report(&mut pair, 60);
+    let report = report_of(ReportBlock { fraction_lost: 60, ..NOTHING_LOST });
+    pair.talker.handle_rtcp(pair.now, peer_rtcp(), &report);
     pair.noise(secs(1), 8_000);
     pair.noise(secs(5), 10);
     let packets: Vec<_> = pair.wire.rtp.iter().map(|(_, packet)| Packet::parse(packet).unwrap()).collect();
@@ -131,23 +133,6 @@ fn a_packet_after_a_pause_has_no_copy_of_one_before_it() {
     assert!(marked.clone().all(|packet| packet.header.payload_type != 63));
     assert_eq!(pair.stats()[1].packets_invalid, 0);
     assert!(pair.wire.rtp.iter().all(|(_, packet)| packet.len() > HEADER_LEN));
-}
-
-/// The listener's, of so many 256ths lost.
-fn report(pair: &mut Pair, fraction_lost: u8) {
-    use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, ReportBlock};
-    let block = ReportBlock {
-        ssrc: params().ssrc,
-        fraction_lost,
-        cumulative_lost: 0,
-        highest_seq: 0,
-        jitter: 0,
-        last_sender_report: 0,
-        since_sender_report: 0,
-    };
-    let (mut packet, nothing) = ([0; MAX_LEN], qss_endpoint::rtp::xr::Report::NOTHING);
-    let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], &nothing, Farewell::None);
-    pair.talker.handle_rtcp(pair.now, line::peer_rtcp(), &packet[..len]);
 }
 
 #[test]

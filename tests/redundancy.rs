@@ -3,7 +3,8 @@
 mod line;
 
 use line::{
-    Ear, FRAME, Mouth, OPUS, Sent, StreamParams, ms, params, payload, peer, peer_rtcp, rtp, secs, settings, spoken_at,
+    Ear, FRAME, Mouth, NOTHING_LOST, OPUS, SEEDS, Sent, StreamParams, ms, params, payload, peer, peer_rtcp, report_of,
+    rtp, secs, settings, spoken_at,
 };
 use qss_endpoint::config::{Config, FecMode};
 use qss_endpoint::dtmf::Digits;
@@ -15,14 +16,12 @@ use qss_endpoint::media::stream::{Settings, Stream};
 use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::packet::Packet;
 use qss_endpoint::rtp::red::{self, Redundancy, Redundant};
-use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, ReportBlock};
-use qss_endpoint::rtp::xr::Report;
+use qss_endpoint::rtp::rtcp::ReportBlock;
 use qss_endpoint::sdp::{Local, Negotiated, Negotiation};
 use qss_endpoint::srtp::{Entropy, Inbound, Keys, Suite};
 use qss_endpoint::time::{Span, Time};
 use std::net::SocketAddr;
 
-const SEEDS: std::ops::Range<u64> = 0..8;
 const RED: Redundancy = Redundancy { send_payload_type: 99, receive_payload_type: 99 };
 
 /// Reports each second, so that half a minute is enough to learn a line.
@@ -318,18 +317,7 @@ fn what_is_no_opus_with_copies_is_refused_and_what_was_not_agreed_on_too() {
 // ---- what leaves ----
 
 fn report(lost: u8) -> Vec<u8> {
-    let block = ReportBlock {
-        ssrc: params().ssrc,
-        fraction_lost: lost,
-        cumulative_lost: 0,
-        highest_seq: 0,
-        jitter: 0,
-        last_sender_report: 0,
-        since_sender_report: 0,
-    };
-    let mut packet = [0; MAX_LEN];
-    let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::None);
-    packet[..len].to_vec()
+    report_of(ReportBlock { fraction_lost: lost, ..NOTHING_LOST })
 }
 
 /// Number, timestamp and own block of a packet, with its copy's timestamp and bytes.

@@ -2,7 +2,9 @@
 
 mod line;
 
-use line::{Ear, Mouth, OPUS, Sent, ms, params, payload, peer, peer_rtcp, rtp, secs, settings};
+use line::{
+    Ear, Mouth, NOTHING_LOST, OPUS, Sent, ms, params, payload, peer, peer_rtcp, report_of, rtp, secs, settings,
+};
 use qss_endpoint::config::{Codec, Config, FecMode};
 use qss_endpoint::dtmf::{Digit, Digits, TelephoneEvent};
 use qss_endpoint::media::command::{Event, StreamParams};
@@ -99,21 +101,9 @@ impl Booth {
     }
 
     fn report_in(&mut self, block: ReportBlock) {
-        let mut packet = [0; MAX_LEN];
-        let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::None);
-        self.stream.handle_rtcp(self.now, peer_rtcp(), &packet[..len]);
+        self.stream.handle_rtcp(self.now, peer_rtcp(), &report_of(block));
     }
 }
-
-const NOTHING_LOST: ReportBlock = ReportBlock {
-    ssrc: 0x1111_1111,
-    fraction_lost: 0,
-    cumulative_lost: 0,
-    highest_seq: 0,
-    jitter: 0,
-    last_sender_report: 0,
-    since_sender_report: 0,
-};
 
 fn planned(cap: u32) -> StreamParams {
     let plan = plan(&Config::default().codec, cap);
@@ -520,26 +510,37 @@ fn what_was_said_at_the_end_of_a_call_is_not_heard_in_the_next() {
     booth.talk(ms(10));
     assert_eq!(booth.packets().len(), 0, "half of a packet is no packet");
     booth.talk(ms(10));
-    // The resampler has its eight samples from before.
-    assert!(booth.stream.encoder().heard[8..].iter().all(|sample| *sample == 2_000));
+    // The resampler is eight samples behind.
+    let heard = &booth.stream.encoder().heard;
+    assert!(heard[..8].iter().all(|sample| *sample == 0) && heard[8..].iter().all(|sample| *sample == 2_000));
+}
+
+/// A stream in a call at this time.
+fn called(now: Time) -> Stream<Mouth, Ear> {
+    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
+    stream.start(now, params());
+    stream
+}
+
+/// So many seconds of a microphone that is 300 ppm slow.
+fn record(stream: &mut Stream<Mouth, Ear>, now: &mut Time, seconds: u64) {
+    for _ in 0..seconds * 100 {
+        *now += Span::from_micros(10_003);
+        stream.capture(*now, &[0; 480], &mut Sent::default());
+    }
+}
+
+/// Whether that is what the call says of it.
+fn assert_slow(stream: &Stream<Mouth, Ear>, now: Time) {
+    let told = stream.stats(now).clocks.capture.unwrap_or(f32::NAN);
+    assert!((told + 300.0).abs() < 10.0, "{told}");
 }
 
 /// It is not known anew from our own clock, and a card that comes and goes is no slow one.
 #[test]
 fn the_microphones_clock_is_what_it_was_after_minutes_without_a_card() {
-    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
-    let mut wire = Sent::default();
     let mut now = Time::from_millis(5_000);
-    stream.start(now, params());
-    let told = |stream: &Stream<Mouth, Ear>, now| stream.stats(now).clocks.capture.unwrap_or(f32::NAN);
-    let mut record = |stream: &mut Stream<Mouth, Ear>, now: &mut Time, seconds: u64| {
-        for _ in 0..seconds * 100 {
-            // 300 ppm slow.
-            *now += Span::from_micros(10_003);
-            stream.capture(*now, &[0; 480], &mut wire);
-        }
-    };
-    record(&mut stream, &mut now, 60);
+    let mut stream = called(now);
     let mut silence = Sent::default();
     let mut nothing = |stream: &mut Stream<Mouth, Ear>, now: &mut Time, seconds: u64| {
         for _ in 0..seconds * 50 {
@@ -547,33 +548,27 @@ fn the_microphones_clock_is_what_it_was_after_minutes_without_a_card() {
             stream.capture_nothing(*now, &[0; 960], &mut silence);
         }
     };
+    record(&mut stream, &mut now, 60);
     nothing(&mut stream, &mut now, 240);
-    assert!((told(&stream, now) + 300.0).abs() < 10.0, "{}", told(&stream, now));
+    assert_slow(&stream, now);
     for _ in 0..10 {
         record(&mut stream, &mut now, 15);
         nothing(&mut stream, &mut now, 15);
     }
-    assert!((told(&stream, now) + 300.0).abs() < 10.0, "{}", told(&stream, now));
+    assert_slow(&stream, now);
     assert_eq!(silence.rtp.len(), 390 * 50, "silence is sent meanwhile");
 }
 
 #[test]
 fn the_microphones_clock_is_told_and_the_next_call_begins_with_it() {
-    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
-    let mut wire = Sent::default();
     let mut now = Time::from_millis(5_000);
-    stream.start(now, params());
+    let mut stream = called(now);
     assert_eq!(stream.stats(now).clocks.capture, None);
-    // 480 samples each 10.003 ms: 300 ppm slow.
-    for _ in 0..3_000 {
-        now += Span::from_micros(10_003);
-        stream.capture(now, &[0; 480], &mut wire);
-    }
-    let told = |stream: &Stream<Mouth, Ear>| stream.stats(now).clocks.capture.unwrap_or(f32::NAN);
-    assert!((told(&stream) + 300.0).abs() < 10.0, "{}", told(&stream));
-    stream.stop(now, &mut wire);
+    record(&mut stream, &mut now, 30);
+    assert_slow(&stream, now);
+    stream.stop(now, &mut Sent::default());
     stream.start(now, params());
-    assert!((told(&stream) + 300.0).abs() < 10.0, "{}", told(&stream));
+    assert_slow(&stream, now);
     let clocks = stream.stats(now).clocks;
     let mut reborn = Stream::new(settings(), Mouth::new(), Ear);
     reborn.recall(clocks);

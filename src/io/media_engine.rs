@@ -26,7 +26,7 @@
 use crate::config::Audio;
 use crate::io::alsa::life::{Away, LONGEST_PAUSE, Life, Moved, STALL, Trial};
 use crate::io::alsa::machine::Machine;
-use crate::io::alsa::{Card, Loudspeaker, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Stopped, Trouble};
+use crate::io::alsa::{Card, Loudspeaker, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Trouble};
 use crate::io::media_timing::{TimedWire, Timing};
 use crate::io::media_xruns::Xruns;
 use crate::io::opus::{OpusDecoder, OpusEncoder};
@@ -270,11 +270,7 @@ impl Engine {
                 Ok(()) => {}
                 Err(Trouble::Gone(error)) => return self.lost(now, card, life, error),
                 Err(Trouble::Stopped(why)) => {
-                    // Linked directions stop together, and the microphone is asked first.
-                    match why {
-                        Stopped::Overrun | Stopped::Underrun => card.widen_margin(now.since(moved.capture)),
-                        Stopped::Suspended => {}
-                    }
+                    card.on_stopped(why, now.since(moved.capture));
                     if self.xruns.add(now) > MAX_XRUNS_PER_SECOND {
                         return self.lost(now, card, life, CardError::Other(libc::EPIPE));
                     }

@@ -3,6 +3,7 @@
 use crate::io::clock;
 use crate::io::rtp_sockets::RtpSockets;
 use crate::media::command::Stats;
+use crate::media::delay::samples_last;
 use crate::media::governor::{Deadline, Pass};
 use crate::media::histogram::{Stage, Stages, Why};
 use crate::media::stream::Wire;
@@ -44,7 +45,7 @@ impl Timing {
     pub(super) fn on_captured(&mut self, now: Time, before: Time, frames: usize, period: usize) -> Time {
         let read = clock::now();
         // What has been recorded since then was complete so long after it.
-        let due = before + Span::from_micros(frames as u64 * 125 / 6);
+        let due = before + samples_last(frames as u64);
         // From a card of another rate a period gives a frame more or less.
         if 2 * frames > 3 * period {
             self.stages.blame(Why::LateWake);
@@ -117,7 +118,7 @@ mod tests {
     fn pass(timing: &mut Timing, frames: usize, late: Span) -> (Deadline, u32, Why) {
         timing.begin_pass();
         let now = clock::now();
-        let recorded = Span::from_micros(frames as u64 * 125 / 6);
+        let recorded = samples_last(frames as u64);
         timing.on_captured(now, Time::from_micros(now.as_micros() - (recorded + late).as_micros()), frames, PERIOD);
         let capture = timing.stages.summary(Stage::Capture);
         (timing.end_pass(now).deadline, capture.worst_us, capture.why)

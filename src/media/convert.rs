@@ -35,7 +35,7 @@ pub struct Converter {
     /// The last `taps` inputs, then those just taken.
     inputs: Box<[f32]>,
     /// Where the next output lies, in parts of an input, `up` of them, after the first input not taken yet.
-    at: isize,
+    at: usize,
 }
 
 impl Converter {
@@ -56,8 +56,7 @@ impl Converter {
 
     /// Outputs that so many inputs will give.
     pub fn gives(&self, inputs: usize) -> usize {
-        let reach = (inputs * self.up) as isize - self.at;
-        usize::try_from(reach).unwrap_or(0).div_ceil(self.down)
+        (inputs * self.up).saturating_sub(self.at).div_ceil(self.down)
     }
 
     /// The most outputs that so many inputs can give, whatever came before.
@@ -73,16 +72,15 @@ impl Converter {
         }
         let given = self.gives(taken).min(out.len());
         for (n, sample) in out[..given].iter_mut().enumerate() {
-            let place = self.at as usize + n * self.down;
+            let place = self.at + n * self.down;
             let (newest, phase) = (place / self.up, place % self.up);
             // The newest of its inputs lies at `taps + newest`.
             let inputs = &self.inputs[newest + 1..=newest + self.taps];
             let weights = &self.weights[phase * self.taps..][..self.taps];
             *sample = gain::nearest(sum(inputs, weights));
         }
-        self.at += (given * self.down) as isize - (taken * self.up) as isize;
-        // Only if `out` was too short: what it missed is left out.
-        self.at = self.at.max(0);
+        // Negative only if `out` was too short: what it missed is left out.
+        self.at = (self.at + given * self.down).saturating_sub(taken * self.up);
         self.inputs.copy_within(taken..taken + self.taps, 0);
         given
     }

@@ -227,6 +227,11 @@ pub fn in_samples(now: Time) -> i64 {
     (now.as_micros() as i128 * 48 / 1_000) as i64
 }
 
+/// How long so many samples of the 48 kHz clock last.
+pub fn samples_last(samples: u64) -> Span {
+    Span::from_micros(samples * 125 / 6)
+}
+
 /// A span in samples of the 48 kHz clock.
 pub fn span_in_samples(span: Span) -> i64 {
     (span.as_micros() as i128 * 48 / 1_000) as i64

@@ -64,7 +64,9 @@ impl Rate {
 
     /// The same clock is read anew, from anywhere: its rate is what it was.
     pub fn restart(&mut self) {
-        *self = Rate { before: self.ppm(), ..Rate::new() };
+        if self.present.is_some() {
+            *self = Rate { before: self.ppm(), ..Rate::new() };
+        }
     }
 
     /// So fast it was in an earlier life of the process.

@@ -27,14 +27,13 @@ const MOST_PPM: f64 = 2_000.0;
 pub(super) struct Microphone {
     clock: Rate,
     given: i64,
-    paused: bool,
     waiting: Fifo<WAITING>,
     resampler: Resampler,
 }
 
 impl Microphone {
     pub(super) fn new() -> Microphone {
-        Microphone { clock: Rate::new(), given: 0, paused: false, waiting: Fifo::new(), resampler: Resampler::new() }
+        Microphone { clock: Rate::new(), given: 0, waiting: Fifo::new(), resampler: Resampler::new() }
     }
 
     /// A call begins: nothing waits.
@@ -46,17 +45,13 @@ impl Microphone {
 
     /// The card has just given so many samples.
     pub(super) fn on_given(&mut self, now: Time, samples: usize) {
-        self.paused = false;
         self.given += samples as i64;
         self.clock.observe(delay::in_samples(now), self.given);
     }
 
     /// There is no card that could give any. What it will have given then is not the time that has passed.
     pub(super) fn pause(&mut self) {
-        if !self.paused {
-            self.paused = true;
-            self.clock.restart();
-        }
+        self.clock.restart();
     }
 
     pub(super) fn clock(&self) -> &Rate {

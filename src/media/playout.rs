@@ -351,7 +351,7 @@ impl<D: Decoder> Playout<D> {
 
     /// How long the packets are that come.
     pub fn packet_time(&self) -> Span {
-        Span::from_micros(u64::from(self.samples) * 125 / 6)
+        delay::samples_last(self.samples.into())
     }
 
     /// What [`Playout::clocks`] was in an earlier life of the process.
@@ -383,11 +383,11 @@ impl<D: Decoder> Playout<D> {
             State::Concealing { at, filled, .. } => at.shifted(filled),
         };
         let waited = self.delay.waited(delay::in_samples(now), at.ticks()) + self.fifo.len() as i64;
-        Span::from_micros((waited.max(0) * 125 / 6) as u64)
+        delay::samples_last(waited.max(0) as u64)
     }
 
     pub fn target(&self) -> Span {
-        Span::from_micros((self.target_wait() * 125 / 6) as u64)
+        delay::samples_last(self.target_wait() as u64)
     }
 
     pub fn counters(&self) -> Counters {

@@ -19,6 +19,7 @@ use crate::media::autopilot::{Autopilot, Choice, Limits};
 use crate::media::budget::{Budget, Overhead};
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::command::{Clocks, Event, StreamParams};
+use crate::media::delay;
 use crate::media::extended::Extended;
 use crate::media::gain::{Level, Mute};
 use crate::media::governor::{Board, Economy, Governor, Pass};
@@ -437,5 +438,5 @@ fn frame_samples(ptime: Span) -> usize {
 
 /// How long so many samples last.
 fn duration(samples: usize) -> Span {
-    Span::from_micros(samples as u64 * 125 / 6)
+    delay::samples_last(samples as u64)
 }

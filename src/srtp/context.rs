@@ -274,6 +274,7 @@ mod tests {
         }
         assert_ne!(indices[0], indices[1]);
     }
+
     #[test]
     fn numbers_that_roll_over_in_plain_packets_have_rolled_over() {
         let keying = Entropy::new([7; Entropy::LEN]).keying(Suite::AeadAes128Gcm);

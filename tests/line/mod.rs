@@ -10,7 +10,8 @@ use qss_endpoint::media::command::Event;
 pub(crate) use qss_endpoint::media::command::StreamParams;
 use qss_endpoint::media::stream::{Settings, Stream, Wire};
 use qss_endpoint::random::Rng;
-use qss_endpoint::rtp::xr::Asked;
+use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, ReportBlock};
+use qss_endpoint::rtp::xr::{Asked, Report};
 use qss_endpoint::time::{Span, Time};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -599,6 +600,24 @@ impl<D: Decoder> Room<D> {
 
 fn micros_to_samples(us: u64) -> i64 {
     (us as i128 * 6 / 125) as i64
+}
+
+/// What a listener reports of our stream that hears all of it.
+pub(crate) const NOTHING_LOST: ReportBlock = ReportBlock {
+    ssrc: 0x1111_1111,
+    fraction_lost: 0,
+    cumulative_lost: 0,
+    highest_seq: 0,
+    jitter: 0,
+    last_sender_report: 0,
+    since_sender_report: 0,
+};
+
+/// The packet in which a listener reports this.
+pub(crate) fn report_of(block: ReportBlock) -> Vec<u8> {
+    let mut packet = [0; MAX_LEN];
+    let len = rtcp::write(&mut packet, 5, None, Some(block), &[b'x'; CNAME_LEN], &Report::NOTHING, Farewell::None);
+    packet[..len].to_vec()
 }
 
 // ---- what many tests begin with ----

@@ -22,6 +22,7 @@ mod half;
 pub(super) mod life;
 pub mod listing;
 pub mod machine;
+mod margin;
 mod mixer;
 mod sides;
 mod slip;
@@ -186,13 +187,9 @@ impl Card {
         }
     }
 
-    /// The queue ran dry because it was written to so long after the time before: a greater margin for as long as the card
-    /// stays open, if one could have helped.
-    pub fn widen_margin(&mut self, after: Span) {
-        let most = self.sides.spare();
-        if after <= in_time(self.sides.pace().period() + most) {
-            self.margin = (self.margin + self.sides.pace().period() / 4).min(most);
-        }
+    /// It has stopped, so long after it was read last: a greater margin for as long as it stays open, if one helps.
+    pub fn on_stopped(&mut self, why: Stopped, after: Span) {
+        self.margin = margin::after(self.margin, why, after, self.sides.pace().period(), self.sides.spare());
     }
 
     /// Fills in what to `poll` for and returns how many entries.
@@ -264,11 +261,6 @@ impl Card {
     }
 }
 
-/// How long so many frames take.
-fn in_time(frames: usize) -> Span {
-    Span::from_micros(frames as u64 * 125 / 6)
-}
-
 /// Sets the controls, and finds the amplifier's switch.
 fn set_mixer(config: &Audio, cards: &[CardIdentity]) -> (Option<Amplifier>, Vec<String>) {
     if config.controls.is_empty() && config.amplifier_control.is_empty() {
@@ -317,15 +309,17 @@ struct Seen {
 }
 
 impl Remembered {
-    /// Drops it if it may be outdated, and tells whether it was. Not while a card is open.
-    pub fn refresh(&mut self, machine: &Machine) -> bool {
-        let seen = Some(Seen { cards: machine.cards(), changed: machine.devices_changed() });
-        let outdated = self.seen != seen;
-        if outdated {
+    /// Drops it if it may be outdated. Not while a card is open.
+    pub fn refresh(&mut self, machine: &Machine) {
+        if self.is_outdated(machine) {
             let _ = alsa::config::update_free_global();
-            self.seen = seen;
         }
-        outdated
+    }
+
+    /// Whether the cards have changed since it was asked last.
+    fn is_outdated(&mut self, machine: &Machine) -> bool {
+        let seen = Some(Seen { cards: machine.cards(), changed: machine.devices_changed() });
+        std::mem::replace(&mut self.seen, seen) != self.seen
     }
 }
 
@@ -407,10 +401,10 @@ mod tests {
         let machine = machine::fake::Fake::new("remembered");
         machine.headset(1, "Device");
         let mut remembered = Remembered::default();
-        let mut refresh = || remembered.refresh(&machine.machine());
-        assert_eq!([refresh(), refresh()], [true, false]);
+        let mut outdated = || remembered.is_outdated(&machine.machine());
+        assert_eq!([outdated(), outdated()], [true, false]);
         machine.codec(0, "rockchipes8388");
-        assert_eq!([refresh(), refresh()], [true, false]);
+        assert_eq!([outdated(), outdated()], [true, false]);
     }
 
     #[test]
