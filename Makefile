@@ -6,7 +6,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 # The date of the build (src/qss/clock.rs): that of the commit.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null)
-.PHONY: help demo test trials interop bench bench-full cross check fuzz sim fleet clean packages-%
+.PHONY: help demo test trials interop bench bench-full cross check figures fuzz sim fleet clean packages-%
 
 # The mixer of the demo: `lab` (built in) or `asterisk` (a real ConfBridge, 20 MB).
 MIXER ?= lab
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-full  the same for 40 minutes, over bad lines too: docs/lines.md, docs/lines.svg'
 	@echo 'make cross   aarch64 and armv7 binaries, each tried in a call under an emulator (root or Docker)'
 	@echo 'make check   fmt, clippy, the pure core by itself, the fuzz targets'
+	@echo 'make figures  prints what docs/voice.md has tables of, and more for whoever changes the buffer'
 	@echo 'make fuzz    lets every fuzz target search for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make sim     simulates HOURS=$(HOURS) device-hours of faults: target/sim/report.json'
 	@echo '             SEED=n lives one of them again'
@@ -74,6 +75,10 @@ bench bench-full: packages-bench
 	VSND_LIB=$(CURDIR)/target/release/libasound_module_pcm_vsnd.so \
 	  target/debug/lab-bench --endpoint target/release/qss-endpoint --report target/bench/report.json \
 	    $(BENCH_SIZE) $(foreach part,$(PARTS),--only $(part))
+
+# Tests that print and judge nothing.
+figures: packages-test
+	cargo test --locked --test opus_line --test voice -- --ignored --nocapture figures more_bits copies_against_fec
 
 cross: packages-cross
 	tests/lab/cross/cross.sh

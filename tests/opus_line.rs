@@ -231,7 +231,7 @@ fn speech_over_a_lossy_line_is_better_with_what_the_autopilot_chooses_and_no_wor
     assert!((plain - adapted).abs() < 1e-6, "{plain} {adapted}");
 }
 
-/// `cargo test --test opus_line figures -- --ignored --nocapture`
+/// `make figures`
 #[test]
 #[ignore = "prints, asserts nothing"]
 fn figures() {
@@ -241,7 +241,7 @@ fn figures() {
     }
 }
 
-/// `cargo test --test opus_line more_bits -- --ignored --nocapture`
+/// `make figures`
 #[test]
 #[ignore = "prints, asserts nothing"]
 fn more_bits() {
@@ -255,7 +255,7 @@ fn more_bits() {
     }
 }
 
-/// `cargo test --test opus_line copies_against_fec -- --ignored --nocapture`
+/// `make figures`
 #[test]
 #[ignore = "prints, asserts nothing"]
 fn copies_against_fec() {

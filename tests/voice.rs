@@ -591,7 +591,7 @@ fn the_loudspeakers_volume_glides_over_everything_that_is_played() {
     assert!(step <= 190, "{step}");
 }
 
-/// Figures, for whoever changes the buffer: `cargo test --test voice figures -- --ignored --nocapture`.
+/// Figures, for whoever changes the buffer: `make figures`.
 #[test]
 #[ignore = "prints, asserts nothing"]
 fn figures() {
