@@ -108,7 +108,7 @@ fn sound_goes_through_unchanged_at_a_constant_delay_of_a_period_and_the_margin()
             virtual_card.set_mic(&mic);
             let mut card = open(&audio(virtual_card)).unwrap();
             assert_eq!((card.granted().rate, card.granted().period, card.granted().buffer), (48_000, 480, 1440));
-            card.start().unwrap();
+            card.start(|ready| ready).unwrap();
             let result = copy_through(&mut card, 20 * PERIOD);
             drop(card);
             if virtual_card.spoilt() {
@@ -151,7 +151,7 @@ fn a_card_of_another_rate_is_converted_cleanly() {
             virtual_card.set_mic(&tone(HERTZ, f64::from(rate), 30 * rate as usize / 2));
             let mut card = open(&audio(virtual_card)).unwrap();
             assert_eq!((card.granted().rate, card.granted().period), (rate, rate / 100));
-            card.start().unwrap();
+            card.start(|ready| ready).unwrap();
             let mut heard = Vec::new();
             let result = listen_and_copy(&mut card, 25 * PERIOD, &mut heard);
             drop(card);
@@ -176,7 +176,7 @@ fn of_a_card_with_more_channels_one_is_heard_and_all_are_played() {
         virtual_card.set_mic(&left_silent);
         let config = Audio { capture_channels: 1, capture_channel: 1, ..audio(virtual_card) };
         let mut card = open(&config).unwrap();
-        card.start().unwrap();
+        card.start(|ready| ready).unwrap();
         let result = copy_through(&mut card, 10 * PERIOD);
         drop(card);
         if virtual_card.spoilt() {
@@ -208,9 +208,9 @@ fn stopped_and_started(fault: &str, stopped: Stopped) {
     unspoilt(&fault.replace('.', ""), SLOW, |virtual_card| {
         virtual_card.set_faults(&format!("{fault}@{}", slow_frame_now() + 5 * PERIOD as i64));
         let mut card = open(&audio(virtual_card)).unwrap();
-        card.start().unwrap();
+        card.start(|ready| ready).unwrap();
         let trouble = copy_through(&mut card, 100 * PERIOD);
-        let again = card.start().map_err(Trouble::Gone).and_then(|()| copy_through(&mut card, 2 * PERIOD));
+        let again = card.start(|ready| ready).map_err(Trouble::Gone).and_then(|_| copy_through(&mut card, 2 * PERIOD));
         drop(card);
         if virtual_card.spoilt() {
             return;
@@ -225,7 +225,7 @@ fn stopped_and_started(fault: &str, stopped: Stopped) {
 fn an_unplugged_card_is_gone_and_can_be_opened_when_it_is_back() {
     let virtual_card = rig::card("unplug", SLOW);
     let mut card = open(&audio(&virtual_card)).unwrap();
-    card.start().unwrap();
+    card.start(|ready| ready).unwrap();
     copy_through(&mut card, 2 * PERIOD).unwrap();
     virtual_card.unplug();
     assert_eq!(copy_through(&mut card, 100 * PERIOD), Err(Trouble::Gone(CardError::Absent)));
@@ -233,7 +233,7 @@ fn an_unplugged_card_is_gone_and_can_be_opened_when_it_is_back() {
     assert_eq!(error(&audio(&virtual_card)), Some(CardError::Absent));
     virtual_card.replug();
     let mut card = open(&audio(&virtual_card)).unwrap();
-    card.start().unwrap();
+    card.start(|ready| ready).unwrap();
     assert!(matches!(copy_through(&mut card, 2 * PERIOD), Ok(()) | Err(Trouble::Stopped(_))));
 }
 
@@ -298,7 +298,7 @@ fn a_forced_period_is_accepted_and_read_back() {
     let virtual_card = rig::card("forced", &format!("{SLOW}period_min 1024\nperiod_max 1024\n"));
     let mut card = open(&audio(&virtual_card)).unwrap();
     assert_eq!(card.granted().period, 1024);
-    card.start().unwrap();
+    card.start(|ready| ready).unwrap();
     assert!(matches!(copy_through(&mut card, 4096), Ok(()) | Err(Trouble::Stopped(_))));
 }
 
@@ -315,7 +315,7 @@ fn the_virtual_mixer_is_seen_through_alsa_and_changes_the_samples() {
             let speaker = mixer.find_selem(&SelemId::new("Speaker", 0)).unwrap();
             speaker.set_playback_switch_all(switch).unwrap();
             let mut card = open(&audio(virtual_card)).unwrap();
-            card.start().unwrap();
+            card.start(|ready| ready).unwrap();
             let _ = copy_through(&mut card, 5 * PERIOD);
             drop(card);
             played = virtual_card.speaker();
@@ -341,7 +341,7 @@ fn controls_are_set_before_the_card_runs_and_what_they_do_not_take_is_told() {
     assert!(good.complaints().is_empty(), "{:?}", good.complaints());
     assert_eq!(values(), [12, 1, -6, 0], "the amplifier is off until the card runs");
     let mut good = good;
-    good.start().unwrap();
+    good.start(|ready| ready).unwrap();
     assert_eq!(values()[3], 1);
     drop(good);
     assert_eq!(values()[3], 0, "and off again");

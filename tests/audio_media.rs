@@ -446,6 +446,25 @@ fn an_xrun_is_told_and_costs_no_time_on_the_wire() {
     assert!(told >= 2, "{told}");
 }
 
+/// Else each of them would move what is said to another moment of the mixer's tick, and be heard sooner or later than before.
+#[test]
+fn after_an_xrun_the_card_begins_again_in_step() {
+    let _alone = alone();
+    let _ = rig::directory();
+    let at = rig::frame_now() + 24_000;
+    let faults: Vec<String> = (0..6).map(|n| format!("xrun.c@{}", at + n * 14_500)).collect();
+    let card = rig::card("step", &format!("faults {}\n", faults.join(";")));
+    let peer = Peer::new();
+    let mut station = Station::new(&card);
+    station.call(peer.0.local_addr().unwrap(), 7);
+    assert_continuous(&peer.listen(2_800));
+    let starts: Vec<i64> = card.logged("start").iter().filter_map(|start| start["at"].as_i64()).collect();
+    let off: Vec<i64> = starts.windows(2).map(|two| (two[1] - two[0] + 240).rem_euclid(480) - 240).collect();
+    // Two directions, seven times; the machine may be late once.
+    let in_step = off.iter().filter(|off| off.abs() <= 48).count();
+    assert!(starts.len() >= 14 && in_step + 2 >= off.len(), "{starts:?}: {off:?}");
+}
+
 /// Their periods have another length in their own frames than in ours; the last card has one length only, and it is odd.
 #[test]
 fn cards_of_other_rates_are_not_taken_for_a_machine_that_does_not_keep_up() {

@@ -4,7 +4,7 @@
 //! date, as good as it is; it only ever becomes text.
 
 use crate::io::sys;
-use crate::time::{Clock, Time, Wall, WallTime};
+use crate::time::{Clock, Span, Time, Wall, WallTime};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// 2026-01-01: no clock that is right shows an earlier time.
@@ -13,6 +13,15 @@ const WRITTEN: WallTime = WallTime(1_767_225_600_000);
 /// The present instant; never goes back, stands still while the machine sleeps.
 pub fn now() -> Time {
     Time::from_micros(sys::monotonic_us())
+}
+
+/// Sleeps until then, or a little longer; not at all if that is past. A signal may end it early.
+pub fn wait_until(at: Time) {
+    let left = at.since(now());
+    if left > Span::ZERO {
+        // Only a lack of kernel memory can make it fail.
+        let _ = sys::poll(&mut [], Some(left));
+    }
 }
 
 /// Milliseconds since 1970 UTC; zero if the date is before that. Whether somebody keeps the clock right is the kernel's
@@ -35,6 +44,15 @@ fn mark(at: WallTime, synchronised: bool) -> Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_waits_for_what_is_to_come_only() {
+        let begun = now();
+        wait_until(begun);
+        let at = now() + Span::from_millis(3);
+        wait_until(at);
+        assert!(now() >= at);
+    }
 
     #[test]
     fn a_clock_is_unset_synced_or_kept() {

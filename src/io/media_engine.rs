@@ -18,15 +18,17 @@
 //! While a card is away during a call (`Silent`), the monotonic clock paces the stream, once a packet: silence is sent
 //! with continuous timestamps, what arrives is counted and dropped, and the card is looked for each
 //! [`Audio::reopen_interval`]. A card whose clock stands still counts as away. What becomes of cards that come and go
-//! all the time is told in [`life`](crate::io::alsa::life).
+//! all the time is told in [`life`](crate::io::alsa::life); the arrows are in `media_engine/card.rs`.
 //!
 //! Nothing here allocates, locks or logs per period; when the event queue is full the newest event is dropped and
 //! counted.
 
+mod card;
+
 use crate::config::Audio;
-use crate::io::alsa::life::{Away, LONGEST_PAUSE, Life, Moved, STALL, Trial};
+use crate::io::alsa::life::{Away, Life, Moved, STALL};
 use crate::io::alsa::machine::Machine;
-use crate::io::alsa::{Card, Loudspeaker, MAX_DESCRIPTORS, MAX_FRAMES, OpenError, Remembered, Trouble};
+use crate::io::alsa::{Card, Loudspeaker, MAX_DESCRIPTORS, MAX_FRAMES, Remembered, Trouble};
 use crate::io::media_timing::{TimedWire, Timing};
 use crate::io::media_xruns::Xruns;
 use crate::io::opus::{OpusDecoder, OpusEncoder};
@@ -275,12 +277,13 @@ impl Engine {
                         return self.lost(now, card, life, CardError::Other(libc::EPIPE));
                     }
                     self.timing.on_stopped(now, moved.capture);
-                    if let Err(error) = card.start() {
-                        return self.lost(now, card, life, error);
+                    match self.restart(&mut card) {
+                        Ok(started) => {
+                            moved = Moved::at(started);
+                            life.restarted(started);
+                        }
+                        Err(error) => return self.lost(now, card, life, error),
                     }
-                    self.stream.make_up(now, &mut &self.sockets);
-                    moved = Moved::at(now);
-                    life.restarted(now);
                 }
             }
         } else if woken.is_some() {
@@ -295,21 +298,6 @@ impl Engine {
         match card.side() {
             Some(side) if side != self.stream.side() => self.change_sides(now, card, life),
             Some(_) | None => State::Running { card, moved, life },
-        }
-    }
-
-    /// The other direction of a card that can do one at a time has its turn.
-    fn change_sides(&mut self, now: Time, card: Card, mut life: Life) -> State {
-        let words = |error| OpenError { error, words: alsa::last_words() };
-        let turned = card.turned(self.stream.side(), &self.audio, &self.machine);
-        match turned.and_then(|mut card| card.start().map(|()| card).map_err(words)) {
-            Ok(card) => {
-                let started = clock::now();
-                self.stream.make_up(started, &mut &self.sockets);
-                life.restarted(started);
-                State::Running { card, moved: Moved::at(started), life }
-            }
-            Err(why) => self.gone(now, life, why),
         }
     }
 
@@ -389,115 +377,6 @@ impl Engine {
         }
     }
 
-    /// `Idle` to `Prepared` or `Unprepared`; nothing otherwise.
-    fn open(&mut self, now: Time) {
-        if !matches!(self.state, State::Idle) {
-            return;
-        }
-        self.told = None;
-        self.remembered.refresh(&self.machine);
-        self.state = match Card::open(&self.audio, &self.machine) {
-            Ok(card) => {
-                self.tell_complaints(&card);
-                let granted = card.granted();
-                let (rate, period, buffer) = (granted.rate, granted.period, granted.buffer);
-                self.tell(Event::Card(CardEvent::Opened { rate, period, buffer }));
-                State::Prepared { card, life: Life::first(now) }
-            }
-            Err(why) => {
-                self.stream.card_moves(now, false);
-                self.tell_trouble(now, why);
-                State::Unprepared { away: Away::first(clock::now(), self.audio.reopen_interval) }
-            }
-        };
-    }
-
-    /// The call or the tone begins (or its card is back): `Prepared` to `Running`, `Unprepared` to `Silent`.
-    fn start(&mut self, now: Time) {
-        self.state = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Prepared { mut card, mut life } => match card.start() {
-                Ok(()) => {
-                    let started = clock::now();
-                    life.since = started;
-                    State::Running { card, moved: Moved::at(started), life }
-                }
-                Err(error) => {
-                    life.since = now;
-                    self.lost(now, card, life, error)
-                }
-            },
-            State::Unprepared { away } => State::Silent { away, tick_at: now },
-            other @ (State::Idle | State::Running { .. } | State::Silent { .. }) => other,
-        };
-    }
-
-    fn lost(&mut self, now: Time, card: Card, life: Life, error: CardError) -> State {
-        drop(card);
-        self.gone(now, life, OpenError { error, words: alsa::last_words() })
-    }
-
-    /// There is no card any more.
-    fn gone(&mut self, now: Time, life: Life, why: OpenError) -> State {
-        self.stream.card_moves(now, false);
-        let away = life.over(now, why.error, self.audio.reopen_interval);
-        match life.trial {
-            Trial::Passed => self.tell_trouble(now, why),
-            // It was never told that it had returned.
-            Trial::Pending { .. } => {}
-        }
-        State::Silent { away, tick_at: now }
-    }
-
-    /// Looks for the card if it is time to: `Prepared` if it is back, else `still_away`.
-    fn retry(&mut self, now: Time, mut away: Away, still_away: impl FnOnce(Away) -> State) -> State {
-        if now < away.retry_at {
-            return still_away(away);
-        }
-        self.remembered.refresh(&self.machine);
-        match Card::open(&self.audio, &self.machine) {
-            Ok(card) => {
-                self.tell_complaints(&card);
-                State::Prepared { card, life: away.life(now) }
-            }
-            Err(why) => {
-                away.still(clock::now(), why.error, self.audio.reopen_interval);
-                self.tell_trouble(now, why);
-                still_away(away)
-            }
-        }
-    }
-
-    /// Nothing is to be played yet: that the card opens is all that can be known.
-    fn returned_unused(&mut self, now: Time) {
-        if let State::Prepared { life: Life { trial, .. }, .. } = &mut self.state
-            && let Trial::Pending { lost } = *trial
-        {
-            *trial = Trial::Passed;
-            self.tell_returned(now.since(lost));
-        }
-    }
-
-    /// Once for each kind of trouble; a card in whose way it is now this, now that, is told about every few seconds.
-    fn tell_trouble(&mut self, now: Time, OpenError { error, words }: OpenError) {
-        if self.told.is_none_or(|(told, at)| told != error && now.since(at) >= LONGEST_PAUSE) {
-            self.told = Some((error, now));
-            self.tell(Event::Card(CardEvent::Lost { error, words: Words::new(&words) }));
-        }
-    }
-
-    /// Once for each set of them.
-    fn tell_complaints(&mut self, card: &Card) {
-        let words = Words::new(&card.complaints().join("; "));
-        if words != std::mem::replace(&mut self.complaints, words) && words != Words::NONE {
-            self.tell(Event::Card(CardEvent::Controls { words }));
-        }
-    }
-
-    fn tell_returned(&mut self, away: Span) {
-        self.told = None;
-        self.tell(Event::Card(CardEvent::Returned { away }));
-    }
-
     fn end_call(&mut self, now: Time) {
         if self.in_call() {
             self.stream.stop(now, &mut &self.sockets);
@@ -506,23 +385,6 @@ impl Engine {
             }
         }
         self.call = Call::None;
-    }
-
-    /// Asked when all commands have been obeyed.
-    fn close_unused(&mut self) {
-        if self.call == Call::None && !self.stream.is_sounding() {
-            self.close();
-        }
-    }
-
-    fn close(&mut self) {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Prepared { card, .. } | State::Running { card, .. } => {
-                drop(card);
-                self.tell(Event::Card(CardEvent::Closed));
-            }
-            State::Idle | State::Unprepared { .. } | State::Silent { .. } => {}
-        }
     }
 
     fn in_call(&self) -> bool {

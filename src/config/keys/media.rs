@@ -41,7 +41,8 @@ pub(super) const RTP: Section = Section {
         key(
             "silence_timeout_ms",
             |d| &mut d.config.rtp.silence_timeout,
-            Rule::Range(100, 600_000),
+            // Who sends nothing while nobody speaks (DTX) still sends a packet each 400 ms.
+            Rule::Range(500, 600_000),
             "Nothing arrives for this long: the status falls below `receiving`.",
         ),
         key(

@@ -30,9 +30,10 @@ mod words;
 
 use crate::config::card_name::{CardIdentity, CardKey, PcmName};
 use crate::config::{Audio, Duplex, NO_PCM};
+use crate::io::clock;
 use crate::media::command::CardError;
 use crate::media::turn::Side;
-use crate::time::Span;
+use crate::time::{Span, Time};
 use alsa::Direction;
 use alsa::poll::{Descriptors, Flags};
 pub use half::Granted;
@@ -161,8 +162,9 @@ impl Card {
         self.sides.pace().period()
     }
 
-    /// Starts what is open from an empty ring, with silence queued for playback.
-    pub fn start(&mut self) -> Result<(), CardError> {
+    /// Starts what is open from an empty ring, with silence queued for playback, and returns when that was: at once, or when
+    /// `at` says, which is asked once all is ready.
+    pub fn start(&mut self, at: impl FnOnce(Time) -> Time) -> Result<Time, CardError> {
         for half in [self.sides.playback(), self.sides.capture()].into_iter().flatten() {
             let _ = half.pcm.drop();
             half.pcm.prepare().map_err(card_error)?;
@@ -178,13 +180,16 @@ impl Card {
         if let Some(amplifier) = &self.amplifier {
             amplifier.switch(self.sides.playback().is_some());
         }
+        let started = at(clock::now());
+        clock::wait_until(started);
         if let Some(playback) = self.sides.playback() {
             playback.pcm.start().map_err(card_error)?;
         }
         match self.sides.capture() {
-            Some(capture) if !self.linked => capture.pcm.start().map_err(card_error),
-            Some(_) | None => Ok(()),
+            Some(capture) if !self.linked => capture.pcm.start().map_err(card_error)?,
+            Some(_) | None => {}
         }
+        Ok(started)
     }
 
     /// It has stopped, so long after it was read last: a greater margin for as long as it stays open, if one helps.

@@ -1,7 +1,7 @@
 //! Frames of the microphone become packets: silence, digits or Opus, as long as the line asks for and as large as the cap
 //! leaves room for. What the card has lost is time that passed, and stays in the timestamps.
 
-use super::{Stream, Wire, duration, frame_samples, overhead, samples_in};
+use super::{Call, Stream, Wire, duration, frame_samples, overhead, samples_in};
 use crate::dtmf::TelephoneEvent;
 use crate::media::autopilot::Choice;
 use crate::media::budget::{Budget, Kind};
@@ -15,10 +15,9 @@ use crate::rtp::event;
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::time::{Span, Time};
 
+static SILENCE: [i16; MAX_PIECE] = [0; MAX_PIECE];
 /// A payload of 20 ms or more that is shorter than this is not worth its headers: the frame is withheld.
 const LEAST_PAYLOAD: usize = 10;
-/// A gap in what was recorded up to which silence is sent in its place.
-const LONGEST_MADE_UP: Span = Span::from_millis(100);
 /// Under a cap one frame may be this many times the average: enough for an onset, and the second is not eaten at once.
 const BURST: usize = 3;
 /// No card buffers more: if capture was silent for this much longer than what it then gave, the samples are lost and
@@ -56,22 +55,25 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
     }
 
-    /// The card was restarted, and what it has recorded since the last `capture` is lost. A little of it leaves as silence;
-    /// of more only the time does.
-    pub fn make_up(&mut self, now: Time, wire: &mut impl Wire) {
-        let Some(call) = &mut self.call else { return };
-        let Some(before) = call.captured_at else { return };
-        let lost = now.since(before);
-        if lost > LONGEST_MADE_UP {
-            call.captured_at = Some(now);
-            return self.skip(lost);
+    /// When a card with periods of so many samples that stopped and can be started `now` best begins again: whole periods
+    /// after it was read last. Packets then leave in step with the mixer's ticks as before, and are heard as late as before. Where
+    /// a packet is not a number of whole periods they have no step.
+    pub fn in_step(&self, now: Time, period: usize) -> Time {
+        match &self.call {
+            Some(Call { captured_at: Some(before), frame_samples, .. }) if frame_samples.is_multiple_of(period) => {
+                let lost = samples_in(now.since(*before)) as usize;
+                now.max(*before + duration(lost.next_multiple_of(period)))
+            }
+            Some(_) | None => now,
         }
-        let mut samples = samples_in(lost) as usize;
-        while samples > 0 {
-            let silence = &[0; 480][..samples.min(480)];
-            self.capture(now, silence, wire);
-            samples -= silence.len();
-        }
+    }
+
+    /// The card was restarted, and what it has recorded since the last `capture` is lost.
+    pub fn make_up(&mut self, now: Time) {
+        let Some(Call { captured_at: Some(before), .. }) = &mut self.call else { return };
+        let lost = now.since(std::mem::replace(before, now));
+        self.microphone.on_given(now, samples_in(lost) as usize);
+        self.skip(lost);
     }
 
     /// Samples that the card lost are time that passed.
@@ -88,11 +90,17 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
     }
 
-    /// So much was recorded and is lost: the timestamps run on without it.
+    /// So much was recorded and is lost. Packets that would have left by now are left out, and only their time passes: late ones would
+    /// make the queue longer that a mixer keeps for us, and for good. The next one is as long as ever: what is left is silence.
     fn skip(&mut self, lost: Span) {
-        if let Some(call) = &mut self.call {
-            call.sender.on_skipped(self.microphone.drop_waiting() as u32 + samples_in(lost));
+        let Some(call) = &mut self.call else { return };
+        let mut left = samples_in(lost) as usize;
+        if self.microphone.waiting() + left >= call.frame_samples {
+            let all = self.microphone.drop_waiting() + left;
+            left = all % call.frame_samples;
+            call.sender.on_skipped((all - left) as u32);
         }
+        self.microphone.take(&SILENCE[..left]);
     }
 
     fn send_frame(&mut self, now: Time, samples: usize, wire: &mut impl Wire) {
