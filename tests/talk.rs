@@ -346,6 +346,45 @@ fn packets_of_a_card_that_was_restarted_leave_in_step_with_those_before() {
     assert_eq!(stream.in_step(Time::from_millis(5), 480), Time::from_millis(5), "no packet left before");
 }
 
+/// Packets that are missing in ten seconds after one, in the course of a call, left so late.
+fn left_out_after(late: Span, follows: bool, voice: i16) -> usize {
+    let mut booth = Booth::new(StreamParams { follows, ..params() });
+    booth.voice = voice;
+    booth.talk(secs(60)).idle(late);
+    // What was recorded meanwhile is there now.
+    booth.stream.capture(booth.now, &vec![voice; 48 * late.as_millis() as usize], &mut booth.wire);
+    let before = booth.packets().len();
+    booth.talk(secs(10));
+    let packets = booth.packets();
+    let ((began, first), (ended, last)) = (&packets[0], &packets[packets.len() - 1]);
+    let ticks = u64::from(last.header.timestamp.wrapping_sub(first.header.timestamp));
+    assert_eq!(ticks / 48, ended.since(*began).as_millis(), "time runs on");
+    500 + before - packets.len()
+}
+
+/// Asterisk's ticks begin a moment after the first packet: later ones are not to come at that moment, too.
+#[test]
+fn in_a_room_the_second_packet_comes_half_a_packet_later() {
+    for (follows, second_ms) in [(true, 30), (false, 20)] {
+        let mut booth = Booth::new(StreamParams { follows, ..params() });
+        booth.talk(secs(1));
+        let packets = booth.packets();
+        let since_first = |n: usize| {
+            let ticks = packets[n].1.header.timestamp.wrapping_sub(packets[0].1.header.timestamp);
+            (packets[n].0.since(packets[0].0).as_millis(), ticks / 48)
+        };
+        assert_eq!(since_first(1), (second_ms, second_ms as u32));
+        assert_eq!(since_first(2), (second_ms + 20, second_ms as u32 + 20));
+    }
+}
+
+#[test]
+fn a_packet_of_silence_is_left_out_in_a_room_after_one_left_late() {
+    assert_eq!(left_out_after(ms(20), true, 50), 1);
+    assert_eq!(left_out_after(ms(20), true, 5_000), 0, "nobody loses a word");
+    assert_eq!(left_out_after(ms(20), false, 50), 0, "who is no mixer has a jitter buffer");
+}
+
 #[test]
 fn on_hold_only_reports_leave_and_time_runs_on() {
     let mut booth = Booth::new(params());

@@ -1,7 +1,7 @@
 //! The voice path, as values: what the media thread does with frames and packets, without waiting for either.
 //!
 //! [`stream`] composes the rest. Up: [`volume`], [`gain`] (mute, level), `microphone` (frames in the time of the mixer), the codec ([`codec`]) as [`autopilot`] sets it (by `shortest` it knows a full line), or [`hush`] where
-//! there is nothing to encode, `pause` where nothing need be sent, [`redundancy`] (copies), [`budget`] (the cap). Down: [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
+//! there is nothing to encode, `pause` where nothing need be sent, `slack` where a mixer has too much of it, [`redundancy`] (copies), [`budget`] (the cap). Down: [`playout`] over [`timeline`] (where a packet belongs), [`delay`] (how late packets come), [`jitter`] (the packets
 //! that wait), [`stretch`] (time without clicks), [`drift`], `peer_clock`
 //! and [`resample`] (clocks that run apart). [`keypad`] sends and hears digits. [`uplink`] knows whether we are heard, [`extended`] how. [`liveness`] turns what happens into events, [`tone`] speaks to those
 //! who have no screen, [`turn`] knows who may speak on a card of one direction. [`command`] is the
@@ -37,6 +37,7 @@ pub mod quality;
 pub mod redundancy;
 pub mod resample;
 mod shortest;
+mod slack;
 pub mod stream;
 pub mod stretch;
 pub mod timeline;

@@ -33,6 +33,7 @@ use crate::media::pause::Pause;
 use crate::media::peer::Peer;
 use crate::media::playout::Playout;
 use crate::media::redundancy::Echo;
+use crate::media::slack::Slack;
 use crate::media::tone::{Tone, Tones};
 use crate::media::turn::{Side, Turn};
 use crate::media::uplink::Uplink;
@@ -129,11 +130,14 @@ struct Call {
     choice: Choice,
     echo: Echo,
     pause: Pause,
+    slack: Slack,
     schedule: Schedule,
     cname: [u8; rtcp::CNAME_LEN],
     /// Samples that the next packet takes.
     frame_samples: usize,
     captured_at: Option<Time>,
+    /// Samples that the last `capture` gave.
+    given: usize,
     /// The last sender report of the peer: its source, its NTP time, its arrival.
     sender_report: Option<(u32, u32, Time)>,
     counters: Counters,
@@ -219,10 +223,12 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             choice,
             echo: Echo::default(),
             pause: Pause::default(),
+            slack: Slack::new(now),
             schedule: Schedule::new(now, self.settings.rtp.rtcp_interval, rng.fork()),
             cname: rtcp::cname(&mut rng),
             frame_samples: frame_samples(choice.ptime),
             captured_at: None,
+            given: 0,
             sender_report: None,
             counters: Counters::default(),
             params,

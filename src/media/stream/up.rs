@@ -70,23 +70,25 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     /// The card was restarted, and what it has recorded since the last `capture` is lost.
     pub fn make_up(&mut self, now: Time) {
-        let Some(Call { captured_at: Some(before), .. }) = &mut self.call else { return };
-        let lost = now.since(std::mem::replace(before, now));
+        let Some(call) = &mut self.call else { return };
+        let Some(before) = call.captured_at.replace(now) else { return };
+        let lost = now.since(before);
         self.microphone.on_given(now, samples_in(lost) as usize);
+        call.slack.on_restarted(now);
         self.skip(lost);
     }
 
-    /// Samples that the card lost are time that passed.
+    /// Samples that the card lost are time that passed; and what comes later after what came last than that was long comes late.
     fn skip_lost_capture(&mut self, now: Time, given: usize) {
         let Some(call) = &mut self.call else {
             return;
         };
-        let before = call.captured_at.replace(now);
-        let given = duration(given);
-        if let Some(before) = before
-            && now.since(before) > given + CAPTURE_GAP
-        {
-            self.skip(now.since(before) - given);
+        let usual = std::mem::replace(&mut call.given, given);
+        let Some(before) = call.captured_at.replace(now) else { return };
+        let passed = now.since(before);
+        call.slack.on_late(now, passed - duration(usual));
+        if passed > duration(given) + CAPTURE_GAP {
+            self.skip(passed - duration(given));
         }
     }
 
@@ -116,6 +118,11 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             && let Some(press) = call.keypad.next(call.sender.timestamp(), samples as u32)
         {
             return self.send_event(now, event, press, samples as u32, wire);
+        }
+        let left_out = call.slack.leaves_out(now, &self.frame[..samples]);
+        if call.params.follows && left_out > 0 {
+            self.microphone.take(&self.frame[left_out..samples]);
+            return call.sender.on_skipped(left_out as u32);
         }
         let bitrate = call.choice.payload_bitrate().max(call.params.bitrate);
         let limit = payload_limit(now, &mut self.budget, &call.params, bitrate, samples);
