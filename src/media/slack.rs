@@ -24,7 +24,7 @@ use crate::time::{Span, Time};
 
 /// What a mixer takes at a tick, in samples; the longest packet that is left out.
 const TICK: usize = 960;
-/// Later than this, compared with what was sent before, may be too late for the tick.
+/// Later than this may be too late for the tick.
 const LATE: Span = Span::from_millis(5);
 /// No mixer keeps more: 80 ms.
 const MOST: usize = 4 * TICK;
@@ -45,6 +45,8 @@ pub(super) struct Slack {
     waiting: usize,
     /// Nothing is left out before.
     not_before: Time,
+    /// What was sent last was sent late.
+    is_late: bool,
     /// Samples in a row that were quiet.
     quiet: usize,
 }
@@ -52,7 +54,7 @@ pub(super) struct Slack {
 impl Slack {
     /// A call begins.
     pub(super) fn new(now: Time) -> Slack {
-        Slack { frames: 0, waiting: TICK, not_before: now + CALM, quiet: 0 }
+        Slack { frames: 0, waiting: TICK, not_before: now + CALM, is_late: false, quiet: 0 }
     }
 
     /// Packets come again after a hole.
@@ -61,10 +63,11 @@ impl Slack {
         self.not_before = now + CALM;
     }
 
-    /// What is sent now is sent so late.
-    pub(super) fn on_late(&mut self, now: Time, late: Span) {
-        if late >= LATE {
-            self.waiting = (self.waiting + TICK).min(MOST);
+    /// The first of what is sent now had been recorded so long ago.
+    pub(super) fn on_recorded(&mut self, now: Time, late: Span) {
+        let before = std::mem::replace(&mut self.is_late, late >= LATE);
+        if self.is_late {
+            self.waiting = (self.waiting + if before { 0 } else { TICK }).min(MOST);
             self.not_before = self.not_before.max(now + CALM);
         }
     }
@@ -139,7 +142,10 @@ mod tests {
     #[test]
     fn what_left_late_is_made_up_for_by_a_silent_packet_when_the_machine_is_calm_again() {
         let mut slack = settled();
-        let late = |slack: &mut Slack, at, ms| slack.on_late(START + Span::from_millis(at), Span::from_millis(ms));
+        let late = |slack: &mut Slack, at, ms| {
+            slack.on_recorded(START + Span::from_millis(at), Span::from_millis(ms));
+            slack.on_recorded(START + Span::from_millis(at), Span::ZERO);
+        };
         late(&mut slack, 40_000, 4);
         assert_eq!(left_out(&mut slack, 40_000, 10_000, 0, 960), [], "hardly late");
         late(&mut slack, 50_000, 5);
@@ -154,7 +160,7 @@ mod tests {
     #[test]
     fn after_a_restart_it_is_made_up_for_soon() {
         let mut slack = settled();
-        slack.on_late(START + Span::from_secs(40), LATE);
+        slack.on_recorded(START + Span::from_secs(40), LATE);
         assert_eq!(left_out(&mut slack, 40_000, 3_000, 0, 960), [(42_000, 960)]);
         slack.on_restarted(START + Span::from_secs(43));
         assert_eq!(left_out(&mut slack, 43_000, 10_000, 0, 960), [(45_000, 960)]);

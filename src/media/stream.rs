@@ -135,8 +135,9 @@ struct Call {
     cname: [u8; rtcp::CNAME_LEN],
     /// Samples that the next packet takes.
     frame_samples: usize,
-    captured_at: Option<Time>,
-    /// Samples that the last `capture` gave.
+    /// When the last samples that were read had been recorded, as far as wake-ups show.
+    recorded_until: Option<Time>,
+    /// Samples that were read last.
     given: usize,
     /// The last sender report of the peer: its source, its NTP time, its arrival.
     sender_report: Option<(u32, u32, Time)>,
@@ -227,7 +228,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             schedule: Schedule::new(now, self.settings.rtp.rtcp_interval, rng.fork()),
             cname: rtcp::cname(&mut rng),
             frame_samples: frame_samples(choice.ptime),
-            captured_at: None,
+            recorded_until: None,
             given: 0,
             sender_report: None,
             counters: Counters::default(),

@@ -174,7 +174,7 @@ impl Call {
 
     fn sender_info(&self, now: Time, waiting: usize) -> SenderInfo {
         // The timestamp that a sample captured right now would get.
-        let since_capture = self.captured_at.map_or(0, |at| samples_in(now.since(at)));
+        let since_capture = self.recorded_until.map_or(0, |at| samples_in(now.since(at)));
         SenderInfo {
             ntp: rtcp::ntp(now),
             rtp_timestamp: self.sender.timestamp().wrapping_add(waiting as u32).wrapping_add(since_capture),

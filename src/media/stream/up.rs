@@ -39,7 +39,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     fn take(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
         self.capture_level.measure(samples);
-        self.skip_lost_capture(now, samples.len());
+        self.on_recorded(now, samples.len());
         let Some(call) = &self.call else { return };
         self.microphone.follow(call.params.follows.then(|| self.playout.peer_clock()));
         for piece in samples.chunks(MAX_PIECE) {
@@ -56,11 +56,11 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     }
 
     /// When a card with periods of so many samples that stopped and can be started `now` best begins again: whole periods
-    /// after it was read last. Packets then leave in step with the mixer's ticks as before, and are heard as late as before. Where
+    /// after the last one that was read. Packets then leave in step with the mixer's ticks as before, and are heard as late as before. Where
     /// a packet is not a number of whole periods they have no step.
     pub fn in_step(&self, now: Time, period: usize) -> Time {
         match &self.call {
-            Some(Call { captured_at: Some(before), frame_samples, .. }) if frame_samples.is_multiple_of(period) => {
+            Some(Call { recorded_until: Some(before), frame_samples, .. }) if frame_samples.is_multiple_of(period) => {
                 let lost = samples_in(now.since(*before)) as usize;
                 now.max(*before + duration(lost.next_multiple_of(period)))
             }
@@ -71,24 +71,30 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// The card was restarted, and what it has recorded since the last `capture` is lost.
     pub fn make_up(&mut self, now: Time) {
         let Some(call) = &mut self.call else { return };
-        let Some(before) = call.captured_at.replace(now) else { return };
+        let Some(before) = call.recorded_until.replace(now) else { return };
         let lost = now.since(before);
         self.microphone.on_given(now, samples_in(lost) as usize);
         call.slack.on_restarted(now);
         self.skip(lost);
     }
 
-    /// Samples that the card lost are time that passed; and what comes later after what came last than that was long comes late.
-    fn skip_lost_capture(&mut self, now: Time, given: usize) {
-        let Some(call) = &mut self.call else {
+    /// So many samples more have been recorded by now. Those that the card lost are time that passed.
+    fn on_recorded(&mut self, now: Time, given: usize) {
+        let Some(call) = &mut self.call else { return };
+        let usual = std::mem::replace(&mut call.given, given);
+        let Some(before) = call.recorded_until else {
+            call.recorded_until = Some(now);
             return;
         };
-        let usual = std::mem::replace(&mut call.given, given);
-        let Some(before) = call.captured_at.replace(now) else { return };
-        let passed = now.since(before);
-        call.slack.on_late(now, passed - duration(usual));
-        if passed > duration(given) + CAPTURE_GAP {
-            self.skip(passed - duration(given));
+        call.slack.on_recorded(now, now.since(before + duration(usual)));
+        let due = before + duration(given);
+        let late = now.since(due);
+        if late > CAPTURE_GAP {
+            call.recorded_until = Some(now);
+            self.skip(late);
+        } else {
+            // Earlier than thought is certain; later may be a late wake-up.
+            call.recorded_until = Some(now.min(due + Span::from_micros(late.as_micros() / 8)));
         }
     }
 
