@@ -2,108 +2,18 @@
 
 mod line;
 
-use line::{
-    Ear, Mouth, NOTHING_LOST, OPUS, Sent, ms, params, payload, peer, peer_rtcp, report_of, rtp, secs, settings,
-};
+use line::booth::Booth;
+use line::{OPUS, Sent, ms, params, payload, peer, rtp, secs};
 use qss_endpoint::config::{Codec, Config, FecMode};
 use qss_endpoint::dtmf::{Digit, Digits, TelephoneEvent};
 use qss_endpoint::media::command::{Event, StreamParams};
 use qss_endpoint::media::plan::plan;
-use qss_endpoint::media::stream::Stream;
 use qss_endpoint::media::volume::{Decibels, Volumes};
-use qss_endpoint::random::Rng;
 use qss_endpoint::rtp::event::NamedEvent;
 use qss_endpoint::rtp::packet::{HEADER_LEN, Header, Packet};
-use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, Part, ReportBlock};
+use qss_endpoint::rtp::rtcp::{self, CNAME_LEN, Farewell, MAX_LEN, Part};
 use qss_endpoint::rtp::xr::Report;
-use qss_endpoint::time::{Span, Time};
-
-/// A microphone on the beat, and the wire behind it.
-struct Booth {
-    stream: Stream<Mouth, Ear>,
-    wire: Sent,
-    now: Time,
-    events: Vec<Event>,
-    /// Each period comes this much late, at most.
-    unsteady: Span,
-    rng: Rng,
-    voice: i16,
-}
-
-impl Booth {
-    fn new(params: StreamParams) -> Booth {
-        Booth::with(params, FecMode::Auto)
-    }
-
-    fn with(params: StreamParams, fec: FecMode) -> Booth {
-        let now = Time::from_millis(1_000_000);
-        let mut settings = settings();
-        settings.codec.fec = fec;
-        let mut stream = Stream::new(settings, Mouth::new(), Ear);
-        stream.start(now, params);
-        let rng = Rng::from_u64(1);
-        Booth { stream, wire: Sent::default(), now, events: Vec::new(), unsteady: Span::ZERO, rng, voice: 1_000 }
-    }
-
-    /// Talks for a while, 10 ms at a time.
-    fn talk(&mut self, span: Span) -> &mut Booth {
-        self.pass(span, true)
-    }
-
-    /// Time passes without a microphone.
-    fn idle(&mut self, span: Span) -> &mut Booth {
-        self.pass(span, false)
-    }
-
-    fn pass(&mut self, span: Span, talking: bool) -> &mut Booth {
-        for _ in 0..span.as_millis() / 10 {
-            self.now += ms(10);
-            let at = self.now + self.rng.span_up_to(self.unsteady);
-            self.wire.now = at;
-            if talking {
-                self.stream.capture(at, &[self.voice; 480], &mut self.wire);
-            }
-            if self.stream.poll_timeout().is_some_and(|w| w.at <= at) {
-                self.stream.handle_timeout(at, &mut self.wire);
-            }
-            self.events.extend(std::iter::from_fn(|| self.stream.poll_event()));
-        }
-        self
-    }
-
-    fn packets(&self) -> Vec<(Time, Packet<'_>)> {
-        self.wire.rtp.iter().map(|(at, bytes)| (*at, Packet::parse(bytes).unwrap())).collect()
-    }
-
-    /// Wire bits of the busiest second, counted from what left and not from what the stream says.
-    fn busiest_second(&self, ip_udp: usize) -> usize {
-        let all: Vec<(Time, usize)> = (self.wire.rtp.iter().chain(&self.wire.rtcp))
-            .map(|(at, bytes)| (*at, (bytes.len() + ip_udp) * 8))
-            .collect();
-        let second = |end: Time| all.iter().filter(move |(at, _)| *at <= end && end.since(*at) < secs(1));
-        all.iter().map(|(end, _)| second(*end).map(|(_, bits)| bits).sum()).max().unwrap_or(0)
-    }
-
-    /// The peer's report about our stream.
-    fn report(&mut self, fraction_lost: u8) {
-        self.report_up_to(fraction_lost, 0);
-    }
-
-    fn report_up_to(&mut self, fraction_lost: u8, highest_seq: u32) {
-        self.report_in(ReportBlock { fraction_lost, highest_seq, ..NOTHING_LOST });
-    }
-
-    /// A report that proves this round trip.
-    fn report_over(&mut self, fraction_lost: u8, trip: Span) {
-        let sent = Time::from_micros(self.now.as_micros() - trip.as_micros());
-        let last_sender_report = rtcp::middle(rtcp::ntp(sent));
-        self.report_in(ReportBlock { fraction_lost, last_sender_report, ..NOTHING_LOST });
-    }
-
-    fn report_in(&mut self, block: ReportBlock) {
-        self.stream.handle_rtcp(self.now, peer_rtcp(), &report_of(block));
-    }
-}
+use qss_endpoint::time::Span;
 
 fn planned(cap: u32) -> StreamParams {
     let plan = plan(&Config::default().codec, cap);
@@ -255,137 +165,6 @@ fn a_long_silence_costs_packets_and_no_encoder() {
     let headers: Vec<_> = booth.packets().iter().map(|(_, packet)| packet.header).collect();
     let in_order = |pair: &[Header]| pair[1].timestamp.wrapping_sub(pair[0].timestamp) == 960;
     assert!(headers.windows(2).all(in_order), "and time runs on");
-}
-
-#[test]
-fn a_lost_card_leaves_a_hole_in_time_and_none_in_sequence() {
-    let mut booth = Booth::new(params());
-    booth.talk(secs(1)).idle(secs(3)).talk(secs(1));
-    let packets = booth.packets();
-    assert_eq!(packets.len(), 100);
-    let (before, after) = (packets[49].1.header, packets[50].1.header);
-    assert_eq!(after.sequence_number, before.sequence_number.wrapping_add(1));
-    let hole = after.timestamp.wrapping_sub(before.timestamp);
-    assert!((144_000..=146_000).contains(&hole), "three seconds are {hole} ticks");
-    assert!(after.marker);
-    let call = 1;
-    let seen: Vec<_> = booth.events.iter().filter(|e| !matches!(e, Event::Silent { .. })).collect();
-    assert_eq!(seen, [&Event::Sending { call }, &Event::NotSending { call }, &Event::Sending { call }]);
-}
-
-/// Packets that leave in four minutes of a microphone that is 1500 ppm too fast, beside a mixer whose clock is right.
-fn packets_beside_a_mixer(follows: bool) -> usize {
-    let mut booth = Booth::new(StreamParams { follows, ..params() });
-    let (begun, mut given, mut before) = (booth.now, 0, 0);
-    for n in 1..=30_000_u64 {
-        booth.now += ms(10);
-        let samples = n * 480 * 1_001_500 / 1_000_000 - given;
-        given += samples;
-        booth.wire.now = booth.now;
-        booth.stream.capture(booth.now, &vec![1_000; samples as usize], &mut booth.wire);
-        if n % 2 == 0 {
-            let at = n / 2;
-            booth.stream.handle_rtp(booth.now, peer(), &rtp(at as u16, at as u32 * 960, 5, false, &payload(0, false)));
-        }
-        if booth.now.since(begun) == secs(60) {
-            before = booth.wire.rtp.len();
-        }
-    }
-    booth.wire.rtp.len() - before
-}
-
-#[test]
-fn in_a_room_the_microphone_keeps_to_the_mixers_clock_and_elsewhere_to_its_own() {
-    let (following, alone) = (packets_beside_a_mixer(true), packets_beside_a_mixer(false));
-    assert!((11_999..=12_001).contains(&following), "{following}");
-    assert!((12_017..=12_019).contains(&alone), "{alone}");
-}
-
-#[test]
-fn what_a_card_loses_when_it_is_restarted_is_time_that_passes_and_no_packet_leaves_late() {
-    for lost in [ms(10), ms(20), ms(30), ms(100), ms(110), ms(1_000)] {
-        let mut booth = Booth::new(params());
-        booth.talk(secs(1)).idle(lost);
-        booth.stream.make_up(booth.now);
-        booth.talk(secs(1));
-        let late = lost.as_millis() / 20;
-        assert_eq!(booth.packets().len() as u64, (2_000 + lost.as_millis()) / 20 - late, "{lost:?}");
-        let packets = booth.packets();
-        let (first, last) = (packets[0].1.header, packets[packets.len() - 1].1.header);
-        let (ticks, passed) = (u64::from(last.timestamp.wrapping_sub(first.timestamp)), secs(2) + lost);
-        let expected = (passed.as_micros() * 6 / 125) - 960;
-        assert!(expected - ticks < 960, "{lost:?}: {ticks} of {expected}");
-    }
-}
-
-#[test]
-fn packets_of_a_card_that_was_restarted_leave_in_step_with_those_before() {
-    for lost in [ms(2), ms(33), ms(64), ms(101), ms(307), ms(2_004)] {
-        let mut booth = Booth::new(params());
-        // The last packet is half full, and the last wake-up was late.
-        booth.talk(secs(1));
-        let beat = booth.now + ms(10);
-        booth.stream.capture(beat + ms(4), &[1_000; 480], &mut booth.wire);
-        let ready = beat + ms(4) + lost;
-        let started = booth.stream.in_step(ready, 480);
-        assert!(started >= ready && started.since(ready) < ms(10), "{lost:?}");
-        booth.stream.make_up(started);
-        booth.now = beat + Span::from_micros((started.since(beat).as_micros() + 5_000) / 10_000 * 10_000);
-        let off = started.as_micros().abs_diff(booth.now.as_micros());
-        assert!(off < 600, "{lost:?}: {off} us off the beat");
-        let restarted = booth.now;
-        booth.talk(secs(1));
-        let packets = booth.packets();
-        let (first_at, first) = &packets[0];
-        for (at, packet) in packets.iter().filter(|(at, _)| *at > restarted) {
-            let ticks = packet.header.timestamp.wrapping_sub(first.header.timestamp);
-            let apart = (u64::from(ticks) * 125 / 6).abs_diff(at.since(*first_at).as_micros());
-            assert!(apart < 600, "{lost:?}: {apart} us apart");
-        }
-        let odd = booth.stream.in_step(ready, 1_024);
-        assert_eq!(odd, ready, "such periods have no step: one waits for nothing");
-    }
-    let stream = Stream::new(settings(), Mouth::new(), Ear);
-    assert_eq!(stream.in_step(Time::from_millis(5), 480), Time::from_millis(5), "no packet left before");
-}
-
-/// Packets that are missing in ten seconds after one, in the course of a call, left so late.
-fn left_out_after(late: Span, follows: bool, voice: i16) -> usize {
-    let mut booth = Booth::new(StreamParams { follows, ..params() });
-    booth.voice = voice;
-    booth.talk(secs(60)).idle(late);
-    // What was recorded meanwhile is there now.
-    booth.stream.capture(booth.now, &vec![voice; 48 * late.as_millis() as usize], &mut booth.wire);
-    let before = booth.packets().len();
-    booth.talk(secs(10));
-    let packets = booth.packets();
-    let ((began, first), (ended, last)) = (&packets[0], &packets[packets.len() - 1]);
-    let ticks = u64::from(last.header.timestamp.wrapping_sub(first.header.timestamp));
-    assert_eq!(ticks / 48, ended.since(*began).as_millis(), "time runs on");
-    500 + before - packets.len()
-}
-
-/// Asterisk's ticks begin a moment after the first packet: later ones are not to come at that moment, too.
-#[test]
-fn in_a_room_the_second_packet_comes_half_a_packet_later() {
-    for (follows, second_ms) in [(true, 30), (false, 20)] {
-        let mut booth = Booth::new(StreamParams { follows, ..params() });
-        booth.talk(secs(1));
-        let packets = booth.packets();
-        let since_first = |n: usize| {
-            let ticks = packets[n].1.header.timestamp.wrapping_sub(packets[0].1.header.timestamp);
-            (packets[n].0.since(packets[0].0).as_millis(), ticks / 48)
-        };
-        assert_eq!(since_first(1), (second_ms, second_ms as u32));
-        assert_eq!(since_first(2), (second_ms + 20, second_ms as u32 + 20));
-    }
-}
-
-#[test]
-fn a_packet_of_silence_is_left_out_in_a_room_after_one_left_late() {
-    assert_eq!(left_out_after(ms(20), true, 50), 1);
-    assert_eq!(left_out_after(ms(20), true, 5_000), 0, "nobody loses a word");
-    assert_eq!(left_out_after(ms(20), false, 50), 0, "who is no mixer has a jitter buffer");
 }
 
 #[test]
@@ -585,67 +364,6 @@ fn what_was_said_at_the_end_of_a_call_is_not_heard_in_the_next() {
     assert!(heard[..8].iter().all(|sample| *sample == 0) && heard[8..].iter().all(|sample| *sample == 2_000));
 }
 
-/// A stream in a call at this time.
-fn called(now: Time) -> Stream<Mouth, Ear> {
-    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
-    stream.start(now, params());
-    stream
-}
-
-/// So many seconds of a microphone that is 300 ppm slow.
-fn record(stream: &mut Stream<Mouth, Ear>, now: &mut Time, seconds: u64) {
-    for _ in 0..seconds * 100 {
-        *now += Span::from_micros(10_003);
-        stream.capture(*now, &[0; 480], &mut Sent::default());
-    }
-}
-
-/// Whether that is what the call says of it.
-fn assert_slow(stream: &Stream<Mouth, Ear>, now: Time) {
-    let told = stream.stats(now).clocks.capture.unwrap_or(f32::NAN);
-    assert!((told + 300.0).abs() < 10.0, "{told}");
-}
-
-/// It is not known anew from our own clock, and a card that comes and goes is no slow one.
-#[test]
-fn the_microphones_clock_is_what_it_was_after_minutes_without_a_card() {
-    let mut now = Time::from_millis(5_000);
-    let mut stream = called(now);
-    let mut silence = Sent::default();
-    let mut nothing = |stream: &mut Stream<Mouth, Ear>, now: &mut Time, seconds: u64| {
-        for _ in 0..seconds * 50 {
-            *now += ms(20);
-            stream.capture_nothing(*now, &[0; 960], &mut silence);
-        }
-    };
-    record(&mut stream, &mut now, 60);
-    nothing(&mut stream, &mut now, 240);
-    assert_slow(&stream, now);
-    for _ in 0..10 {
-        record(&mut stream, &mut now, 15);
-        nothing(&mut stream, &mut now, 15);
-    }
-    assert_slow(&stream, now);
-    assert_eq!(silence.rtp.len(), 390 * 50, "silence is sent meanwhile");
-}
-
-#[test]
-fn the_microphones_clock_is_told_and_the_next_call_begins_with_it() {
-    let mut now = Time::from_millis(5_000);
-    let mut stream = called(now);
-    assert_eq!(stream.stats(now).clocks.capture, None);
-    record(&mut stream, &mut now, 30);
-    assert_slow(&stream, now);
-    stream.stop(now, &mut Sent::default());
-    stream.start(now, params());
-    assert_slow(&stream, now);
-    let clocks = stream.stats(now).clocks;
-    let mut reborn = Stream::new(settings(), Mouth::new(), Ear);
-    reborn.recall(clocks);
-    reborn.start(now, params());
-    assert_eq!(reborn.stats(now).clocks, clocks, "and after a restart");
-}
-
 #[test]
 fn a_peer_whose_reports_stand_still_is_told_of_until_it_hears_again() {
     let mut booth = Booth::new(params());
@@ -795,38 +513,4 @@ fn a_digit_is_heard_once_and_the_audio_around_it_is_not_missed() {
     let stats = booth.stream.stats(booth.now);
     assert_eq!((stats.packets_lost, stats.packets_received, stats.packets_invalid), (0, 50, 1));
     assert!(stats.jitter_us < 1_000, "{}", stats.jitter_us);
-}
-
-/// Timestamps count what the microphone gives, at its own pace; a report pairs them with our clock (RFC 3550 6.4.1), and
-/// whoever receives them resamples. Nothing is left out or put in on the way.
-#[test]
-fn a_microphone_with_another_clock_is_sent_as_it_is_and_reports_tell_its_rate() {
-    for ppm in [-1_500, -300, 300, 1_500] {
-        let mut stream = Stream::new(settings(), Mouth::new(), Ear);
-        let mut wire = Sent::default();
-        let start = Time::from_millis(5_000);
-        stream.start(start, params());
-        for period in 1..=30_000_u64 {
-            let now = start + Span::from_micros((period * 10_000) * 1_000_000 / (1_000_000 + ppm) as u64);
-            wire.now = now;
-            stream.capture(now, &[1_000; 480], &mut wire);
-            if stream.poll_timeout().is_some_and(|w| w.at <= now) {
-                stream.handle_timeout(now, &mut wire);
-            }
-        }
-        let headers: Vec<_> = wire.rtp.iter().map(|(_, bytes)| Packet::parse(bytes).unwrap().header).collect();
-        assert_eq!(headers.len(), 15_000);
-        assert!(headers.windows(2).all(|pair| pair[1].timestamp.wrapping_sub(pair[0].timestamp) == 960), "{ppm}");
-        assert_eq!(headers.iter().filter(|header| header.marker).count(), 1, "{ppm}");
-        // NTP and RTP timestamps of a sender report.
-        let pair = |bytes: &[u8]| {
-            let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
-            (f64::from(word(8)) + f64::from(word(12)) / 2f64.powi(32), word(16))
-        };
-        let ((first, at_first), (last, at_last)) = (pair(&wire.rtcp[0].1), pair(&wire.rtcp.last().unwrap().1));
-        let found = (f64::from(at_last.wrapping_sub(at_first)) / 48_000.0 / (last - first) - 1.0) * 1e6;
-        assert!((found - f64::from(ppm)).abs() < 40.0, "{ppm}: {found}");
-        let told = stream.stats(wire.now).clocks.capture.unwrap_or(f32::NAN);
-        assert!((told - ppm as f32).abs() < 5.0, "{ppm}: {told}");
-    }
 }

@@ -4,7 +4,7 @@
 //! date, as good as it is; it only ever becomes text.
 
 use crate::io::sys;
-use crate::time::{Clock, Span, Time, Wall, WallTime};
+use crate::time::{Clock, Time, Wall, WallTime};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// 2026-01-01: no clock that is right shows an earlier time.
@@ -15,13 +15,9 @@ pub fn now() -> Time {
     Time::from_micros(sys::monotonic_us())
 }
 
-/// Sleeps until then, or a little longer; not at all if that is past. A signal may end it early.
+/// Sleeps until then, or a little longer; not at all if that is past.
 pub fn wait_until(at: Time) {
-    let left = at.since(now());
-    if left > Span::ZERO {
-        // Only a lack of kernel memory can make it fail.
-        let _ = sys::poll(&mut [], Some(left));
-    }
+    std::thread::sleep(std::time::Duration::from_micros(at.since(now()).as_micros()));
 }
 
 /// Milliseconds since 1970 UTC; zero if the date is before that. Whether somebody keeps the clock right is the kernel's
@@ -49,7 +45,7 @@ mod tests {
     fn one_waits_for_what_is_to_come_only() {
         let begun = now();
         wait_until(begun);
-        let at = now() + Span::from_millis(3);
+        let at = now() + crate::time::Span::from_millis(3);
         wait_until(at);
         assert!(now() >= at);
     }

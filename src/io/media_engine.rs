@@ -3,7 +3,8 @@
 //! It waits in one `poll` on the card's descriptors and on the command queue, and per period does one pass: read the
 //! microphone, encode and send; drain the sockets; decode, fill the loudspeaker. So a call costs one wake-up per
 //! period (100 a second at 10 ms) and packets leave in the wake-up that completed them. Packets are not waited for:
-//! see [`rtp_sockets`](crate::io::rtp_sockets). The decisions are the [`Stream`]'s; here is only the life of the card:
+//! see [`rtp_sockets`](crate::io::rtp_sockets). Only before a card that stopped begins again, up to a period is slept through.
+//! The decisions are the [`Stream`]'s; here is only the life of the card:
 //!
 //! ```text
 //!            Open, Tone          Start, Tone

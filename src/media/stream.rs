@@ -137,8 +137,6 @@ struct Call {
     frame_samples: usize,
     /// When the last samples that were read had been recorded, as far as wake-ups show.
     recorded_until: Option<Time>,
-    /// Samples that were read last.
-    given: usize,
     /// The last sender report of the peer: its source, its NTP time, its arrival.
     sender_report: Option<(u32, u32, Time)>,
     counters: Counters,
@@ -229,7 +227,6 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             cname: rtcp::cname(&mut rng),
             frame_samples: frame_samples(choice.ptime),
             recorded_until: None,
-            given: 0,
             sender_report: None,
             counters: Counters::default(),
             params,

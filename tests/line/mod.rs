@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // Each test binary uses its own part.
 
+pub(crate) mod booth;
+
 use qss_endpoint::config::{Config, Jitter};
 use qss_endpoint::dtmf::TelephoneEvent;
 use qss_endpoint::media::codec::{Band, CodecError, Decoder, Encoder};

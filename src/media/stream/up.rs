@@ -81,12 +81,12 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// So many samples more have been recorded by now. Those that the card lost are time that passed.
     fn on_recorded(&mut self, now: Time, given: usize) {
         let Some(call) = &mut self.call else { return };
-        let usual = std::mem::replace(&mut call.given, given);
+        let passed = call.recorded_until.map_or(Span::ZERO, |before| now.since(before));
+        call.slack.on_recorded(now, passed, given);
         let Some(before) = call.recorded_until else {
             call.recorded_until = Some(now);
             return;
         };
-        call.slack.on_recorded(now, now.since(before + duration(usual)));
         let due = before + duration(given);
         let late = now.since(due);
         if late > CAPTURE_GAP {
@@ -125,10 +125,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         {
             return self.send_event(now, event, press, samples as u32, wire);
         }
-        let left_out = call.slack.leaves_out(now, &self.frame[..samples]);
-        if call.params.follows && left_out > 0 {
-            self.microphone.take(&self.frame[left_out..samples]);
-            return call.sender.on_skipped(left_out as u32);
+        if call.params.follows && call.slack.leaves_out(now, &self.frame[..samples]) {
+            return call.sender.on_skipped(samples as u32);
         }
         let bitrate = call.choice.payload_bitrate().max(call.params.bitrate);
         let limit = payload_limit(now, &mut self.budget, &call.params, bitrate, samples);
@@ -169,6 +167,10 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             return call.sender.on_skipped(samples as u32);
         }
         call.sender.on_sent(samples as u32, len);
+        if call.params.follows && call.sender.packets() == 1 {
+            // A mixer's ticks come right after the first packet: the others come between them. See `slack`.
+            self.microphone.take(&SILENCE[..samples / 2]);
+        }
         self.budget.on_sent(now, (overhead(&call.params).of_rtp() + len as u32) * 8, Kind::Media);
         self.liveness.on_sent(now);
     }
