@@ -17,7 +17,7 @@ pub fn now() -> Time {
 
 /// Sleeps until then, or a little longer; not at all if that is past.
 pub fn wait_until(at: Time) {
-    std::thread::sleep(std::time::Duration::from_micros(at.since(now()).as_micros()));
+    while now() < at && sys::poll(&mut [], Some(at.since(now()))).is_ok() {}
 }
 
 /// Milliseconds since 1970 UTC; zero if the date is before that. Whether somebody keeps the clock right is the kernel's
