@@ -78,7 +78,7 @@ bench bench-full: packages-bench
 
 # Tests that print and judge nothing.
 figures: packages-test
-	cargo test --locked --test opus_line --test voice -- --ignored --nocapture figures more_bits copies_against_fec
+	cargo test --locked --test opus_line --test voice -- --ignored --nocapture figures copies_against_fec
 
 cross: packages-cross
 	tests/lab/cross/cross.sh

@@ -244,20 +244,6 @@ fn figures() {
 /// `make figures`
 #[test]
 #[ignore = "prints, asserts nothing"]
-fn more_bits() {
-    // While packets are lost the encoder is asked for twice as much.
-    for bitrate in [24_000, 32_000, 40_000, 48_000] {
-        let scores = [0.1, 0.2].map(|loss| {
-            let params = line::StreamParams { bitrate, ..params() };
-            (3..9).map(|seed| scored(FecMode::Auto, params, loss, seed).0).sum::<f64>() / 6.0
-        });
-        println!("{} bit/s: {scores:.2?}", 2 * bitrate);
-    }
-}
-
-/// `make figures`
-#[test]
-#[ignore = "prints, asserts nothing"]
 fn copies_against_fec() {
     let losses = [0.0, 0.05, 0.1, 0.2];
     for (cap, copies) in [64_000, 56_000, 0].into_iter().flat_map(|cap| [(cap, false), (cap, true)]) {

@@ -4,8 +4,8 @@
 //! | why | when | packet time | FEC | band | bitrate |
 //! |---|---|---|---|---|---|
 //! | [`Why::Clean`] | nothing to speak of is lost | planned | off | full | planned |
-//! | [`Why::Loss`] | packets are lost | planned, or the next that leaves room | on | wide | twice as much, if there is room |
-//! | [`Why::Bursts`] | they are, several in a row | 40 or 60 ms, if there is room | on | wide | twice as much, if there is room |
+//! | [`Why::Loss`] | packets are lost | planned, or the next that leaves room | on | wide | twice as much, or three times, if there is room |
+//! | [`Why::Bursts`] | they are, several in a row | 40 or 60 ms, if there is room | on | wide | twice as much, or three times, if there is room |
 //! | the same, with copies | the peer takes them (RFC 2198), and they fit | as above | off, a copy in each packet | wide | planned, or half of the room |
 //! | [`Why::Congestion`] | they are, and the round trip has grown: the line is full | planned | on, if it fits | wide | half |
 //! | [`Why::NoRoom`] | they are, and the cap leaves no room for FEC in any packet time | planned | off | full | planned |
@@ -39,6 +39,11 @@ const OFF_AT: f32 = 0.5;
 const FALL: f32 = 0.3;
 /// The loss in percent that the encoder is told to expect.
 const EXPECTED: u8 = 15;
+/// From so many percent of loss on packet and copy have three times as many bits instead of twice, and until less than so many;
+/// but no more than a speech coder has a use for.
+const MUCH: f32 = 8.0;
+const NOT_MUCH: f32 = 5.0;
+const USEFUL: u32 = 96_000;
 /// Below so many bit/s packet and copy are both worse than the packet without.
 const LEAST_WITH_FEC: u32 = 18_000;
 /// Packet and copy have so many each, unless no more is wanted: with 18,000 they are still no worse than FEC in the bits of both.
@@ -127,6 +132,17 @@ pub struct Autopilot {
     trip: Span,
     /// Packets lost in a row.
     burst: f32,
+    /// What packet and copy have together.
+    share: Share,
+}
+
+/// How many times the bits of a packet without a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Share {
+    Two,
+    Three,
+    /// The line has been full: more may be what is lost.
+    NeverThree,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,7 +155,8 @@ enum Line {
 impl Autopilot {
     pub fn new(mode: FecMode, limits: Limits) -> Autopilot {
         let shortest = Shortest::default();
-        Autopilot { mode, limits, line: Line::Clean, loss: 0.0, shortest, trip: Span::ZERO, burst: 0.0 }
+        let (line, share) = (Line::Clean, Share::Two);
+        Autopilot { mode, limits, line, loss: 0.0, shortest, trip: Span::ZERO, burst: 0.0, share }
     }
 
     /// The same line under another plan.
@@ -151,6 +168,7 @@ impl Autopilot {
     pub fn on_moved(&mut self) {
         self.shortest = Shortest::default();
         self.trip = Span::ZERO;
+        self.share = Share::Two;
     }
 
     /// A report about our stream: the fraction lost in 1/256, and the round trip if the report proves one. `burst`: how
@@ -173,6 +191,12 @@ impl Autopilot {
             Line::Full if self.trip > not_full => Line::Full,
             Line::Clean | Line::Lossy | Line::Full if self.trip > full => Line::Full,
             Line::Clean | Line::Lossy | Line::Full => Line::Lossy,
+        };
+        self.share = match self.share {
+            _ if self.line == Line::Full => Share::NeverThree,
+            Share::Two if self.loss >= MUCH => Share::Three,
+            Share::Three if self.loss < NOT_MUCH => Share::Two,
+            share @ (Share::Two | Share::Three | Share::NeverThree) => share,
         };
     }
 
@@ -230,7 +254,12 @@ impl Autopilot {
     }
 
     fn protected(&self, plain: Choice) -> Choice {
-        let wanted = self.limits.bitrate.saturating_mul(2);
+        let twice = self.limits.bitrate.saturating_mul(2);
+        let three_times = self.limits.bitrate.saturating_mul(3).min(USEFUL);
+        let wanted = match self.share {
+            Share::Two | Share::NeverThree => twice,
+            Share::Three => three_times.max(twice),
+        };
         let longer = self.longer(plain);
         let fits =
             |ptime: &Span| *ptime >= plain.ptime && *ptime >= longer && wanted.min(self.room(*ptime)) >= LEAST_WITH_FEC;
@@ -299,11 +328,32 @@ mod tests {
         let clean = auto.choice();
         assert_eq!((clean.why, clean.bitrate, clean.expected_loss), (Why::Clean, 32_000, 0));
         assert_eq!(after(&mut auto, 3, 20, 10), clean, "one percent");
-        let lossy = after(&mut auto, 26, 20, 1);
+        let lossy = after(&mut auto, 15, 20, 1);
         assert_eq!((lossy.why, lossy.bitrate, lossy.band), (Why::Loss, 64_000, Band::Wide));
         assert_eq!(after(&mut auto, 128, 20, 1).expected_loss, EXPECTED, "more is not better");
         let until_clean = (0..30).position(|_| after(&mut auto, 0, 20, 1) == clean);
         assert!(until_clean.is_some_and(|n| (5..20).contains(&n)), "{until_clean:?}");
+    }
+
+    #[test]
+    fn where_much_is_planned_loss_does_not_ask_for_more_than_is_useful() {
+        let asked = |bitrate| after(&mut Autopilot::new(FecMode::Auto, Limits { bitrate, ..LINE }), 26, 20, 1).bitrate;
+        assert_eq!([16_000, 40_000, 64_000].map(asked), [48_000, 96_000, 128_000]);
+    }
+
+    #[test]
+    fn where_much_is_lost_there_are_three_times_the_bits_unless_that_is_why() {
+        let mut auto = Autopilot::new(FecMode::Auto, LINE);
+        assert_eq!(
+            [15, 26, 15].map(|lost| after(&mut auto, lost, 20, 20).bitrate),
+            [64_000, 96_000, 96_000],
+            "6, 10, 6 %"
+        );
+        assert_eq!(after(&mut auto, 12, 20, 20).bitrate, 64_000, "4.7 %");
+        assert_eq!(after(&mut auto, 26, 400, 1).why, Why::Congestion);
+        assert_eq!(after(&mut auto, 26, 20, 20).bitrate, 64_000, "it has been full");
+        auto.on_moved();
+        assert_eq!(after(&mut auto, 26, 20, 1).bitrate, 96_000, "another way");
     }
 
     #[test]
@@ -341,8 +391,8 @@ mod tests {
         assert_eq!(lossy(64_000, 32_000), (Why::Loss, 20, EXPECTED));
         assert_eq!(lossy(32_000, 14_400), (Why::Loss, 40, EXPECTED), "headers make room");
         assert_eq!(lossy(24_000, 14_100), (Why::NoRoom, 20, 0));
-        assert_eq!(lossy(0, 9_000), (Why::Loss, 20, EXPECTED));
-        assert_eq!(lossy(0, 8_900), (Why::NoRoom, 20, 0), "a bitrate that was asked for is doubled at most");
+        assert_eq!(lossy(0, 6_000), (Why::Loss, 20, EXPECTED));
+        assert_eq!(lossy(0, 5_900), (Why::NoRoom, 20, 0), "a bitrate that was asked for is tripled at most");
     }
 
     #[test]
