@@ -50,6 +50,21 @@ fn the_card_may_ask_for_any_number_of_samples() {
     }
 }
 
+/// As where the card's queue becomes shorter: what it no longer holds would wait here.
+#[test]
+fn what_the_card_once_asks_less_is_no_delay_in_the_end() {
+    each_seed(|seed| {
+        let mut room = settled(seed, Line::default(), Talker::default());
+        let before = room.run(secs(5)).age_ms();
+        room.fewer = 120;
+        let after = room.run(secs(20)).mark().run(secs(5)).age_ms();
+        // Of 2.5 ms; what is cut is a period of the voice.
+        assert!((after - before).abs() < 1.0, "{before} {after}");
+        let counters = room.stream.playout().counters();
+        assert_eq!((counters.concealed_samples, counters.late), (0, 0));
+    });
+}
+
 #[test]
 fn jitter_costs_delay_and_hardly_any_sound() {
     for (jitter, clean) in [(3, 0.999), (30, 0.995), (80, 0.99)] {

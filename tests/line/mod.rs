@@ -359,6 +359,8 @@ pub(crate) struct Room<D = Ear> {
     /// Asks of the card: period, and how much its clock is off.
     pub(crate) period: usize,
     pub(crate) card_ppm: i64,
+    /// So many fewer the next time, though a whole period has passed.
+    pub(crate) fewer: usize,
     /// Until then nothing passes the line, and then everything at once.
     pub(crate) frozen_until: Time,
     /// Until then the card does not ask.
@@ -404,6 +406,7 @@ impl<D: Decoder> Room<D> {
             events: Vec::new(),
             period: 480,
             card_ppm: 0,
+            fewer: 0,
             frozen_until: Time::ZERO,
             card_stalled_until: Time::ZERO,
             deaf: false,
@@ -545,7 +548,7 @@ impl<D: Decoder> Room<D> {
     }
 
     fn listen(&mut self) {
-        let mut samples = vec![0; self.period];
+        let mut samples = vec![0; self.period - std::mem::take(&mut self.fewer)];
         if self.deaf {
             self.stream.play_unheard(&mut samples);
         } else {

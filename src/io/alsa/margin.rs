@@ -1,32 +1,141 @@
 //! How much silence is kept behind the period that plays, so that a late wake-up is not heard.
+//!
+//! A card that ran dry gets a quarter of a period more, and gives it back when it has run for long: a conference may last for
+//! months, and each stumble in it would be delay for good. Where it was given back too soon it is kept for twice as long.
 
 use super::Stopped;
-use crate::media::delay::samples_last;
+use crate::media::delay::{samples_last, span_in_samples};
 use crate::time::Span;
 
-/// The margin after the card has stopped `after` its last reading; `most` is what the queue has beyond a period. All in frames.
-///
-/// The microphone is asked first, and linked directions stop together: that it overran says as much as that the loudspeaker ran
-/// dry. Who was late by more than the longest margin would not have been helped by it.
-pub(super) fn after(margin: usize, why: Stopped, after: Span, period: usize, most: usize) -> usize {
-    match why {
-        Stopped::Overrun | Stopped::Underrun if after <= samples_last((period + most) as u64) => {
-            (margin + period / 4).min(most)
+/// All in frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Margin {
+    frames: usize,
+    least: usize,
+    /// What the queue has beyond a period.
+    most: usize,
+    period: usize,
+    /// After how many frames without a stop a quarter of a period is given back, and how many there have been.
+    kept_for: usize,
+    calm: usize,
+    /// Some was given back since the card ran dry last.
+    given_back: bool,
+}
+
+/// How long the first quarter more is kept, and at most.
+const KEPT_FOR: Span = Span::from_secs(2 * 60);
+const KEPT_FOR_AT_MOST: Span = Span::from_secs(2 * 3_600);
+
+impl Margin {
+    /// A quarter of what the queue has beyond a period.
+    pub(super) fn new(spare: usize, period: usize) -> Margin {
+        Margin {
+            frames: spare / 4,
+            least: spare / 4,
+            most: spare,
+            period,
+            kept_for: in_frames(KEPT_FOR),
+            calm: 0,
+            given_back: false,
         }
-        Stopped::Overrun | Stopped::Underrun | Stopped::Suspended => margin,
     }
+
+    pub(super) fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// The card has stopped `after` its last reading.
+    ///
+    /// The microphone is asked first, and linked directions stop together: that it overran says as much as that the loudspeaker ran
+    /// dry. Who was late by more than the longest margin would not have been helped by it.
+    pub(super) fn on_stopped(&mut self, why: Stopped, after: Span) {
+        self.calm = 0;
+        match why {
+            Stopped::Overrun | Stopped::Underrun if after <= samples_last((self.period + self.most) as u64) => {
+                self.frames = (self.frames + self.period / 4).min(self.most);
+                if std::mem::take(&mut self.given_back) {
+                    self.kept_for = (2 * self.kept_for).min(in_frames(KEPT_FOR_AT_MOST));
+                }
+            }
+            Stopped::Overrun | Stopped::Underrun | Stopped::Suspended => {}
+        }
+    }
+
+    /// So many frames, a period at least or none, are to be written, and nothing has stopped. Returns how many fewer it shall be.
+    pub(super) fn give_back(&mut self, frames: usize) -> usize {
+        let spare = (self.frames - self.least).min(self.period / 4);
+        self.calm = self.calm.saturating_add(frames);
+        if self.calm > in_frames(KEPT_FOR_AT_MOST) {
+            (self.kept_for, self.given_back) = (in_frames(KEPT_FOR), false);
+        }
+        if spare == 0 || self.calm < self.kept_for {
+            return 0;
+        }
+        self.calm = 0;
+        self.frames -= spare;
+        self.given_back = true;
+        spare
+    }
+}
+
+fn in_frames(span: Span) -> usize {
+    span_in_samples(span) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn stopped(margin: &mut Margin, why: Stopped, ms: u64) -> usize {
+        margin.on_stopped(why, Span::from_millis(ms));
+        margin.frames()
+    }
+
     #[test]
     fn the_margin_grows_where_a_greater_one_would_have_helped() {
-        let stopped = |why, ms| after(240, why, Span::from_millis(ms), 480, 960);
-        assert_eq!([stopped(Stopped::Underrun, 16), stopped(Stopped::Overrun, 30)], [360, 360]);
-        assert_eq!([stopped(Stopped::Underrun, 31), stopped(Stopped::Overrun, 2_000)], [240, 240], "a freeze");
-        assert_eq!(stopped(Stopped::Suspended, 16), 240);
-        assert_eq!(after(900, Stopped::Underrun, Span::from_millis(16), 480, 960), 960);
+        let of = |why, ms| stopped(&mut Margin::new(960, 480), why, ms);
+        assert_eq!([of(Stopped::Underrun, 16), of(Stopped::Overrun, 30)], [360, 360]);
+        assert_eq!([of(Stopped::Underrun, 31), of(Stopped::Overrun, 2_000)], [240, 240], "a freeze");
+        assert_eq!(of(Stopped::Suspended, 16), 240);
+        let mut margin = Margin::new(960, 480);
+        assert_eq!((0..8).map(|_| stopped(&mut margin, Stopped::Underrun, 16)).max(), Some(960));
+    }
+
+    /// How many seconds of periods pass until the margin is as it was.
+    fn grown_for(margin: &mut Margin) -> usize {
+        let mut periods = 0;
+        while margin.frames() > 240 && periods < 10_000_000 {
+            let fewer = margin.give_back(480);
+            assert!([0, 120].contains(&fewer));
+            periods += 1;
+        }
+        periods / 100
+    }
+
+    #[test]
+    fn the_margin_shrinks_when_nothing_has_stopped_for_long() {
+        let mut margin = Margin::new(960, 480);
+        assert_eq!((0..1_000).map(|_| margin.give_back(480)).sum::<usize>(), 0, "there is nothing to give back");
+        (0..3).for_each(|_| _ = stopped(&mut margin, Stopped::Underrun, 16));
+        let mut kept = || (0..2_000_000).filter(|_| margin.give_back(480) > 0).collect::<Vec<_>>();
+        assert_eq!(kept(), [11_999, 23_999, 35_999]);
+        margin.on_stopped(Stopped::Overrun, Span::from_millis(16));
+        for _ in 0..2 {
+            assert_eq!((0..11_000).map(|_| margin.give_back(480)).sum::<usize>(), 0);
+            margin.on_stopped(Stopped::Suspended, Span::from_secs(9));
+        }
+    }
+
+    #[test]
+    fn what_was_given_back_too_soon_is_kept_for_longer_until_all_is_well() {
+        let mut margin = Margin::new(960, 480);
+        let mut kept = |pause: usize| {
+            stopped(&mut margin, Stopped::Underrun, 16);
+            let seconds = grown_for(&mut margin);
+            (0..pause * 100).for_each(|_| _ = margin.give_back(480));
+            seconds
+        };
+        assert_eq!([60, 60, 60, 60, 60, 60, 60, 60].map(&mut kept), [120, 240, 480, 960, 1_920, 3_840, 7_200, 7_200]);
+        assert_eq!([7_201, 60, 60].map(&mut kept), [7_200, 120, 240]);
     }
 }

@@ -38,10 +38,10 @@ use alsa::Direction;
 use alsa::poll::{Descriptors, Flags};
 pub use half::Granted;
 use machine::Machine;
+use margin::Margin;
 use mixer::Amplifier;
 use sides::Sides;
-use slip::Slip;
-use std::cmp::Ordering;
+use slip::{Owed, Slip};
 
 /// Why the card did not do what it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,8 +80,7 @@ pub struct Card {
     duplex: Duplex,
     /// One start starts both.
     linked: bool,
-    /// Frames kept beyond a period in the playback queue, so that a late wake-up is not heard.
-    margin: usize,
+    margin: Margin,
     owed: Owed,
     slip: Slip,
     amplifier: Option<Amplifier>,
@@ -97,13 +96,6 @@ pub enum Loudspeaker {
     None,
 }
 
-/// What was read and is not yet answered by as much written.
-#[derive(Clone, Copy, Default)]
-struct Owed {
-    periods: usize,
-    frames: usize,
-}
-
 impl Card {
     /// Opens what there is; nothing runs. Takes as long as the hardware takes: call it outside of a call if possible.
     ///
@@ -117,7 +109,7 @@ impl Card {
     }
 
     fn of(sides: Sides, duplex: Duplex, amplifier: Option<Amplifier>, complaints: Vec<String>) -> Card {
-        let (linked, margin) = (sides.link(), sides.spare() / 4);
+        let (linked, margin) = (sides.link(), Margin::new(sides.spare(), sides.pace().period()));
         let (owed, slip) = (Owed::default(), Slip::default());
         Card { sides, duplex, linked, margin, owed, slip, amplifier, complaints }
     }
@@ -192,9 +184,9 @@ impl Card {
         Ok(started)
     }
 
-    /// It has stopped, so long after it was read last: a greater margin for as long as it stays open, if one helps.
+    /// It has stopped, so long after it was read last.
     pub fn on_stopped(&mut self, why: Stopped, after: Span) {
-        self.margin = margin::after(self.margin, why, after, self.sides.pace().period(), self.sides.spare());
+        self.margin.on_stopped(why, after);
     }
 
     /// Fills in what to `poll` for and returns how many entries.
@@ -233,7 +225,7 @@ impl Card {
         Ok(got)
     }
 
-    /// Frames to write now: as many as were read, a period more or less if the clocks have drifted apart by one.
+    /// Frames to write now: about as many as were read. See [`slip`].
     pub fn room(&mut self) -> Result<usize, Trouble> {
         let owed = std::mem::take(&mut self.owed);
         let Sides::Both { capture, playback } = &self.sides else {
@@ -243,12 +235,7 @@ impl Card {
         let period = capture.period();
         let after = (playback.buffer().saturating_sub(free) + owed.frames) as isize;
         let wanted = self.level().saturating_sub(capture.avail(Stopped::Overrun)?) as isize;
-        let periods = self.slip.periods(owed.periods, after - wanted, self.margin, period);
-        let frames = match periods.cmp(&owed.periods) {
-            Ordering::Less => owed.frames.saturating_sub(period),
-            Ordering::Equal => owed.frames,
-            Ordering::Greater => owed.frames + period,
-        };
+        let frames = self.slip.frames(owed, after - wanted, &mut self.margin, period);
         Ok(frames.min(free).min(MAX_FRAMES))
     }
 
@@ -259,7 +246,7 @@ impl Card {
 
     fn level(&self) -> usize {
         match &self.sides {
-            Sides::Both { capture, playback } => (capture.period() + self.margin).min(playback.buffer()),
+            Sides::Both { capture, playback } => (capture.period() + self.margin.frames()).min(playback.buffer()),
             Sides::Playback(playback) => playback.buffer(),
             Sides::Capture(_) => 0,
         }

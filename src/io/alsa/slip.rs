@@ -1,4 +1,15 @@
-//! Two cards, two clocks: when to write a period more or less than was read.
+//! How much is written to the playback queue: as much as was read; a period more or less where two cards have two clocks, and
+//! a little less once where the [`Margin`] shrinks.
+
+use super::margin::Margin;
+use std::cmp::Ordering;
+
+/// What was read and is not yet answered by as much written.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Owed {
+    pub(super) periods: usize,
+    pub(super) frames: usize,
+}
 
 /// How far the playback queue is from where capture says it should be, over half a second.
 ///
@@ -11,8 +22,18 @@ pub(super) struct Slip {
 }
 
 impl Slip {
-    /// How many periods to write instead of `owed`, when these would leave the queue `error` frames too long.
-    pub(super) fn periods(&mut self, owed: usize, error: isize, margin: usize, period: usize) -> usize {
+    /// How many frames to write for `owed`, when these would leave the queue `error` frames too long.
+    pub(super) fn frames(&mut self, owed: Owed, error: isize, margin: &mut Margin, period: usize) -> usize {
+        let frames = match self.periods(owed.periods, error, margin.frames(), period).cmp(&owed.periods) {
+            Ordering::Less => owed.frames.saturating_sub(period),
+            Ordering::Equal => owed.frames,
+            Ordering::Greater => owed.frames + period,
+        };
+        frames - margin.give_back(frames)
+    }
+
+    /// How many periods to write instead of `owed`.
+    fn periods(&mut self, owed: usize, error: isize, margin: usize, period: usize) -> usize {
         if owed == 0 {
             return 0;
         }
@@ -41,6 +62,8 @@ const SLIP_AFTER: usize = 50;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::alsa::Stopped;
+    use crate::time::Span;
 
     /// Shortest and longest queue just before and after writing, over ten minutes of periods of 480 and a margin of 240, and
     /// how many periods more and less were written. `coarse`: the interrupts, of two, at which the pointer shows 512
@@ -76,5 +99,15 @@ mod tests {
             let (with, against) = if ppm > 0.0 { (more, less) } else { (less, more) };
             assert!(against == 0 && with.abs_diff(drifted) <= 1, "{ppm} ppm: {more} more, {less} less");
         }
+    }
+
+    #[test]
+    fn what_the_margin_gives_back_is_not_written() {
+        let (mut slip, mut margin) = (Slip::default(), Margin::new(960, 480));
+        margin.on_stopped(Stopped::Underrun, Span::from_millis(16));
+        let owed = Owed { periods: 1, frames: 480 };
+        let written: Vec<usize> = (0..60_000).map(|_| slip.frames(owed, 0, &mut margin, 480)).collect();
+        assert_eq!(written.iter().filter(|frames| **frames != 480).collect::<Vec<_>>(), [&360]);
+        assert_eq!(margin.frames(), 240);
     }
 }
