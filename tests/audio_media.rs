@@ -244,6 +244,49 @@ fn the_call_survives_the_card_being_unplugged_and_audio_is_back_within_a_second_
     assert_eq!(station.count(|event| matches!(event, Event::Sending { .. })), 1, "it never stopped");
 }
 
+/// A mixer's ticks do not move: packets that come at another moment of them than before are heard sooner or later, or too late.
+#[test]
+fn packets_keep_their_step_when_the_card_comes_and_goes() {
+    let _alone = alone();
+    let mut seen: Vec<Vec<i64>> = Vec::new();
+    for attempt in 0..5 {
+        let card = rig::card(&format!("step{attempt}"), "");
+        let peer = Peer::new();
+        let mut station = Station::new(&card);
+        station.call(peer.0.local_addr().unwrap(), 7);
+        let mut parts = vec![peer.listen(500)];
+        let begun = parts[0][0].at;
+        // Where they are within 20 ms; the machine may be late now and then.
+        let middle = |part: &[Sent], from: i64| {
+            let mut off: Vec<i64> = part
+                .iter()
+                .map(|sent| (sent.at.since(begun).as_micros() as i64 - from + 10_000).rem_euclid(20_000) - 10_000)
+                .collect();
+            off.sort_unstable();
+            off[off.len() / 2]
+        };
+        for _ in 0..3 {
+            card.unplug();
+            parts.push(peer.listen(430));
+            card.replug();
+            // One that dies within a second would be tried less often.
+            parts.extend([peer.listen(1_300), peer.listen(300)]);
+        }
+        drop(station);
+        if card.spoilt() {
+            continue;
+        }
+        assert_eq!(card.logged("start").len(), 8, "two directions, four times");
+        let from = middle(&parts[0], 0);
+        let off: Vec<i64> = parts.iter().map(|part| middle(part, from)).collect();
+        if off.iter().all(|us| us.abs() < 800) {
+            return;
+        }
+        seen.push(off);
+    }
+    panic!("the machine was late five times, or {seen:?} us off");
+}
+
 #[test]
 fn a_card_whose_clock_stands_still_is_treated_like_one_that_left() {
     let _alone = alone();

@@ -197,6 +197,62 @@ fn packets_of_a_card_that_was_restarted_leave_in_step_with_those_before() {
     assert_eq!(stream.in_step(Time::from_millis(5), 480), Time::from_millis(5), "no packet left before");
 }
 
+/// Whether packets of so many ms leave in step, and are told as old as they are. The card is lost when the last of them is as far as
+/// `waiting`, for as long as `away`; what stands in for it is not called for `late` once.
+fn keeps_step(ptime: Span, waiting: Span, away: Span, late: Span) {
+    let mut booth = Booth::new(StreamParams { ptime, ..params() });
+    booth.talk(secs(1) + ptime.times(12) + waiting);
+    let (lost, packet) = (booth.now + ms(3), ptime.as_micros());
+    let mut tick = booth.stream.stand_in(lost);
+    assert!(tick > lost && tick.since(lost) <= ptime.max(ms(10)), "{ptime} {waiting}: {}", tick.since(lost));
+    let mut is_late = late > Span::ZERO;
+    while tick <= lost + away {
+        if std::mem::take(&mut is_late) {
+            tick = booth.stream.stand_in(tick + late);
+        }
+        let period = booth.stream.silent_period();
+        booth.wire.now = tick;
+        booth.stream.capture_nothing(tick, &vec![0; period.as_micros() as usize * 6 / 125], &mut booth.wire);
+        tick += booth.stream.silent_period();
+    }
+    let started = booth.stream.in_step(lost + away, 480.min(packet as usize * 6 / 125));
+    booth.stream.make_up(started);
+    booth.now = started;
+    booth.talk(secs(1));
+    let packets = booth.packets();
+    let (begun, first) = &packets[0];
+    for (at, packet_sent) in &packets {
+        let ticks = packet_sent.header.timestamp.wrapping_sub(first.header.timestamp);
+        let (passed, told) = (at.since(*begun).as_micros(), u64::from(ticks) * 125 / 6);
+        // Short ones leave several at once.
+        let behind = passed as i64 - told as i64;
+        let most = 10_000 - packet.min(10_000) as i64;
+        assert!(
+            (-most..=most).contains(&behind) && passed % packet == 0,
+            "{ptime} {waiting} {away} {late}: {passed} {told}"
+        );
+    }
+    let all = (booth.now.since(*begun) - late).as_micros() / packet;
+    assert!(packets.len() as u64 + 3 >= all, "{ptime} {waiting} {away}: {} of {all}", packets.len());
+}
+
+#[test]
+fn packets_leave_in_step_while_the_card_is_away_and_when_it_is_back() {
+    let ptime = ms(20);
+    for away in [ms(7), ms(333), ms(350), ms(3_333)] {
+        for waiting in [ms(0), ms(10)] {
+            keeps_step(ptime, waiting, away, Span::ZERO);
+            keeps_step(ptime, waiting, away, ms(250));
+        }
+    }
+    for (ptime, waiting) in [(5, 0), (10, 0), (40, 30), (60, 50)] {
+        keeps_step(ms(ptime), ms(waiting), ms(333), Span::ZERO);
+    }
+    keeps_step(Span::from_micros(2_500), Span::ZERO, ms(333), Span::ZERO);
+    let mut stream = Stream::new(settings(), Mouth::new(), Ear);
+    assert_eq!(stream.stand_in(Time::from_millis(5)), Time::from_millis(5), "nothing was recorded before");
+}
+
 /// Packets that are missing in ten seconds after one, in the course of a call, left so late.
 fn left_out_after(late: Span, follows: bool, voice: i16) -> usize {
     let mut booth = Booth::new(StreamParams { follows, ..params() });
@@ -216,15 +272,15 @@ fn left_out_after(late: Span, follows: bool, voice: i16) -> usize {
 /// Asterisk's ticks begin a moment after the first packet: later ones are not to come at that moment, too.
 #[test]
 fn in_a_room_the_second_packet_comes_half_a_packet_after_the_first() {
-    for (follows, second_ms) in [(true, 10), (false, 20)] {
-        let mut booth = Booth::new(StreamParams { follows, ..params() });
+    for (follows, ptime, second_ms) in [(true, 20, 10), (false, 20, 20), (true, 40, 30), (true, 60, 50)] {
+        let mut booth = Booth::new(StreamParams { follows, ptime: ms(ptime), ..params() });
         booth.talk(secs(1));
         let packets = booth.packets();
         let since_first = |n: usize| {
             let ticks = packets[n].1.header.timestamp.wrapping_sub(packets[0].1.header.timestamp);
-            (packets[n].0.since(packets[0].0).as_millis(), ticks / 48)
+            (packets[n].0.since(packets[0].0).as_millis(), u64::from(ticks) / 48)
         };
-        assert_eq!([since_first(1), since_first(2)], [(second_ms, 20), (second_ms + 20, 40)]);
+        assert_eq!([since_first(1), since_first(2)], [(second_ms, ptime), (second_ms + ptime, 2 * ptime)]);
     }
 }
 

@@ -3,7 +3,8 @@
 //! It waits in one `poll` on the card's descriptors and on the command queue, and per period does one pass: read the
 //! microphone, encode and send; drain the sockets; decode, fill the loudspeaker. So a call costs one wake-up per
 //! period (100 a second at 10 ms) and packets leave in the wake-up that completed them. Packets are not waited for:
-//! see [`rtp_sockets`](crate::io::rtp_sockets). Only before a card that stopped begins again, up to a period is slept through.
+//! see [`rtp_sockets`](crate::io::rtp_sockets). Only before a card begins again in the
+//! course of a call, up to a period is slept through.
 //! The decisions are the [`Stream`]'s; here is only the life of the card:
 //!
 //! ```text
@@ -37,6 +38,7 @@ use crate::io::queue::{Receiver, Sender};
 use crate::io::rtp_sockets::{Datagram, RtpSockets};
 use crate::io::{alsa, clock, sys};
 use crate::media::command::{CardError, CardEvent, Command, Event, Words};
+use crate::media::delay::span_in_samples;
 use crate::media::histogram::Stage;
 use crate::media::stream::Stream;
 use crate::time::{Span, Time};
@@ -93,10 +95,6 @@ enum Next {
     End,
 }
 
-/// Without card and call, a tone passes in such steps.
-const SILENT_PERIOD: Span = Span::from_millis(20);
-/// Packets of silence that are shorter leave several at a time.
-const SHORTEST_SILENT_PERIOD: Span = Span::from_millis(10);
 /// Nothing in RTP is larger; a longer datagram is not ours.
 const MAX_DATAGRAM: usize = 2048;
 /// A card that has to be restarted so often is not usable.
@@ -253,10 +251,13 @@ impl Engine {
             }
             State::Running { card, moved, life } => self.state = self.turn(now, card, moved, life, woken),
             State::Silent { away, mut tick_at } => {
-                while tick_at <= now {
-                    let passed = self.silent_packet(now);
-                    // What was missed for long is not made up for: it would be a burst of old silence.
-                    tick_at = if now.since(tick_at) > STALL { now } else { tick_at } + passed;
+                // What was missed is not made up for: it would be a burst of old silence.
+                if tick_at + self.stream.silent_period() <= now {
+                    tick_at = self.stream.stand_in(now);
+                }
+                if tick_at <= now {
+                    self.silent_packet(now);
+                    tick_at += self.stream.silent_period();
                 }
                 self.state = self.retry(now, away, |away| State::Silent { away, tick_at });
                 self.start(now);
@@ -271,11 +272,11 @@ impl Engine {
             moved.false_alarm = false;
             match self.exchange(now, &mut card, &mut moved) {
                 Ok(()) => {}
-                Err(Trouble::Gone(error)) => return self.lost(now, card, life, error),
+                Err(Trouble::Gone(error)) => return self.lost(card, life, error),
                 Err(Trouble::Stopped(why)) => {
                     card.on_stopped(why, now.since(moved.capture));
                     if self.xruns.add(now) > MAX_XRUNS_PER_SECOND {
-                        return self.lost(now, card, life, CardError::Other(libc::EPIPE));
+                        return self.lost(card, life, CardError::Other(libc::EPIPE));
                     }
                     self.timing.on_stopped(now, moved.capture);
                     match self.restart(&mut card) {
@@ -283,7 +284,7 @@ impl Engine {
                             moved = Moved::at(started);
                             life.restarted(started);
                         }
-                        Err(error) => return self.lost(now, card, life, error),
+                        Err(error) => return self.lost(card, life, error),
                     }
                 }
             }
@@ -291,13 +292,13 @@ impl Engine {
             moved.false_alarm = true;
         }
         if now.since(moved.capture.min(moved.playback)) >= STALL {
-            return self.lost(now, card, life, CardError::Stalled);
+            return self.lost(card, life, CardError::Stalled);
         }
         if let Some(away) = life.proven(now, moved) {
             self.tell_returned(away);
         }
         match card.side() {
-            Some(side) if side != self.stream.side() => self.change_sides(now, card, life),
+            Some(side) if side != self.stream.side() => self.change_sides(card, life),
             Some(_) | None => State::Running { card, moved, life },
         }
     }
@@ -335,15 +336,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The time of a packet without a card: silence leaves, what arrives is counted. Returns how long that was.
-    fn silent_packet(&mut self, now: Time) -> Span {
-        let span = self.stream.packet_time().unwrap_or(SILENT_PERIOD).max(SHORTEST_SILENT_PERIOD);
-        let frames = ((span.as_micros() * 48 / 1_000) as usize).min(MAX_FRAMES);
+    /// The time of a packet without a card: silence leaves, what arrives is counted.
+    fn silent_packet(&mut self, now: Time) {
+        let frames = (span_in_samples(self.stream.silent_period()) as usize).min(MAX_FRAMES);
         self.samples[..frames].fill(0);
         self.stream.capture_nothing(now, &self.samples[..frames], &mut &self.sockets);
         self.drain(now);
         self.stream.play_unheard(&mut self.samples[..frames]);
-        span
     }
 
     fn drain(&mut self, now: Time) {

@@ -25,7 +25,7 @@ use super::gain;
 use crate::time::{Span, Time};
 
 /// What a mixer takes at a tick, in samples; the longest packet that is left out.
-const TICK: usize = 960;
+pub(super) const TICK: usize = 960;
 /// Later than this may be too late for the tick.
 const LATE: Span = Span::from_millis(5);
 /// No mixer keeps more: 80 ms.
@@ -45,7 +45,7 @@ pub(super) struct Slack {
     waiting: usize,
     /// Nothing is left out before.
     not_before: Time,
-    /// Samples that were read last.
+    /// Samples that were read last; 0: from then on nothing is known of when any are due.
     read: usize,
     /// Those were read late.
     is_late: bool,
@@ -63,11 +63,18 @@ impl Slack {
     pub(super) fn on_restarted(&mut self, now: Time) {
         self.waiting = (self.waiting + TICK).min(MOST);
         self.not_before = now + CALM;
+        self.read = 0;
+    }
+
+    /// The card is lost: packets are left out until silence comes in its place.
+    pub(super) fn on_lost(&mut self) {
+        self.read = 0;
     }
 
     /// So many samples were read, so long after those before had been recorded: as many were due first as the time before.
     pub(super) fn on_recorded(&mut self, now: Time, passed: Span, samples: usize) {
-        let late = passed - samples_last(self.read as u64) >= LATE;
+        let is_known = self.read > 0;
+        let late = is_known && passed - samples_last(self.read as u64) >= LATE;
         if late {
             // A step of the card's clock is late for a while, and is one.
             self.waiting = if self.is_late { self.waiting } else { (self.waiting + TICK).min(MOST) };
@@ -163,6 +170,10 @@ mod tests {
         late(&mut slack, 40_000, 5);
         assert_eq!(left_out(&mut slack, 40_000, 3_000, 0, 960), [42_100]);
         slack.on_restarted(START + Span::from_secs(43));
-        assert_eq!(left_out(&mut slack, 43_000, 10_000, 0, 960), [45_100]);
+        slack.on_recorded(START + Span::from_secs(43), Span::from_millis(20), 480);
+        assert_eq!(left_out(&mut slack, 43_000, 60_000, 0, 960), [45_100]);
+        slack.on_lost();
+        slack.on_recorded(START + Span::from_secs(103), Span::from_millis(40), 960);
+        assert_eq!(left_out(&mut slack, 103_000, 60_000, 0, 960), [0; 0], "holes make no queue longer");
     }
 }

@@ -322,11 +322,6 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
     }
 
-    /// How long the packets are that leave now; `None`: there is no call.
-    pub fn packet_time(&self) -> Option<Span> {
-        self.call.as_ref().map(|call| duration(call.frame_samples))
-    }
-
     /// Whose turn it is, where a card can do one direction at a time: nobody speaks into a muted microphone, and a tone is to be
     /// heard.
     pub fn side(&self) -> Side {

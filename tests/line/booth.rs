@@ -32,6 +32,8 @@ impl Booth {
         settings.codec.fec = fec;
         let mut stream = Stream::new(settings, Mouth::new(), Ear);
         stream.start(now, params);
+        // As the media thread starts the card.
+        stream.make_up(stream.in_step(now, 480));
         let rng = Rng::from_u64(1);
         Booth { stream, wire: Sent::default(), now, events: Vec::new(), unsteady: Span::ZERO, rng, voice: 1_000 }
     }

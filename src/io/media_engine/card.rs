@@ -34,14 +34,14 @@ impl Engine {
     /// The call or the tone begins (or its card is back): `Prepared` to `Running`, `Unprepared` to `Silent`.
     pub(super) fn start(&mut self, now: Time) {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Prepared { mut card, mut life } => match card.start(|ready| ready) {
+            State::Prepared { mut card, mut life } => match self.restart(&mut card) {
                 Ok(started) => {
                     life.since = started;
                     State::Running { card, moved: Moved::at(started), life }
                 }
                 Err(error) => {
                     life.since = now;
-                    self.lost(now, card, life, error)
+                    self.lost(card, life, error)
                 }
             },
             State::Unprepared { away } => State::Silent { away, tick_at: now },
@@ -49,7 +49,7 @@ impl Engine {
         };
     }
 
-    /// Starts the card in the course of a call, and tells the stream. Returns when that was.
+    /// Starts the card, in step with a call that goes on, and tells the stream. Returns when that was.
     pub(super) fn restart(&mut self, card: &mut Card) -> Result<Time, CardError> {
         let period = card.period();
         let started = card.start(|ready| self.stream.in_step(ready, period))?;
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// The other direction of a card that can do one at a time has its turn.
-    pub(super) fn change_sides(&mut self, now: Time, card: Card, mut life: Life) -> State {
+    pub(super) fn change_sides(&mut self, card: Card, mut life: Life) -> State {
         let words = |error| OpenError { error, words: alsa::last_words() };
         let turned = card.turned(self.stream.side(), &self.audio, &self.machine);
         match turned.and_then(|mut card| self.restart(&mut card).map(|started| (card, started)).map_err(words)) {
@@ -66,17 +66,19 @@ impl Engine {
                 life.restarted(started);
                 State::Running { card, moved: Moved::at(started), life }
             }
-            Err(why) => self.gone(now, life, why),
+            Err(why) => self.gone(life, why),
         }
     }
 
-    pub(super) fn lost(&mut self, now: Time, card: Card, life: Life, error: CardError) -> State {
+    pub(super) fn lost(&mut self, card: Card, life: Life, error: CardError) -> State {
         drop(card);
-        self.gone(now, life, OpenError { error, words: alsa::last_words() })
+        self.gone(life, OpenError { error, words: alsa::last_words() })
     }
 
     /// There is no card any more.
-    fn gone(&mut self, now: Time, life: Life, why: OpenError) -> State {
+    fn gone(&mut self, life: Life, why: OpenError) -> State {
+        // To open it may have taken long.
+        let now = clock::now();
         self.stream.card_moves(now, false);
         let away = life.over(now, why.error, self.audio.reopen_interval);
         match life.trial {
@@ -84,7 +86,7 @@ impl Engine {
             // It was never told that it had returned.
             Trial::Pending { .. } => {}
         }
-        State::Silent { away, tick_at: now }
+        State::Silent { away, tick_at: self.stream.stand_in(now) }
     }
 
     /// Looks for the card if it is time to: `Prepared` if it is back, else `still_away`.

@@ -11,10 +11,14 @@ use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::Press;
 use crate::media::microphone::MAX_PIECE;
 use crate::media::pause::{NEEDLESS, Pause};
+use crate::media::slack::TICK;
 use crate::rtp::event;
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::time::{Span, Time};
 
+/// Without a call.
+const SILENT_PERIOD: Span = Span::from_millis(20);
+const SHORTEST_SILENT_PERIOD: Span = Span::from_millis(10);
 static SILENCE: [i16; MAX_PIECE] = [0; MAX_PIECE];
 /// A payload of 20 ms or more that is shorter than this is not worth its headers: the frame is withheld.
 const LEAST_PAYLOAD: usize = 10;
@@ -28,20 +32,25 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// Takes microphone samples (mono, 48 kHz, any number) and sends each packet that becomes full.
     pub fn capture(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
         self.microphone.on_given(now, samples.len());
+        if let Some(call) = &self.call {
+            self.microphone.follow(call.params.follows.then(|| self.playout.peer_clock()));
+        }
         self.take(now, samples, wire);
     }
 
     /// The same while there is no card: it is our clock that says how many.
     pub fn capture_nothing(&mut self, now: Time, silence: &[i16], wire: &mut impl Wire) {
         self.microphone.pause();
+        self.microphone.follow(None);
         self.take(now, silence, wire);
     }
 
     fn take(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
         self.capture_level.measure(samples);
         self.on_recorded(now, samples.len());
-        let Some(call) = &self.call else { return };
-        self.microphone.follow(call.params.follows.then(|| self.playout.peer_clock()));
+        if self.call.is_none() {
+            return;
+        }
         for piece in samples.chunks(MAX_PIECE) {
             let place = self.microphone.take(piece);
             self.capture_volume.apply(place);
@@ -55,7 +64,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
     }
 
-    /// When a card with periods of so many samples that stopped and can be started `now` best begins again: whole periods
+    /// When a card with periods of so many samples that can be started `now`, in a call that goes on, best begins again: whole periods
     /// after the last one that was read. Packets then leave in step with the mixer's ticks as before, and are heard as late as before. Where
     /// a packet is not a number of whole periods they have no step.
     pub fn in_step(&self, now: Time, period: usize) -> Time {
@@ -66,6 +75,26 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             }
             Some(_) | None => now,
         }
+    }
+
+    /// What the clock that stands in for a card gives at once: a packet, or several that are short.
+    pub fn silent_period(&self) -> Span {
+        self.call.as_ref().map_or(SILENT_PERIOD, |call| duration(call.frame_samples)).max(SHORTEST_SILENT_PERIOD)
+    }
+
+    /// The card is lost, or the clock that stands in for it was late. Returns when that is to give its next samples: packets leave in
+    /// step with those before. Those that would have left by now are left out.
+    pub fn stand_in(&mut self, now: Time) -> Time {
+        let period = self.silent_period();
+        let Some(call) = &mut self.call else { return now };
+        let Some(before) = call.recorded_until else { return now };
+        let begun = before - duration(self.microphone.drop_waiting());
+        let skipped = samples_in(now.since(begun)) as usize / call.frame_samples * call.frame_samples;
+        call.sender.on_skipped(skipped as u32);
+        call.slack.on_lost();
+        let begun = begun + duration(skipped);
+        call.recorded_until = Some(begun);
+        begun + period
     }
 
     /// The card was restarted, and what it has recorded since the last `capture` is lost.
@@ -169,7 +198,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         call.sender.on_sent(samples as u32, len);
         if call.params.follows && call.sender.packets() == 1 {
             // A mixer's ticks come right after the first packet: the others come between them. See `slack`.
-            self.microphone.take(&SILENCE[..samples / 2]);
+            let half = samples.min(TICK) / 2;
+            self.microphone.take(&SILENCE[..half]);
         }
         self.budget.on_sent(now, (overhead(&call.params).of_rtp() + len as u32) * 8, Kind::Media);
         self.liveness.on_sent(now);
