@@ -251,10 +251,7 @@ impl Engine {
             }
             State::Running { card, moved, life } => self.state = self.turn(now, card, moved, life, woken),
             State::Silent { away, mut tick_at } => {
-                // What was missed is not made up for: it would be a burst of old silence.
-                if tick_at + self.stream.silent_period() <= now {
-                    tick_at = self.stream.stand_in(now);
-                }
+                tick_at = self.stream.stand_in_still(tick_at, now);
                 if tick_at <= now {
                     self.silent_packet(now);
                     tick_at += self.stream.silent_period();

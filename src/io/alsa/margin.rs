@@ -4,14 +4,13 @@
 //! months, and each stumble in it would be delay for good. Where it was given back too soon it is kept for twice as long.
 
 use super::Stopped;
-use crate::media::delay::{samples_last, span_in_samples};
+use crate::media::delay::samples_last;
 use crate::time::Span;
 
 /// All in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Margin {
     frames: usize,
-    least: usize,
     /// What the queue has beyond a period.
     most: usize,
     period: usize,
@@ -22,22 +21,14 @@ pub(super) struct Margin {
     given_back: bool,
 }
 
-/// How long the first quarter more is kept, and at most.
-const KEPT_FOR: Span = Span::from_secs(2 * 60);
-const KEPT_FOR_AT_MOST: Span = Span::from_secs(2 * 3_600);
+/// How long the first quarter more is kept, two minutes, and at most, two hours.
+const KEPT_FOR: usize = 120 * 48_000;
+const KEPT_FOR_AT_MOST: usize = 60 * KEPT_FOR;
 
 impl Margin {
     /// A quarter of what the queue has beyond a period.
     pub(super) fn new(spare: usize, period: usize) -> Margin {
-        Margin {
-            frames: spare / 4,
-            least: spare / 4,
-            most: spare,
-            period,
-            kept_for: in_frames(KEPT_FOR),
-            calm: 0,
-            given_back: false,
-        }
+        Margin { frames: spare / 4, most: spare, period, kept_for: KEPT_FOR, calm: 0, given_back: false }
     }
 
     pub(super) fn frames(&self) -> usize {
@@ -54,7 +45,7 @@ impl Margin {
             Stopped::Overrun | Stopped::Underrun if after <= samples_last((self.period + self.most) as u64) => {
                 self.frames = (self.frames + self.period / 4).min(self.most);
                 if std::mem::take(&mut self.given_back) {
-                    self.kept_for = (2 * self.kept_for).min(in_frames(KEPT_FOR_AT_MOST));
+                    self.kept_for = (2 * self.kept_for).min(KEPT_FOR_AT_MOST);
                 }
             }
             Stopped::Overrun | Stopped::Underrun | Stopped::Suspended => {}
@@ -63,10 +54,10 @@ impl Margin {
 
     /// So many frames, a period at least or none, are to be written, and nothing has stopped. Returns how many fewer it shall be.
     pub(super) fn give_back(&mut self, frames: usize) -> usize {
-        let spare = (self.frames - self.least).min(self.period / 4);
+        let spare = (self.frames - self.most / 4).min(self.period / 4);
         self.calm = self.calm.saturating_add(frames);
-        if self.calm > in_frames(KEPT_FOR_AT_MOST) {
-            (self.kept_for, self.given_back) = (in_frames(KEPT_FOR), false);
+        if self.calm > KEPT_FOR_AT_MOST {
+            (self.kept_for, self.given_back) = (KEPT_FOR, false);
         }
         if spare == 0 || self.calm < self.kept_for {
             return 0;
@@ -76,10 +67,6 @@ impl Margin {
         self.given_back = true;
         spare
     }
-}
-
-fn in_frames(span: Span) -> usize {
-    span_in_samples(span) as usize
 }
 
 #[cfg(test)]

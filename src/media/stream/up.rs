@@ -82,8 +82,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.call.as_ref().map_or(SILENT_PERIOD, |call| duration(call.frame_samples)).max(SHORTEST_SILENT_PERIOD)
     }
 
-    /// The card is lost, or the clock that stands in for it was late. Returns when that is to give its next samples: packets leave in
-    /// step with those before. Those that would have left by now are left out.
+    /// The card is lost. Returns when the clock that stands in for it is to give its next samples: packets leave in step with those
+    /// before. Those that would have left by now are left out.
     pub fn stand_in(&mut self, now: Time) -> Time {
         let period = self.silent_period();
         let Some(call) = &mut self.call else { return now };
@@ -95,6 +95,11 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let begun = begun + duration(skipped);
         call.recorded_until = Some(begun);
         begun + period
+    }
+
+    /// The same when that clock was `due` to give some. What was missed is not made up for: it would be a burst of old silence.
+    pub fn stand_in_still(&mut self, due: Time, now: Time) -> Time {
+        if due + self.silent_period() > now { due } else { self.stand_in(now) }
     }
 
     /// The card was restarted, and what it has recorded since the last `capture` is lost.
