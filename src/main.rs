@@ -5,6 +5,7 @@ mod arguments;
 use arguments::{Options, parse};
 use qss_endpoint::config::describe::effective;
 use qss_endpoint::config::file::{Loaded, Purpose, load, status_socket};
+use qss_endpoint::io::alsa::leave_out_locks;
 use qss_endpoint::io::alsa::listing::listing;
 use qss_endpoint::io::alsa::machine::Machine;
 use qss_endpoint::io::disk::Disk;
@@ -52,6 +53,7 @@ fn run(options: &Options) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    leave_out_locks();
     match qss_endpoint::io::run::run(loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(INTERNAL, &error.to_string()),

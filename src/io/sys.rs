@@ -17,6 +17,15 @@ pub(super) fn monotonic_us() -> u64 {
     t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1_000
 }
 
+/// Sets a variable of the environment, unless there is another thread already, which might be reading one.
+pub(super) fn set_variable(name: &str, value: &str) {
+    let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
+    if alone {
+        // SAFETY: nobody else can be in the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
 /// An eventfd: a counter that makes `poll` return while it is not zero.
 #[derive(Debug)]
 pub(super) struct EventFd(File);

@@ -30,7 +30,7 @@ mod words;
 
 use crate::config::card_name::{CardIdentity, CardKey, PcmName};
 use crate::config::{Audio, Duplex, NO_PCM};
-use crate::io::clock;
+use crate::io::{clock, sys};
 use crate::media::command::CardError;
 use crate::media::turn::Side;
 use crate::time::{Span, Time};
@@ -345,6 +345,12 @@ fn explain(error: CardError, name: &str, direction: Direction, machine: &Machine
             holders => Some(format!("{name} is held by {}", holders.join(", "))),
         },
         (CardError::Forbidden, Some(card)) => {
+/// libasound takes a lock in each call, for programs that use a card in several threads; ours has one for it. To be called before there
+/// are threads, and before a card is opened.
+pub fn leave_out_locks() {
+    sys::set_variable("LIBASOUND_THREAD_SAFE", "0");
+}
+
             machine.missing_group(card).map(|group| format!("{name} is for group {group}, and we are not in it"))
         }
         (

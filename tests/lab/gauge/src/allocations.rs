@@ -1,9 +1,10 @@
-//! Counts a program's heap allocations, each thread's by itself, in the very binary that is shipped: preloaded
-//! (`LD_PRELOAD`), it stands before the C library's `malloc` and its siblings and hands every call on.
+//! Counts a program's heap allocations and locks, each thread's by itself, in the very binary that is shipped: preloaded
+//! (`LD_PRELOAD`), it stands before the C library's `malloc` and its siblings, and `pthread_mutex_lock`, and hands every call on.
 //!
-//! The counts lie in a file that is mapped, `$GAUGE_FILE`, made with [`SLOTS`] slots of zeros beforehand: per thread three
-//! native 64-bit words, the thread's id, the program's allocations, and those of the virtual card, which lives in the same
-//! process and is told by the stack. Who reads the file sees them grow.
+//! The counts lie in a file that is mapped, `$GAUGE_FILE`, made with [`SLOTS`] slots of zeros beforehand: per thread four
+//! native 64-bit words, the thread's id, the program's allocations, those of the virtual card, which lives in the same
+//! process and is told by the stack, and locks, free ones as well (Rust's own are not among them: they are system calls where
+//! anybody waits). Who reads the file sees them grow.
 #![allow(unsafe_code)] // An allocator cannot be stood in for without.
 
 use libc::{c_int, c_void, size_t};
@@ -20,6 +21,7 @@ struct Slot {
     thread: AtomicU64,
     programs: AtomicU64,
     cards: AtomicU64,
+    locks: AtomicU64,
 }
 
 unsafe extern "C" {
@@ -34,7 +36,10 @@ unsafe extern "C" {
 static TABLE: AtomicUsize = AtomicUsize::new(0);
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// Where threads without a slot count.
-static NOBODYS: Slot = Slot { thread: AtomicU64::new(0), programs: AtomicU64::new(0), cards: AtomicU64::new(0) };
+static NOBODYS: Slot =
+    Slot { thread: AtomicU64::new(0), programs: AtomicU64::new(0), cards: AtomicU64::new(0), locks: AtomicU64::new(0) };
+/// The C library's `pthread_mutex_lock`; 0: not looked for yet.
+static LOCK: AtomicUsize = AtomicUsize::new(0);
 /// In the file name of the virtual card's code.
 const CARD: &[u8] = b"libasound_module_pcm_vsnd";
 /// So far up the stack it is looked for.
@@ -46,7 +51,7 @@ thread_local! {
     static LOOKING: Cell<bool> = const { Cell::new(false) };
 }
 
-fn count() {
+fn mine() -> &'static Slot {
     let slot = MINE.try_with(|mine| {
         mine.get().unwrap_or_else(|| {
             let slot = take_slot();
@@ -54,7 +59,11 @@ fn count() {
             slot
         })
     });
-    let slot = slot.unwrap_or(&NOBODYS);
+    slot.unwrap_or(&NOBODYS)
+}
+
+fn count() {
+    let slot = mine();
     let whose = if is_cards() { &slot.cards } else { &slot.programs };
     whose.fetch_add(1, Ordering::Relaxed);
 }
@@ -166,4 +175,17 @@ unsafe extern "C" fn posix_memalign(to: *mut *mut c_void, alignment: size_t, siz
     }
     unsafe { *to = memory };
     0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_mutex_lock(mutex: *mut libc::pthread_mutex_t) -> c_int {
+    mine().locks.fetch_add(1, Ordering::Relaxed);
+    let mut lock = LOCK.load(Ordering::Relaxed);
+    if lock == 0 {
+        lock = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_mutex_lock".as_ptr()) } as usize;
+        LOCK.store(lock, Ordering::Relaxed);
+    }
+    // SAFETY: the C library has it, and that is its type.
+    let lock: unsafe extern "C" fn(*mut libc::pthread_mutex_t) -> c_int = unsafe { std::mem::transmute(lock) };
+    unsafe { lock(mutex) }
 }

@@ -33,6 +33,8 @@ pub struct Allocations {
     pub own: u64,
     /// Made by the virtual card, which lives in the same process.
     pub cards: u64,
+    /// Locks taken by the C library's means, free ones as well.
+    pub locks: u64,
     /// Frames of 20 ms meanwhile.
     pub frames: f64,
 }
@@ -84,15 +86,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const COUNTED: Duration = Duration::from_secs(8);
 const TRACED: Duration = Duration::from_secs(4);
 const COST: Duration = Duration::from_secs(10);
-/// So many seconds of it before the call, and after it, the codec runs alone.
-const HALF: u32 = 5;
 const FRAME_MS: f64 = 20.0;
 /// A machine that lets the canary wait for longer does not keep pace (a station itself holds a processor for one at most), and
 /// up to so long before an interval it counts.
 const LATE_MS: f64 = 2.0;
 const LATE_US: u64 = 10_000;
 /// Words of a slot of the gauge's table, and its length.
-const SLOT: usize = 3;
+const SLOT: usize = 4;
 const TABLE: u64 = 256 * SLOT as u64 * 8;
 
 /// Pace, and of ours allocations and system calls.
@@ -127,6 +127,7 @@ pub fn measure(stage: &Stage, kind: Kind, canary: &Canary) -> Result<Inside, Box
     seen.allocations = before.zip(after).map(|(before, after)| Allocations {
         own: after[0] - before[0],
         cards: after[1] - before[1],
+        locks: after[2] - before[2],
         frames,
     });
     let flow = relay.calls().into_iter().next_back().map(|call| call.up.packets()).unwrap_or_default();
@@ -151,31 +152,21 @@ pub fn measure(stage: &Stage, kind: Kind, canary: &Canary) -> Result<Inside, Box
 /// # Errors
 /// No call comes about, or `lab-codec` is not built.
 pub fn share(stage: &Stage) -> Result<Share, Box<dyn Error>> {
-    let before = codec::cost(HALF)?;
     let cards = Cards::new("share")?;
     let card = [cards.card("a", "")?, cards.card("b", "")?];
     let setup = |at: usize| Setup::new(&format!("share-{at}"), &cards, &card[at], stage.asterisk.sip);
     let start = |at: usize| Kind::Ours.start(stage, &setup(at));
     let stations = talk(stage, [start(0)?, start(1)?], &card, SETTLE + COST)?;
     let meters = [0, 1].map(|at| Meter::start(stations[at].id()));
-    std::thread::sleep(COST);
+    // While they talk: what a machine does in a second shows in all alike.
+    let alone = codec::cost(COST.as_secs() as u32)?;
     let process = meters.map(|meter| meter.read().cpu_percent).iter().sum::<f64>() / 2.0;
     for station in stations {
         station.end()?;
     }
     let own = card.iter().map(own_percent).sum::<f64>() / 2.0;
-
-    // The machine's speed drifts: what came before and what comes after count alike.
-    let after = codec::cost(HALF)?;
-    let mean = |of: fn(&codec::Cost) -> f64| (of(&before) + of(&after)) / 2.0;
-    Ok(Share {
-        process,
-        card: own,
-        encode: mean(|it| it.encode),
-        decode: mean(|it| it.decode),
-        wake: mean(|it| it.wake),
-        packets: mean(|it| it.packets),
-    })
+    let codec::Cost { encode, decode, wake, packets } = alone;
+    Ok(Share { process, card: own, encode, decode, wake, packets })
 }
 
 /// Both are called into the room, and speak from a little later on.
@@ -213,15 +204,15 @@ fn thread_of(process: u32, name: &str) -> Option<u32> {
     })
 }
 
-/// A thread's counts in the gauge's table, the program's and the card's; a thread that never allocated has none.
-fn allocations(table: &Path, thread: u32) -> Option<[u64; 2]> {
+/// A thread's counts in the gauge's table: allocations, the program's and the card's, and locks; a thread that never did either has none.
+fn allocations(table: &Path, thread: u32) -> Option<[u64; 3]> {
     let bytes = std::fs::read(table).ok()?;
     let words: Vec<u64> =
         bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
     // Without any count at all the library was not loaded.
     words.iter().any(|word| *word > 0).then_some(())?;
     let slot = words.chunks_exact(SLOT).find(|slot| slot[0] == u64::from(thread));
-    Some(slot.map_or([0, 0], |slot| [slot[1], slot[2]]))
+    Some(slot.map_or([0; 3], |slot| [slot[1], slot[2], slot[3]]))
 }
 
 fn trace(thread: u32, file: &PathBuf) -> Result<Calls, Box<dyn Error>> {

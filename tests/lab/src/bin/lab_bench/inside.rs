@@ -25,6 +25,7 @@ pub fn measure(lab: &Lab) -> Rows {
     }
     let allocations = |of: &dyn Fn(&Allocations) -> u64| ours.allocations.map(|it| of(&it) as f64 / it.frames);
     rows.push(Row::alone("allocations_per_frame", "", allocations(&|it| it.own)).aim(Some(Aim::AtMost(0.0))));
+    rows.push(Row::alone("locks_per_frame", "", allocations(&|it| it.locks)).aim(Some(Aim::AtMost(0.0))));
     rows.push(Row::alone("allocations_of_virtual_card", "per frame", allocations(&|it| it.cards)));
     if let Some(calls) = &ours.calls {
         for (kind, per_frame) in calls.kinds() {
