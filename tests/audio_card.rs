@@ -95,20 +95,21 @@ fn unspoilt(name: &str, settings: &str, mut run: impl FnMut(&rig::VirtualCard)) 
 }
 
 #[test]
-fn sound_goes_through_unchanged_at_a_constant_delay_of_a_period_and_the_margin() {
+fn sound_goes_through_unchanged_at_a_constant_delay_of_a_packet_and_the_margin() {
     let mic = noise(400_000);
-    for (name, settings) in [
-        ("exact", ""),
-        ("wide", "format S32_LE\n"),
-        ("packed", "format S24_3LE\n"),
-        ("loose", "format S24_LE\n"),
-        ("coarse", "granularity 48\n"),
+    for (name, packet, settings) in [
+        ("exact", PERIOD, ""),
+        ("two", 2 * PERIOD, ""),
+        ("wide", PERIOD, "format S32_LE\n"),
+        ("packed", PERIOD, "format S24_3LE\n"),
+        ("loose", PERIOD, "format S24_LE\n"),
+        ("coarse", 2 * PERIOD, "granularity 48\n"),
     ] {
         unspoilt(name, &format!("{SLOW}{settings}"), |virtual_card| {
             virtual_card.set_mic(&mic);
             let mut card = open(&audio(virtual_card)).unwrap();
-            assert_eq!((card.granted().rate, card.granted().period, card.granted().buffer), (48_000, 480, 1440));
-            card.start(|ready| ready).unwrap();
+            assert_eq!((card.granted().rate, card.granted().period, card.granted().buffer), (48_000, 480, 1920));
+            card.start(packet, |ready| ready).unwrap();
             let result = copy_through(&mut card, 20 * PERIOD);
             drop(card);
             if virtual_card.spoilt() {
@@ -116,13 +117,54 @@ fn sound_goes_through_unchanged_at_a_constant_delay_of_a_period_and_the_margin()
             }
             result.unwrap();
             let delays = delays(&mic, virtual_card);
-            // A period and a quarter of the rest of the buffer, less the frames between the two starts.
-            let wanted = 480 + 240 + HEADROOM;
+            // A packet and a quarter of the rest of the buffer, less the frames between the two starts.
+            let wanted = packet + (1_920 - packet) / 4 + HEADROOM;
             assert!(delays.len() > 30, "{delays:?}");
             let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
             assert!(most == least && *most <= wanted && *least > wanted - 60, "{name}: {delays:?}");
         });
     }
+}
+
+/// Frames read at each wake-up, when so many are missing in the next packet.
+fn read_at_wake_ups(card: &mut Card, missing: &[usize]) -> Vec<usize> {
+    let mut samples = vec![0; MAX_FRAMES];
+    let mut read = |missing: &usize| {
+        card.wake_after(*missing).unwrap();
+        let got = loop {
+            let mut fds = [alsa::poll::pollfd { fd: -1, events: 0, revents: 0 }; MAX_DESCRIPTORS];
+            let count = card.descriptors(&mut fds).unwrap();
+            assert!(poll(&mut fds[..count], 5_000).unwrap() > 0, "the card's clock stands still");
+            if card.is_ready(&fds[..count]) {
+                break card.read(&mut samples).unwrap();
+            }
+        };
+        let room = card.room().unwrap();
+        card.write(&samples[..room]).unwrap();
+        got
+    };
+    missing.iter().map(&mut read).collect()
+}
+
+#[test]
+fn a_card_wakes_us_when_a_packet_is_full_and_not_for_a_part_of_it() {
+    unspoilt("wakes", SLOW, |virtual_card| {
+        let mut card = open(&audio(virtual_card)).unwrap();
+        let read = |card: &mut Card, packet, missing: &[usize]| {
+            card.start(packet, |ready| ready).unwrap();
+            assert!(card.is_for(packet));
+            read_at_wake_ups(card, missing)
+        };
+        let two = read(&mut card, 960, &[960, 960, 480, 960, 1_920, 1]);
+        let one = read(&mut card, 480, &[960, 480]);
+        let again = read(&mut card, 960, &[960, 960]);
+        assert!(!card.is_for(480));
+        drop(card);
+        if !virtual_card.spoilt() {
+            assert_eq!((two, one), (vec![960, 960, 480, 960, 960, 480], vec![480, 480]));
+            assert_eq!(again, [960, 960]);
+        }
+    });
 }
 
 /// A tone of the microphone, 20 periods of it, in the words of the card's own rate.
@@ -151,7 +193,7 @@ fn a_card_of_another_rate_is_converted_cleanly() {
             virtual_card.set_mic(&tone(HERTZ, f64::from(rate), 30 * rate as usize / 2));
             let mut card = open(&audio(virtual_card)).unwrap();
             assert_eq!((card.granted().rate, card.granted().period), (rate, rate / 100));
-            card.start(|ready| ready).unwrap();
+            card.start(PERIOD, |ready| ready).unwrap();
             let mut heard = Vec::new();
             let result = listen_and_copy(&mut card, 25 * PERIOD, &mut heard);
             drop(card);
@@ -176,7 +218,7 @@ fn of_a_card_with_more_channels_one_is_heard_and_all_are_played() {
         virtual_card.set_mic(&left_silent);
         let config = Audio { capture_channels: 1, capture_channel: 1, ..audio(virtual_card) };
         let mut card = open(&config).unwrap();
-        card.start(|ready| ready).unwrap();
+        card.start(PERIOD, |ready| ready).unwrap();
         let result = copy_through(&mut card, 10 * PERIOD);
         drop(card);
         if virtual_card.spoilt() {
@@ -208,9 +250,10 @@ fn stopped_and_started(fault: &str, stopped: Stopped) {
     unspoilt(&fault.replace('.', ""), SLOW, |virtual_card| {
         virtual_card.set_faults(&format!("{fault}@{}", slow_frame_now() + 5 * PERIOD as i64));
         let mut card = open(&audio(virtual_card)).unwrap();
-        card.start(|ready| ready).unwrap();
+        card.start(PERIOD, |ready| ready).unwrap();
         let trouble = copy_through(&mut card, 100 * PERIOD);
-        let again = card.start(|ready| ready).map_err(Trouble::Gone).and_then(|_| copy_through(&mut card, 2 * PERIOD));
+        let again =
+            card.start(PERIOD, |ready| ready).map_err(Trouble::Gone).and_then(|_| copy_through(&mut card, 2 * PERIOD));
         drop(card);
         if virtual_card.spoilt() {
             return;
@@ -225,7 +268,7 @@ fn stopped_and_started(fault: &str, stopped: Stopped) {
 fn an_unplugged_card_is_gone_and_can_be_opened_when_it_is_back() {
     let virtual_card = rig::card("unplug", SLOW);
     let mut card = open(&audio(&virtual_card)).unwrap();
-    card.start(|ready| ready).unwrap();
+    card.start(PERIOD, |ready| ready).unwrap();
     copy_through(&mut card, 2 * PERIOD).unwrap();
     virtual_card.unplug();
     assert_eq!(copy_through(&mut card, 100 * PERIOD), Err(Trouble::Gone(CardError::Absent)));
@@ -233,7 +276,7 @@ fn an_unplugged_card_is_gone_and_can_be_opened_when_it_is_back() {
     assert_eq!(error(&audio(&virtual_card)), Some(CardError::Absent));
     virtual_card.replug();
     let mut card = open(&audio(&virtual_card)).unwrap();
-    card.start(|ready| ready).unwrap();
+    card.start(PERIOD, |ready| ready).unwrap();
     assert!(matches!(copy_through(&mut card, 2 * PERIOD), Ok(()) | Err(Trouble::Stopped(_))));
 }
 
@@ -298,7 +341,7 @@ fn a_forced_period_is_accepted_and_read_back() {
     let virtual_card = rig::card("forced", &format!("{SLOW}period_min 1024\nperiod_max 1024\n"));
     let mut card = open(&audio(&virtual_card)).unwrap();
     assert_eq!(card.granted().period, 1024);
-    card.start(|ready| ready).unwrap();
+    card.start(PERIOD, |ready| ready).unwrap();
     assert!(matches!(copy_through(&mut card, 4096), Ok(()) | Err(Trouble::Stopped(_))));
 }
 
@@ -315,7 +358,7 @@ fn the_virtual_mixer_is_seen_through_alsa_and_changes_the_samples() {
             let speaker = mixer.find_selem(&SelemId::new("Speaker", 0)).unwrap();
             speaker.set_playback_switch_all(switch).unwrap();
             let mut card = open(&audio(virtual_card)).unwrap();
-            card.start(|ready| ready).unwrap();
+            card.start(PERIOD, |ready| ready).unwrap();
             let _ = copy_through(&mut card, 5 * PERIOD);
             drop(card);
             played = virtual_card.speaker();
@@ -341,7 +384,7 @@ fn controls_are_set_before_the_card_runs_and_what_they_do_not_take_is_told() {
     assert!(good.complaints().is_empty(), "{:?}", good.complaints());
     assert_eq!(values(), [12, 1, -6, 0], "the amplifier is off until the card runs");
     let mut good = good;
-    good.start(|ready| ready).unwrap();
+    good.start(PERIOD, |ready| ready).unwrap();
     assert_eq!(values()[3], 1);
     drop(good);
     assert_eq!(values()[3], 0, "and off again");

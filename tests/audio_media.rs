@@ -234,7 +234,8 @@ fn the_call_survives_the_card_being_unplugged_and_audio_is_back_within_a_second_
     assert_eq!(station.count(lost), 1, "told once");
     let starts = card.logged("start").len();
     card.replug();
-    packets.extend(peer.listen(1_000));
+    // Packets are read as they come.
+    packets.extend(peer.listen(1_700));
     let returned = station.expect("Returned", |event| matches!(event, Event::Card(CardEvent::Returned { .. })));
     let Event::Card(CardEvent::Returned { away }) = returned else { unreachable!() };
     assert!((1_600..2_700).contains(&away.as_millis()), "{away}");
@@ -267,7 +268,8 @@ fn packets_keep_their_step_when_the_card_comes_and_goes() {
         };
         for _ in 0..3 {
             card.unplug();
-            parts.push(peer.listen(430));
+            // Most of them are silence that needs no encoder any more, which takes longer for longer packets.
+            parts.push(peer.listen(1_330));
             card.replug();
             // One that dies within a second would be tried less often.
             parts.extend([peer.listen(1_300), peer.listen(300)]);
@@ -323,7 +325,7 @@ fn a_call_begins_without_a_card_and_gets_it_when_it_comes() {
     station.expect("Lost", |event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Absent, .. })));
     station.handle.send(Command::Start(params(peer.0.local_addr().unwrap(), 7))).unwrap();
     let packets = peer.listen(500);
-    assert!(packets.len() >= 20, "silence is sent: {}", packets.len());
+    assert!(packets.len() >= 7, "silence is sent: {}", packets.len());
     assert_continuous(&packets);
     card.replug();
     station.expect("Returned", |event| matches!(event, Event::Card(CardEvent::Returned { .. })));
@@ -447,7 +449,7 @@ fn heard_again_as(list: &rig::CardList, before: &rig::VirtualCard, after: &rig::
 }
 
 #[test]
-fn without_a_card_it_wakes_once_per_packet() {
+fn without_a_card_it_wakes_once_per_packet_and_these_are_long() {
     let _alone = alone();
     let card = rig::card("nowhere", "");
     card.unplug();
@@ -458,7 +460,7 @@ fn without_a_card_it_wakes_once_per_packet() {
     let before = station.handle.progress();
     let packets = peer.listen(2_000).len() as u64;
     let passes = station.handle.progress() - before;
-    assert!(packets >= 90 && passes <= packets + packets / 10, "{passes} passes for {packets} packets");
+    assert!((30..=35).contains(&packets) && passes <= packets + packets / 5, "{passes} passes for {packets} packets");
 }
 
 #[test]
@@ -536,7 +538,7 @@ fn cards_of_other_rates_are_not_taken_for_a_machine_that_does_not_keep_up() {
     };
     let granted: Vec<_> =
         stations.iter().map(|station| station.seen.iter().find_map(|(_, event)| opened(event))).collect();
-    assert_eq!(granted, [Some((160, 480)), Some((441, 1_323)), Some((960, 2_880)), Some((1_024, 3_072))]);
+    assert_eq!(granted, [Some((160, 640)), Some((441, 1_764)), Some((960, 3_840)), Some((1_024, 4_096))]);
 }
 
 #[test]
@@ -569,7 +571,7 @@ fn a_tone_opens_the_card_for_itself_and_leaves_it_open_for_a_call() {
 }
 
 #[test]
-fn idle_it_sleeps_and_in_a_call_it_wakes_once_per_period() {
+fn idle_it_sleeps_and_in_a_call_it_wakes_once_per_packet() {
     let _alone = alone();
     let card = rig::card("quiet", "");
     let peer = Peer::new();
@@ -586,8 +588,8 @@ fn idle_it_sleeps_and_in_a_call_it_wakes_once_per_period() {
     pause(1_000);
     let (passes, switches) = (station.handle.progress() - before, context_switches("media") - switches);
     println!("{passes} passes and {switches} context switches a second, {:?}", station.handle.privileges());
-    assert!((90..=115).contains(&passes), "{passes} passes");
-    assert!(switches <= 150, "{switches} context switches");
+    assert!((45..=60).contains(&passes), "{passes} passes");
+    assert!(switches <= 80, "{switches} context switches");
     station.expect("Alive", |event| matches!(event, Event::Alive));
     station.handle.send(Command::Stop).unwrap();
     station.expect("Closed", |event| matches!(event, Event::Card(CardEvent::Closed)));

@@ -583,7 +583,7 @@ impl Default for Config {
                 amplifier_control: String::new(),
                 rate: 48_000,
                 period: Span::from_millis(10),
-                periods: 3,
+                periods: 4,
                 capture_channels: 1,
                 capture_channel: 0,
                 playback_channels: 1,

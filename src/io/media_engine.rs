@@ -1,8 +1,9 @@
 //! What the media thread does.
 //!
-//! It waits in one `poll` on the card's descriptors and on the command queue, and per period does one pass: read the
+//! It waits in one `poll` on the card's descriptors and on the command queue, until the microphone has filled a packet
+//! (or for as much of it as the card's buffer lets us), and does one pass: read the
 //! microphone, encode and send; drain the sockets; decode, fill the loudspeaker. So a call costs one wake-up per
-//! period (100 a second at 10 ms) and packets leave in the wake-up that completed them. Packets are not waited for:
+//! packet, and packets leave in the wake-up that completed them. Packets that come are not waited for:
 //! see [`rtp_sockets`](crate::io::rtp_sockets). Only before a card begins again in the
 //! course of a call, up to a period is slept through.
 //! The decisions are the [`Stream`]'s; here is only the life of the card:
@@ -163,7 +164,9 @@ impl Engine {
             State::Idle | State::Prepared { .. } => (None, 0),
             State::Unprepared { away } => (Some(away.retry_at), 0),
             State::Silent { tick_at, .. } => (Some(*tick_at), 0),
-            State::Running { moved, .. } if moved.false_alarm => (Some(now + self.audio.period.min(FALSE_ALARM)), 0),
+            State::Running { moved, .. } if moved.false_alarms > 0 => {
+                (Some(now + FALSE_ALARM.times(moved.false_alarms.into()).min(self.audio.period)), 0)
+            }
             // The stream's own timers are looked at in each pass: a period is fine enough for RTCP.
             State::Running { card, moved, .. } => {
                 (Some(moved.capture.min(moved.playback) + STALL), card.descriptors(&mut fds[1..]).unwrap_or(0))
@@ -265,8 +268,7 @@ impl Engine {
     /// A period of the card: microphone to network, network to loudspeaker.
     fn turn(&mut self, now: Time, mut card: Card, mut moved: Moved, mut life: Life, woken: Option<&CardFds>) -> State {
         let ready = woken.is_some_and(|fds| card.is_ready(fds.card()));
-        if ready || moved.false_alarm {
-            moved.false_alarm = false;
+        if ready || moved.false_alarms > 0 {
             match self.exchange(now, &mut card, &mut moved) {
                 Ok(()) => {}
                 Err(Trouble::Gone(error)) => return self.lost(card, life, error),
@@ -286,7 +288,7 @@ impl Engine {
                 }
             }
         } else if woken.is_some() {
-            moved.false_alarm = true;
+            moved.false_alarms = 1;
         }
         if now.since(moved.capture.min(moved.playback)) >= STALL {
             return self.lost(card, life, CardError::Stalled);
@@ -303,14 +305,13 @@ impl Engine {
     fn exchange(&mut self, now: Time, card: &mut Card, moved: &mut Moved) -> Result<(), Trouble> {
         let recorded = card.read(&mut self.samples)?;
         if recorded > 0 {
-            let period = card.period();
-            let read = self.timing.on_captured(now, moved.capture, recorded, period);
-            moved.capture = now;
+            let read = self.timing.on_captured(now, moved.capture, recorded, card.awaited());
+            (moved.capture, moved.false_alarms) = (now, 0);
             let mut wire = TimedWire::new(&self.sockets);
             self.stream.capture(now, &self.samples[..recorded], &mut wire);
             self.timing.on_sent(read, wire.sending);
         } else {
-            moved.false_alarm = true;
+            moved.false_alarms = moved.false_alarms.saturating_add(1);
         }
         self.drain(now);
         let room = card.room()?;
@@ -330,10 +331,10 @@ impl Engine {
                 Loudspeaker::None => self.stream.play_unheard(&mut self.samples[..room]),
             }
         }
-        Ok(())
+        self.sleep(card).map_err(Trouble::Gone)
     }
 
-    /// The time of a packet without a card: silence leaves, what arrives is counted.
+    /// A packet without a card: silence leaves, what arrives is counted.
     fn silent_packet(&mut self, now: Time) {
         let frames = (span_in_samples(self.stream.silent_period()) as usize).min(MAX_FRAMES);
         self.samples[..frames].fill(0);
@@ -397,7 +398,7 @@ impl Engine {
     }
 }
 
-/// How long a card's descriptors are ignored after they woke us for nothing.
+/// How long a card's descriptors are ignored after they woke us for nothing; longer each time, up to a period.
 const FALSE_ALARM: Span = Span::from_millis(2);
 
 /// What `poll` said.

@@ -103,7 +103,7 @@ impl MediaHandle {
         self.events.try_clone_fd()
     }
 
-    /// Grows with each pass of the thread: each period in a call; while idle only when a command is answered.
+    /// Grows with each pass of the thread: each packet in a call; while idle only when a command is answered.
     pub fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
     }

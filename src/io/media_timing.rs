@@ -40,14 +40,14 @@ impl Timing {
         Pass { took: clock::now().since(now), deadline: self.deadline }
     }
 
-    /// `frames` have just been read, of periods of about `period`, after waking up at `now`; the reading before was at
+    /// `frames` have just been read, after waking up at `now` for `awaited`; the reading before was at
     /// `before`. Returns when the next stage begins.
-    pub(super) fn on_captured(&mut self, now: Time, before: Time, frames: usize, period: usize) -> Time {
+    pub(super) fn on_captured(&mut self, now: Time, before: Time, frames: usize, awaited: usize) -> Time {
         let read = clock::now();
         // What has been recorded since then was complete so long after it.
         let due = before + samples_last(frames as u64);
         // From a card of another rate a period gives a frame more or less.
-        if 2 * frames > 3 * period {
+        if 4 * frames > 5 * awaited {
             self.stages.blame(Why::LateWake);
             self.deadline = Deadline::Missed;
         }

@@ -1,10 +1,11 @@
 //! Silence that goes on is encoded once: a muted microphone, or a card that is away, costs packets but no encoder.
 //!
 //! ```text
-//!            silence          so many packets of it, all of one length
+//!            silence          so many packets of it, a few of one length
 //!   Sound ───────────▶ Fading ──────────────────────────────────────▶ Known: the last of them is sent again and again
-//!     ▲                  │                                              │
-//!     └──── a sample ────┴──────────────────────────────────────────────┘
+//!     ▲                  │ ▲                                            │ │
+//!     │                  │ └───────────── another length ───────────────┘ │
+//!     └──── a sample ────┴────────────────────────────────────────────────┘
 //! ```
 //!
 //! An encoder lets what was said before fade out, so the first packets of a silence are its own. Then each is as good as
@@ -12,9 +13,10 @@
 
 use heapless::Vec;
 
-/// The past fades out in so many packets, and at least in so many samples: 200 ms.
-const FADING: u8 = 10;
-const FADING_SAMPLES: usize = 9_600;
+/// The past fades out in so many samples, 200 ms ...
+const FADING: usize = 9_600;
+/// ... and packets of one length, of which so many are encoded, are alike from then on.
+const SETTLING: usize = 3;
 /// Packets of silence are short: 107 bytes for 60 ms at 32 kbit/s. One that is longer than this is not kept.
 pub const MOST: usize = 160;
 
@@ -26,10 +28,11 @@ pub struct Hush {
 #[derive(Debug)]
 enum State {
     Sound,
-    /// So many packets of silence, each of so many samples, have been encoded.
+    /// So many packets of silence, each of so many samples, have been encoded, after samples in packets of other lengths.
     Fading {
         samples: usize,
-        packets: u8,
+        packets: usize,
+        before: usize,
     },
     Known {
         samples: usize,
@@ -53,11 +56,14 @@ impl Hush {
             self.state = State::Sound;
             return None;
         }
-        match self.state {
-            State::Fading { samples, .. } | State::Known { samples, .. } if samples == frame.len() => {}
-            State::Sound | State::Fading { .. } | State::Known { .. } => {
-                self.state = State::Fading { samples: frame.len(), packets: 0 };
-            }
+        let before = match self.state {
+            State::Fading { samples, .. } | State::Known { samples, .. } if samples == frame.len() => None,
+            State::Sound => Some(0),
+            State::Fading { samples, packets, before } => Some((before + packets * samples).min(FADING)),
+            State::Known { .. } => Some(FADING),
+        };
+        if let Some(before) = before {
+            self.state = State::Fading { samples: frame.len(), packets: 0, before };
         }
         match &self.state {
             State::Known { payload, .. } => Some(payload),
@@ -72,16 +78,13 @@ impl Hush {
 
     /// The encoder's packet for the frame that [`Hush::payload`] was asked about.
     pub fn on_encoded(&mut self, packet: &[u8]) {
-        let State::Fading { samples, packets } = self.state else { return };
+        let State::Fading { samples, packets, before } = self.state else { return };
+        let is_known = packets >= SETTLING && before + packets * samples >= FADING;
         self.state = match Vec::from_slice(packet) {
-            Ok(payload) if has_faded(samples, packets) => State::Known { samples, payload },
-            Ok(_) | Err(_) => State::Fading { samples, packets: packets.saturating_add(1) },
+            Ok(payload) if is_known => State::Known { samples, payload },
+            Ok(_) | Err(_) => State::Fading { samples, packets: (packets + 1).min(FADING), before },
         };
     }
-}
-
-fn has_faded(samples: usize, packets: u8) -> bool {
-    packets >= FADING && usize::from(packets) * samples >= FADING_SAMPLES
 }
 
 impl Default for Hush {
@@ -114,16 +117,34 @@ mod tests {
     #[test]
     fn of_a_long_silence_the_first_packets_are_encoded() {
         let mut hush = Hush::new();
-        let first = usize::from(FADING) + 1;
+        let first = 11;
         assert_eq!(encoded(&mut hush, &SILENCE, 3_000, &[1, 2]), first);
         let mut click = SILENCE;
         click[959] = 1;
         assert_eq!(encoded(&mut hush, &click, 3, &[9]), 3, "one sample is a sound");
         assert_eq!(encoded(&mut hush, &SILENCE, 50, &[3]), first, "and the silence after it another one");
+        hush.forget();
         assert_eq!(encoded(&mut hush, &SILENCE[..480], 50, &[4]), 21, "shorter packets fade as long");
         hush.forget();
         assert_eq!(encoded(&mut hush, &SILENCE[..480], 50, &[5]), 21);
+        hush.forget();
         assert_eq!(encoded(&mut hush, &SILENCE[..120], 500, &[6]), 81);
+    }
+
+    #[test]
+    fn what_has_faded_has_faded_in_packets_of_every_length() {
+        let mut hush = Hush::new();
+        assert_eq!(encoded(&mut hush, &SILENCE, 7, &[1]), 7);
+        assert_eq!(
+            encoded(&mut hush, &SILENCE[..480], 50, &[2]),
+            7,
+            "seven of 20 ms, then six of 10, and the one that is kept"
+        );
+        assert_eq!(encoded(&mut hush, &SILENCE, 50, &[3]), 4, "a few, of which the last is kept");
+        // A card that is tried again and again gives a short packet between long ones.
+        let tries =
+            (0..20).map(|_| encoded(&mut hush, &SILENCE[..480], 1, &[4]) + encoded(&mut hush, &SILENCE, 8, &[5]));
+        assert_eq!(tries.sum::<usize>(), 20 * 5);
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl Microphone {
         true
     }
 
+    /// Samples that such a frame still lacks.
+    pub(super) fn missing(&self, frame: usize) -> usize {
+        self.resampler.needed(frame).saturating_sub(self.waiting.len())
+    }
+
     /// Samples that wait for their frame to be full.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()

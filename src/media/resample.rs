@@ -42,6 +42,7 @@ impl Resampler {
     /// Forgets what it was given last.
     pub fn restart(&mut self) {
         self.inputs[..TAPS].fill(0.0);
+        self.phase = 0.0;
     }
 
     /// Takes so many more (or less) inputs than it gives outputs, in parts per million.
@@ -68,25 +69,34 @@ impl Resampler {
 
     /// Fills `out` from exactly as many inputs as are [`needed`](Resampler::needed) for it.
     pub fn process(&mut self, input: &[i16], out: &mut [i16]) {
+        if self.is_idle() && input.len() >= TAPS {
+            return self.delay(input, out);
+        }
         let n = input.len();
         for (place, sample) in self.inputs[TAPS..].iter_mut().zip(input) {
             *place = f32::from(*sample);
         }
-        if self.is_idle() {
-            for (sample, input) in out.iter_mut().zip(&self.inputs[TAPS / 2..]) {
-                *sample = *input as i16;
-            }
-        } else {
-            for (i, sample) in out.iter_mut().enumerate() {
-                // Counted from the oldest input, it is not negative: then a cast rounds down, which costs less than `floor`.
-                let place = self.phase + i as f64 * self.step + 1.0;
-                let from = place as usize;
-                let taps = self.inputs[from..].first_chunk().expect("`needed` inputs were given");
-                *sample = interpolate(&self.filter, taps, (place - from as f64) as f32);
-            }
-            self.phase += out.len() as f64 * self.step - n as f64;
+        for (i, sample) in out.iter_mut().enumerate() {
+            // Counted from the oldest input, it is not negative: then a cast rounds down, which costs less than `floor`.
+            let place = self.phase + i as f64 * self.step + 1.0;
+            let from = place as usize;
+            let taps = self.inputs[from..].first_chunk().expect("`needed` inputs were given");
+            *sample = interpolate(&self.filter, taps, (place - from as f64) as f32);
         }
+        self.phase += out.len() as f64 * self.step - n as f64;
         self.inputs.copy_within(n..n + TAPS, 0);
+    }
+
+    /// The same while the clocks are alike: nothing but the filter's delay is left of it.
+    fn delay(&mut self, input: &[i16], out: &mut [i16]) {
+        let (first, rest) = out.split_at_mut(TAPS / 2);
+        for (sample, before) in first.iter_mut().zip(&self.inputs[TAPS / 2..]) {
+            *sample = *before as i16;
+        }
+        rest.copy_from_slice(&input[..rest.len()]);
+        for (place, sample) in self.inputs.iter_mut().zip(&input[input.len() - TAPS..]) {
+            *place = f32::from(*sample);
+        }
     }
 }
 

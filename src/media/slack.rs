@@ -45,8 +45,8 @@ pub(super) struct Slack {
     waiting: usize,
     /// Nothing is left out before.
     not_before: Time,
-    /// Samples that were read last; 0: from then on nothing is known of when any are due.
-    read: usize,
+    /// Samples after which the next are due to be read; 0: that is not known.
+    due: usize,
     /// Those were read late.
     is_late: bool,
     /// Samples in a row that were quiet, since something may be left out.
@@ -56,31 +56,38 @@ pub(super) struct Slack {
 impl Slack {
     /// A call begins.
     pub(super) fn new(now: Time) -> Slack {
-        Slack { waiting: TICK, not_before: now + CALM, read: 0, is_late: false, quiet: 0 }
+        Slack { waiting: TICK, not_before: now + CALM, due: 0, is_late: false, quiet: 0 }
     }
 
     /// Packets come again after a hole.
     pub(super) fn on_restarted(&mut self, now: Time) {
         self.waiting = (self.waiting + TICK).min(MOST);
         self.not_before = now + CALM;
-        self.read = 0;
+        self.due = 0;
     }
 
     /// The card is lost: packets are left out until silence comes in its place.
     pub(super) fn on_lost(&mut self) {
-        self.read = 0;
+        self.due = 0;
     }
 
-    /// So many samples were read, so long after those before had been recorded: as many were due first as the time before.
+    /// So many samples were read, so long after those before had been recorded. The next are due when there are as many again.
     pub(super) fn on_recorded(&mut self, now: Time, passed: Span, samples: usize) {
-        let is_known = self.read > 0;
-        let late = is_known && passed - samples_last(self.read as u64) >= LATE;
+        let is_known = self.due > 0;
+        let late = is_known && passed - samples_last(self.due as u64) >= LATE;
         if late {
             // A step of the card's clock is late for a while, and is one.
             self.waiting = if self.is_late { self.waiting } else { (self.waiting + TICK).min(MOST) };
             self.not_before = self.not_before.max(now + CALM);
         }
-        (self.read, self.is_late) = (samples, late);
+        (self.due, self.is_late) = (samples, late);
+    }
+
+    /// They are due when there are so many instead.
+    pub(super) fn on_awaited(&mut self, samples: usize) {
+        if self.due > 0 {
+            self.due = samples;
+        }
     }
 
     /// Whether this frame is better left out.

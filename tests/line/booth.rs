@@ -19,6 +19,10 @@ pub(crate) struct Booth {
     pub(crate) unsteady: Span,
     pub(crate) rng: Rng,
     pub(crate) voice: i16,
+    /// Most periods of 10 ms after which the card wakes us.
+    pub(crate) most: usize,
+    /// Periods that wait to be read.
+    recorded: usize,
 }
 
 impl Booth {
@@ -35,10 +39,20 @@ impl Booth {
         // As the media thread starts the card.
         stream.make_up(stream.in_step(now, 480));
         let rng = Rng::from_u64(1);
-        Booth { stream, wire: Sent::default(), now, events: Vec::new(), unsteady: Span::ZERO, rng, voice: 1_000 }
+        Booth {
+            stream,
+            wire: Sent::default(),
+            now,
+            events: Vec::new(),
+            unsteady: Span::ZERO,
+            rng,
+            voice: 1_000,
+            most: 2,
+            recorded: 0,
+        }
     }
 
-    /// Talks for a while, 10 ms at a time.
+    /// Talks for a while; the card wakes us for each packet.
     pub(crate) fn talk(&mut self, span: Span) -> &mut Booth {
         self.pass(span, true)
     }
@@ -48,13 +62,35 @@ impl Booth {
         self.pass(span, false)
     }
 
+    /// Nobody wakes up for what is recorded meanwhile; then all is read.
+    pub(crate) fn oversleep(&mut self, span: Span) -> &mut Booth {
+        self.now += span;
+        self.recorded += span.as_millis() as usize / 10;
+        self.wire.now = self.now;
+        self.read();
+        self
+    }
+
+    /// The card is started again at this time.
+    pub(crate) fn restart(&mut self, started: Time) {
+        (self.now, self.recorded) = (started, 0);
+        self.stream.make_up(started);
+    }
+
+    fn read(&mut self) {
+        let samples = std::mem::take(&mut self.recorded) * 480;
+        self.stream.capture(self.wire.now, &vec![self.voice; samples], &mut self.wire);
+        self.stream.on_awaited(480 * self.periods());
+    }
+
     fn pass(&mut self, span: Span, talking: bool) -> &mut Booth {
         for _ in 0..span.as_millis() / 10 {
             self.now += ms(10);
             let at = self.now + self.rng.span_up_to(self.unsteady);
             self.wire.now = at;
-            if talking {
-                self.stream.capture(at, &[self.voice; 480], &mut self.wire);
+            self.recorded = if talking { self.recorded + 1 } else { 0 };
+            if talking && self.recorded >= self.periods() {
+                self.read();
             }
             if self.stream.poll_timeout().is_some_and(|w| w.at <= at) {
                 self.stream.handle_timeout(at, &mut self.wire);
@@ -62,6 +98,11 @@ impl Booth {
             self.events.extend(std::iter::from_fn(|| self.stream.poll_event()));
         }
         self
+    }
+
+    /// After how many periods the card wakes us.
+    fn periods(&self) -> usize {
+        self.stream.missing().div_ceil(480).clamp(1, self.most)
     }
 
     pub(crate) fn packets(&self) -> Vec<(Time, Packet<'_>)> {

@@ -237,7 +237,7 @@ pub(super) const AUDIO: Section = Section {
             "periods",
             |d| &mut d.config.audio.periods,
             Rule::Range(2, 32),
-            "Wanted size of the card's buffer, in periods.",
+            "Wanted size of the card's buffer, in periods. With twice as many as a packet takes we wake up once a packet.",
         ),
         key(
             "capture_channels",

@@ -57,7 +57,7 @@ impl Half {
         if channels == 0 || period == 0 || buffer < period || in_frames(period, rate) > MAX_FRAMES {
             return Err(CardError::Unsuitable);
         }
-        set_thresholds(&pcm, granted).map_err(card_error)?;
+        set_thresholds(&pcm, granted, 1).map_err(card_error)?;
         let most = (MAX_FRAMES * rate as usize).div_ceil(RATE as usize) + 1;
         let (from, to) = match direction {
             Direction::Capture => (rate, RATE),
@@ -70,6 +70,11 @@ impl Half {
         let channel = wish.channel.min(channels - 1);
         let (mono, bytes) = (vec![0; most], vec![0; most * channels * format.bytes()]);
         Ok(Half { pcm, format, channels, channel, granted, converter, mono, bytes })
+    }
+
+    /// From now on `poll` returns when so many periods are there, not after each.
+    pub(super) fn wake_after(&self, periods: usize) -> Result<(), CardError> {
+        set_thresholds(&self.pcm, self.granted, periods).map_err(card_error)
     }
 
     pub(super) fn period(&self) -> usize {
@@ -214,10 +219,10 @@ fn granted(pcm: &PCM) -> alsa::Result<(usize, Granted)> {
     Ok((hardware.get_channels()? as usize, granted))
 }
 
-/// Wake each period, never start by itself, stop when the ring is empty (or full).
-fn set_thresholds(pcm: &PCM, granted: Granted) -> alsa::Result<()> {
+/// Wake after so many periods, never start by itself, stop when the ring is empty (or full).
+fn set_thresholds(pcm: &PCM, granted: Granted, periods: usize) -> alsa::Result<()> {
     let software = pcm.sw_params_current()?;
-    software.set_avail_min(granted.period as Frames)?;
+    software.set_avail_min(periods as Frames * Frames::from(granted.period))?;
     software.set_start_threshold(Frames::MAX >> 1)?;
     software.set_stop_threshold(granted.buffer as Frames)?;
     pcm.sw_params(&software)

@@ -50,8 +50,8 @@ pub(in crate::io) enum Trial {
 pub(in crate::io) struct Moved {
     pub(in crate::io) capture: Time,
     pub(in crate::io) playback: Time,
-    /// The card woke us for nothing: do not listen to its descriptors for a moment.
-    pub(in crate::io) false_alarm: bool,
+    /// So often in a row the card woke us for nothing: its descriptors are not listened to for a moment.
+    pub(in crate::io) false_alarms: u8,
 }
 
 /// A card that has not moved for so long is stuck; long enough for the pauses of a virtual machine.
@@ -67,7 +67,7 @@ const SHORT_LIFE: Span = Span::from_secs(10);
 
 impl Moved {
     pub(in crate::io) const fn at(now: Time) -> Moved {
-        Moved { capture: now, playback: now, false_alarm: false }
+        Moved { capture: now, playback: now, false_alarms: 0 }
     }
 }
 

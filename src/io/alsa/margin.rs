@@ -1,7 +1,7 @@
 //! How much silence is kept behind the period that plays, so that a late wake-up is not heard.
 //!
-//! A card that ran dry gets a quarter of a period more, and gives it back when it has run for long: a conference may last for
-//! months, and each stumble in it would be delay for good. Where it was given back too soon it is kept for twice as long.
+//! A card that ran dry gets an eighth of the rest of its buffer more, and gives it back when it has run for long: a conference may
+//! last for months, and each stumble in it would be delay for good. Where it was given back too soon it is kept for twice as long.
 
 use super::Stopped;
 use crate::media::delay::samples_last;
@@ -11,24 +11,28 @@ use crate::time::Span;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Margin {
     frames: usize,
-    /// What the queue has beyond a period.
+    /// What the queue has beyond what is played between two wake-ups.
     most: usize,
-    period: usize,
-    /// After how many frames without a stop a quarter of a period is given back, and how many there have been.
+    asleep: usize,
+    /// After how many frames without a stop a part is given back, and how many there have been.
     kept_for: usize,
     calm: usize,
     /// Some was given back since the card ran dry last.
     given_back: bool,
 }
 
-/// How long the first quarter more is kept, two minutes, and at most, two hours.
+/// How long the first part is kept, two minutes, and at most, two hours.
 const KEPT_FOR: usize = 120 * 48_000;
 const KEPT_FOR_AT_MOST: usize = 60 * KEPT_FOR;
 
 impl Margin {
-    /// A quarter of what the queue has beyond a period.
-    pub(super) fn new(spare: usize, period: usize) -> Margin {
-        Margin { frames: spare / 4, most: spare, period, kept_for: KEPT_FOR, calm: 0, given_back: false }
+    /// A quarter of `spare`, which is what the queue has beyond the frames that are played while we are `asleep`.
+    pub(super) fn new(spare: usize, asleep: usize) -> Margin {
+        Margin { frames: spare / 4, most: spare, asleep, kept_for: KEPT_FOR, calm: 0, given_back: false }
+    }
+
+    fn part(&self) -> usize {
+        self.most / 8
     }
 
     pub(super) fn frames(&self) -> usize {
@@ -42,8 +46,8 @@ impl Margin {
     pub(super) fn on_stopped(&mut self, why: Stopped, after: Span) {
         self.calm = 0;
         match why {
-            Stopped::Overrun | Stopped::Underrun if after <= samples_last((self.period + self.most) as u64) => {
-                self.frames = (self.frames + self.period / 4).min(self.most);
+            Stopped::Overrun | Stopped::Underrun if after <= samples_last((self.asleep + self.most) as u64) => {
+                self.frames = (self.frames + self.part()).min(self.most);
                 if std::mem::take(&mut self.given_back) {
                     self.kept_for = (2 * self.kept_for).min(KEPT_FOR_AT_MOST);
                 }
@@ -54,7 +58,7 @@ impl Margin {
 
     /// So many frames, a period at least or none, are to be written, and nothing has stopped. Returns how many fewer it shall be.
     pub(super) fn give_back(&mut self, frames: usize) -> usize {
-        let spare = (self.frames - self.most / 4).min(self.period / 4);
+        let spare = (self.frames - self.most / 4).min(self.part());
         self.calm = self.calm.saturating_add(frames);
         if self.calm > KEPT_FOR_AT_MOST {
             (self.kept_for, self.given_back) = (KEPT_FOR, false);

@@ -11,9 +11,9 @@
 //! same on all; 24 and 32 bits are taken and given, and other rates converted here, better than ALSA's `plug` does it.
 //! What the card granted is read back, never assumed: a forced period of 1024 works as well as 480.
 //!
-//! Capture sets the pace: at its interrupt the whole periods recorded so far are read, and as many are written, so that
-//! the playback queue is a period and a margin long again. Late frames of a period are left for the next interrupt:
-//! the rhythm stays the card's, and packets are full at every second interrupt. When two cards with two clocks serve
+//! Capture sets the pace: at the interrupt that fills the next packet (see [`wake`]) the whole periods recorded so far are read,
+//! and as many are written, so that the playback queue is a packet and a margin long again. Late frames of a period are left
+//! for the next interrupt: the rhythm stays the card's. When two cards with two clocks serve
 //! one device, the queue grows or shrinks; then a period is written less or more (see [`Slip`]), and the stream's
 //! jitter buffer takes up the difference.
 
@@ -26,6 +26,7 @@ mod margin;
 mod mixer;
 mod sides;
 mod slip;
+mod wake;
 mod words;
 
 use crate::config::card_name::{CardIdentity, CardKey, PcmName};
@@ -42,6 +43,7 @@ use margin::Margin;
 use mixer::Amplifier;
 use sides::Sides;
 use slip::{Owed, Slip};
+use wake::Wake;
 
 /// Why the card did not do what it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +82,7 @@ pub struct Card {
     duplex: Duplex,
     /// One start starts both.
     linked: bool,
+    wake: Wake,
     margin: Margin,
     owed: Owed,
     slip: Slip,
@@ -109,9 +112,9 @@ impl Card {
     }
 
     fn of(sides: Sides, duplex: Duplex, amplifier: Option<Amplifier>, complaints: Vec<String>) -> Card {
-        let (linked, margin) = (sides.link(), Margin::new(sides.spare(), sides.pace().period()));
-        let (owed, slip) = (Owed::default(), Slip::default());
-        Card { sides, duplex, linked, margin, owed, slip, amplifier, complaints }
+        let (linked, wake) = (sides.link(), sides.wake(1));
+        let (margin, owed, slip) = (sides.margin(wake), Owed::default(), Slip::default());
+        Card { sides, duplex, linked, wake, margin, owed, slip, amplifier, complaints }
     }
 
     /// Whose turn it is; `None`: this card takes no turns.
@@ -155,8 +158,13 @@ impl Card {
     }
 
     /// Starts what is open from an empty ring, with silence queued for playback, and returns when that was: at once, or when
-    /// `at` says, which is asked once all is ready.
-    pub fn start(&mut self, at: impl FnOnce(Time) -> Time) -> Result<Time, CardError> {
+    /// `at` says, which is asked once all is ready. Packets take `packet` frames.
+    pub fn start(&mut self, packet: usize, at: impl FnOnce(Time) -> Time) -> Result<Time, CardError> {
+        if !self.is_for(packet) {
+            self.wake = self.sides.wake(packet);
+            self.margin = self.sides.margin(self.wake);
+            self.sides.pace().wake_after(self.wake.next())?;
+        }
         for half in [self.sides.playback(), self.sides.capture()].into_iter().flatten() {
             let _ = half.pcm.drop();
             half.pcm.prepare().map_err(card_error)?;
@@ -182,6 +190,26 @@ impl Card {
             Some(_) | None => {}
         }
         Ok(started)
+    }
+
+    /// Whether it was started for packets that take as many periods.
+    pub fn is_for(&self, packet: usize) -> bool {
+        self.wake.most() == self.sides.wake(packet).most()
+    }
+
+    /// So many frames more fill the next packet. Returns after how many it wakes us: whole periods.
+    pub fn wake_after(&mut self, missing: usize) -> Result<usize, CardError> {
+        let wake = self.wake.after(missing, self.period());
+        if wake != self.wake {
+            self.sides.pace().wake_after(wake.next())?;
+            self.wake = wake;
+        }
+        Ok(self.awaited())
+    }
+
+    /// After how many frames it wakes us.
+    pub fn awaited(&self) -> usize {
+        self.wake.next() * self.period()
     }
 
     /// It has stopped, so long after it was read last.
@@ -246,7 +274,9 @@ impl Card {
 
     fn level(&self) -> usize {
         match &self.sides {
-            Sides::Both { capture, playback } => (capture.period() + self.margin.frames()).min(playback.buffer()),
+            Sides::Both { capture, playback } => {
+                (self.wake.most() * capture.period() + self.margin.frames()).min(playback.buffer())
+            }
             Sides::Playback(playback) => playback.buffer(),
             Sides::Capture(_) => 0,
         }
@@ -315,6 +345,12 @@ impl Remembered {
     }
 }
 
+/// libasound takes a lock in each call, for programs that use a card in several threads; ours has one for it. To be called before there
+/// are threads, and before a card is opened.
+pub fn leave_out_locks() {
+    sys::set_variable("LIBASOUND_THREAD_SAFE", "0");
+}
+
 /// What libasound has said since the card was opened.
 pub fn last_words() -> String {
     words::heard()
@@ -345,12 +381,6 @@ fn explain(error: CardError, name: &str, direction: Direction, machine: &Machine
             holders => Some(format!("{name} is held by {}", holders.join(", "))),
         },
         (CardError::Forbidden, Some(card)) => {
-/// libasound takes a lock in each call, for programs that use a card in several threads; ours has one for it. To be called before there
-/// are threads, and before a card is opened.
-pub fn leave_out_locks() {
-    sys::set_variable("LIBASOUND_THREAD_SAFE", "0");
-}
-
             machine.missing_group(card).map(|group| format!("{name} is for group {group}, and we are not in it"))
         }
         (

@@ -10,6 +10,8 @@
 
 use super::half::{Granted, Half, Wish};
 use super::machine::Machine;
+use super::margin::Margin;
+use super::wake::Wake;
 use super::{OpenError, explain, present_name};
 use crate::config::card_name::CardIdentity;
 use crate::config::{Audio, Duplex, NO_PCM};
@@ -126,11 +128,18 @@ impl Sides {
         Granted { buffer: self.playback().map_or(paces.buffer, |half| half.granted.buffer), ..paces }
     }
 
-    /// How much of the playback queue can be spared for late wake-ups; alone, playback is kept full.
-    pub(super) fn spare(&self) -> usize {
+    /// For packets of so many frames.
+    pub(super) fn wake(&self, packet: usize) -> Wake {
+        let buffers = [self.capture(), self.playback()].into_iter().flatten().map(Half::buffer);
+        Wake::new(packet, self.pace().period(), buffers.min().unwrap_or(0))
+    }
+
+    /// What of the playback queue can be spared for late wake-ups; alone, playback is kept full.
+    pub(super) fn margin(&self, wake: Wake) -> Margin {
+        let asleep = wake.most() * self.pace().period();
         match self {
-            Sides::Both { capture, playback } => playback.buffer() - capture.period(),
-            Sides::Capture(_) | Sides::Playback(_) => 0,
+            Sides::Both { playback, .. } => Margin::new(playback.buffer() - asleep, asleep),
+            Sides::Capture(_) | Sides::Playback(_) => Margin::new(0, asleep),
         }
     }
 }

@@ -37,12 +37,12 @@ impl Slip {
         if owed == 0 {
             return 0;
         }
-        if self.seen == SLIP_AFTER {
+        if self.seen >= SLIP_AFTER {
             *self = Slip::default();
         }
         (self.least, self.most) =
             if self.seen == 0 { (error, error) } else { (self.least.min(error), self.most.max(error)) };
-        self.seen += 1;
+        self.seen += owed;
         if self.seen < SLIP_AFTER {
             owed
         } else if self.most < -(margin as isize) / 4 {
@@ -56,7 +56,7 @@ impl Slip {
     }
 }
 
-/// Interrupts after which drift is judged: half a second at periods of 10 ms.
+/// Periods after which drift is judged: half a second, if they are of 10 ms.
 const SLIP_AFTER: usize = 50;
 
 #[cfg(test)]

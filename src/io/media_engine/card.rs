@@ -5,6 +5,7 @@ use crate::io::alsa::life::{Away, LONGEST_PAUSE, Life, Moved, Trial};
 use crate::io::alsa::{Card, OpenError};
 use crate::io::{alsa, clock};
 use crate::media::command::{CardError, CardEvent, Event, Words};
+use crate::media::delay::span_in_samples;
 use crate::time::{Span, Time};
 
 impl Engine {
@@ -34,27 +35,46 @@ impl Engine {
     /// The call or the tone begins (or its card is back): `Prepared` to `Running`, `Unprepared` to `Silent`.
     pub(super) fn start(&mut self, now: Time) {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Prepared { mut card, mut life } => match self.restart(&mut card) {
-                Ok(started) => {
-                    life.since = started;
-                    State::Running { card, moved: Moved::at(started), life }
-                }
-                Err(error) => {
-                    life.since = now;
-                    self.lost(card, life, error)
-                }
-            },
-            State::Unprepared { away } => State::Silent { away, tick_at: now },
+            State::Prepared { card, life } => self.begin(now, card, life),
+            // For a tone, which takes more or less at once.
+            State::Running { card, life, .. } if !card.is_for(self.packet()) => self.begin(now, card, life),
+            State::Unprepared { away } => State::Silent { away, tick_at: self.stream.stand_in(now) },
             other @ (State::Idle | State::Running { .. } | State::Silent { .. }) => other,
         };
+    }
+
+    fn begin(&mut self, now: Time, mut card: Card, mut life: Life) -> State {
+        match self.restart(&mut card) {
+            Ok(started) => {
+                life.since = started;
+                State::Running { card, moved: Moved::at(started), life }
+            }
+            Err(error) => {
+                life.since = now;
+                self.lost(card, life, error)
+            }
+        }
     }
 
     /// Starts the card, in step with a call that goes on, and tells the stream. Returns when that was.
     pub(super) fn restart(&mut self, card: &mut Card) -> Result<Time, CardError> {
         let period = card.period();
-        let started = card.start(|ready| self.stream.in_step(ready, period))?;
+        let started = card.start(self.packet(), |ready| self.stream.in_step(ready, period))?;
         self.stream.make_up(started);
+        self.sleep(card)?;
         Ok(started)
+    }
+
+    /// Has the card wake us when the next packet is full.
+    pub(super) fn sleep(&mut self, card: &mut Card) -> Result<(), CardError> {
+        let awaited = card.wake_after(self.stream.missing())?;
+        self.stream.on_awaited(awaited);
+        Ok(())
+    }
+
+    /// Samples that are given and taken at once.
+    pub(super) fn packet(&self) -> usize {
+        span_in_samples(self.stream.period()) as usize
     }
 
     /// The other direction of a card that can do one at a time has its turn.

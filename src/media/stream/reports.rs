@@ -174,7 +174,8 @@ impl Call {
 
     fn sender_info(&self, now: Time, waiting: usize) -> SenderInfo {
         // The timestamp that a sample captured right now would get.
-        let since_capture = self.recorded_until.map_or(0, |at| samples_in(now.since(at)));
+        let apart = |later: Time, earlier: Time| samples_in(later.since(earlier));
+        let since_capture = self.recorded_until.map_or(0, |at| apart(now, at).wrapping_sub(apart(at, now)));
         SenderInfo {
             ntp: rtcp::ntp(now),
             rtp_timestamp: self.sender.timestamp().wrapping_add(waiting as u32).wrapping_add(since_capture),

@@ -17,8 +17,11 @@ use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::time::{Span, Time};
 
 /// Without a call.
-const SILENT_PERIOD: Span = Span::from_millis(20);
-const SHORTEST_SILENT_PERIOD: Span = Span::from_millis(10);
+const PERIOD: Span = Span::from_millis(20);
+/// Shorter packets leave several at once.
+const SHORTEST_PERIOD: Span = Span::from_millis(10);
+/// The longest packet.
+const LONGEST: Span = Span::from_millis(60);
 static SILENCE: [i16; MAX_PIECE] = [0; MAX_PIECE];
 /// A payload of 20 ms or more that is shorter than this is not worth its headers: the frame is withheld.
 const LEAST_PAYLOAD: usize = 10;
@@ -35,19 +38,26 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         if let Some(call) = &self.call {
             self.microphone.follow(call.params.follows.then(|| self.playout.peer_clock()));
         }
+        self.on_recorded(now, samples.len());
         self.take(now, samples, wire);
     }
 
-    /// The same while there is no card: it is our clock that says how many.
+    /// The same while there is no card: it is our clock that says how many. They are a packet, if it can be as long.
     pub fn capture_nothing(&mut self, now: Time, silence: &[i16], wire: &mut impl Wire) {
         self.microphone.pause();
         self.microphone.follow(None);
+        if let Some(call) = &mut self.call {
+            let passed = duration(silence.len());
+            call.recorded_until = Some(call.recorded_until.map_or(now, |before| before + passed));
+            if self.microphone.waiting() == 0 {
+                call.frame_samples = frame_samples(passed);
+            }
+        }
         self.take(now, silence, wire);
     }
 
     fn take(&mut self, now: Time, samples: &[i16], wire: &mut impl Wire) {
         self.capture_level.measure(samples);
-        self.on_recorded(now, samples.len());
         if self.call.is_none() {
             return;
         }
@@ -73,23 +83,44 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
                 let lost = samples_in(now.since(*before)) as usize;
                 now.max(*before + duration(lost.next_multiple_of(period)))
             }
+            // Silence may have been sent for a while that is not over.
+            Some(Call { recorded_until: Some(before), .. }) => now.max(*before),
             Some(_) | None => now,
         }
     }
 
-    /// What the clock that stands in for a card gives at once: a packet, or several that are short.
+    /// How many samples more fill the next packet: so many are best given at once, next.
+    pub fn missing(&self) -> usize {
+        self.call.as_ref().map_or(TICK, |call| self.microphone.missing(call.frame_samples))
+    }
+
+    /// They will be given when the card has so many.
+    pub fn on_awaited(&mut self, samples: usize) {
+        if let Some(call) = &mut self.call {
+            call.slack.on_awaited(samples);
+        }
+    }
+
+    /// What is best given and taken at once: a packet, or several that are short.
+    pub fn period(&self) -> Span {
+        self.call.as_ref().map_or(PERIOD, |call| duration(frame_samples(call.choice.ptime))).max(SHORTEST_PERIOD)
+    }
+
+    /// The same of the clock that stands in for a card, as often as it fits into the longest packet. Of silence nobody hears how long its
+    /// packets are, and they need not wait for their end: each leaves when one of sound would, and the next one when it is over.
     pub fn silent_period(&self) -> Span {
-        self.call.as_ref().map_or(SILENT_PERIOD, |call| duration(call.frame_samples)).max(SHORTEST_SILENT_PERIOD)
+        let period = self.period();
+        period.times(LONGEST.as_micros() / period.as_micros())
     }
 
     /// The card is lost. Returns when the clock that stands in for it is to give its next samples: packets leave in step with those
     /// before. Those that would have left by now are left out.
     pub fn stand_in(&mut self, now: Time) -> Time {
-        let period = self.silent_period();
+        let period = self.period();
         let Some(call) = &mut self.call else { return now };
-        let Some(before) = call.recorded_until else { return now };
-        let begun = before - duration(self.microphone.drop_waiting());
-        let skipped = samples_in(now.since(begun)) as usize / call.frame_samples * call.frame_samples;
+        let packet = frame_samples(call.choice.ptime);
+        let begun = call.recorded_until.map_or(now, |before| before - duration(self.microphone.drop_waiting()));
+        let skipped = samples_in(now.since(begun)) as usize / packet * packet;
         call.sender.on_skipped(skipped as u32);
         call.slack.on_lost();
         let begun = begun + duration(skipped);
@@ -99,7 +130,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     /// The same when that clock was `due` to give some. What was missed is not made up for: it would be a burst of old silence.
     pub fn stand_in_still(&mut self, due: Time, now: Time) -> Time {
-        if due + self.silent_period() > now { due } else { self.stand_in(now) }
+        if due + self.period() > now { due } else { self.stand_in(now) }
     }
 
     /// The card was restarted, and what it has recorded since the last `capture` is lost.

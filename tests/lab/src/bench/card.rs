@@ -55,6 +55,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A fault is judged for so long after its end.
 const AFTER_US: u64 = 2_300_000;
 const AWAY_US: u64 = 3_000_000;
+/// What a card plays is on its tape when it is asked for the next time.
+const TAPED_US: u64 = 50_000;
 /// By then sound is to be back.
 const BACK_US: u64 = 1_000_000;
 /// -45 dBFS; the tone has -20.
@@ -225,7 +227,8 @@ impl Run {
             .collect();
         let one = |made: &Made| {
             let until_us = judged_until(made.ended_us, &strange);
-            let heard = heard_after_ms(&loudspeaker, self.card.frame_at(made.ended_us), self.card.frame_at(until_us));
+            let (from, to) = (self.card.frame_at(made.ended_us), self.card.frame_at(until_us - TAPED_US));
+            let heard = heard_after_ms(&loudspeaker, from, to);
             let started = starts.iter().filter(|start| start["dir"] == "c");
             let started = started
                 .filter_map(|start| Some(start["t"].as_u64()? / 1000))

@@ -134,19 +134,18 @@ pub fn milliseconds(visits: &[Visit]) -> Vec<(&'static str, &'static str, f64)> 
     let buffer = median(ours().filter_map(|seen| seen.media.as_ref()?["buffer_ms"].as_f64()).collect());
     let queued = queued.unwrap_or(0.0);
     let mut parts = vec![
-        ("packet", "packet: its first sample waits for its last", 20.0),
+        ("packet", "packet: its first sample waits for its last", PACKET_MS),
         ("look_ahead", "codec look-ahead, ours and the mixer's (312 samples each)", 2.0 * 312.0 / 48.0),
         ("buffer", "jitter buffer, as the endpoint itself says", buffer.unwrap_or(0.0)),
-        ("period", "loudspeaker's queue: the period that plays", queued.min(PERIOD_MS)),
-        ("playback", "loudspeaker's queue: the margin behind it", (queued - PERIOD_MS).max(0.0)),
+        ("period", "loudspeaker's queue: what plays until the next wake-up", queued.min(PACKET_MS)),
+        ("playback", "loudspeaker's queue: the margin behind it", (queued - PACKET_MS).max(0.0)),
     ];
     let rest = total - parts.iter().map(|(_, _, ms)| ms).sum::<f64>();
     parts.push(("mixer", "mixer (0 to 20 ms until its tick, then its frame), wake-ups, network", rest));
     parts
 }
 
-/// Of the board `lab`.
-const PERIOD_MS: f64 = 10.0;
+const PACKET_MS: f64 = 20.0;
 
 #[cfg(test)]
 mod tests {
