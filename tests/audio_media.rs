@@ -298,7 +298,10 @@ fn a_card_whose_clock_stands_still_is_treated_like_one_that_left() {
     station.call(peer.0.local_addr().unwrap(), 7);
     let mut packets = peer.listen(300);
     card.set_stalled(true);
+    let before = station.handle.progress();
     packets.extend(peer.listen(700));
+    let passes = station.handle.progress() - before;
+    assert!(passes < 110, "it is looked at less and less often: {passes} passes");
     let stalled = |event: &Event| matches!(event, Event::Card(CardEvent::Lost { error: CardError::Stalled, .. }));
     station.expect("Lost", stalled);
     card.set_stalled(false);
@@ -539,6 +542,24 @@ fn cards_of_other_rates_are_not_taken_for_a_machine_that_does_not_keep_up() {
     let granted: Vec<_> =
         stations.iter().map(|station| station.seen.iter().find_map(|(_, event)| opened(event))).collect();
     assert_eq!(granted, [Some((160, 640)), Some((441, 1_764)), Some((960, 3_840)), Some((1_024, 4_096))]);
+}
+
+#[test]
+fn after_a_tone_a_call_in_short_packets_has_a_queue_of_its_own() {
+    let _alone = alone();
+    let card = rig::card("short", "");
+    let peer = Peer::new();
+    let mut station = Station::new(&card);
+    station.handle.send(Command::Tone(Tone::Ringback)).unwrap();
+    pause(100);
+    assert_eq!(card.logged("start").len(), 2);
+    let ptime = Span::from_millis(10);
+    station.handle.send(Command::Start(StreamParams { ptime, ..params(peer.0.local_addr().unwrap(), 7) })).unwrap();
+    assert!(!peer.listen(300).is_empty());
+    let starts = card.logged("start");
+    let queued: Vec<_> = starts.iter().filter(|it| it["dir"] == "p").map(|it| it["queued"].as_u64()).collect();
+    // 20 ms, or 10, and a quarter of the rest of the buffer.
+    assert_eq!(queued, [Some(960 + 240), Some(480 + 360)]);
 }
 
 #[test]

@@ -399,6 +399,18 @@ fn a_report_between_two_periods_tells_the_timestamp_of_that_moment() {
     }
     let first = call.headers()[0].timestamp;
     assert!(call.wire.rtcp.len() > 8);
+    // Silence is sent ahead of the time that it lasts.
+    let lost = begun + ms(60_003);
+    let mut tick = call.stream.stand_in(lost);
+    for _ in 0..500 {
+        call.stream.capture_nothing(tick, &[0; 2_880], &mut call.wire);
+        tick += ms(60);
+        while let Some(wakeup) = call.stream.poll_timeout().filter(|wakeup| wakeup.at < tick) {
+            call.wire.now = wakeup.at;
+            call.stream.handle_timeout(wakeup.at, &mut call.wire);
+        }
+    }
+    assert!(call.wire.rtcp.len() > 12);
     for (at, report) in &call.wire.rtcp {
         let told = u32::from_be_bytes(report[16..20].try_into().expect("four bytes")).wrapping_sub(first);
         let passed = at.since(begun).as_micros() * 6 / 125;

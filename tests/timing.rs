@@ -218,7 +218,15 @@ fn keeps_step(ptime: Span, waiting: Span, away: Span, late: Span) {
         tick += period;
         silent += 1;
     }
-    let started = booth.stream.in_step(lost + away, 480.min(packet as usize * 6 / 125));
+    let back = lost + away;
+    let odd = booth.stream.in_step(back, 1_024);
+    assert_eq!(
+        odd,
+        back.max(Time::from_micros((tick - ptime.max(ms(10))).as_micros())),
+        "not before the silence is over"
+    );
+    let started = booth.stream.in_step(back, 480.min(packet as usize * 6 / 125));
+    assert!(started >= odd);
     booth.restart(started);
     booth.talk(secs(1));
     let packets = booth.packets();
@@ -254,6 +262,10 @@ fn packets_leave_in_step_while_the_card_is_away_and_when_it_is_back() {
         keeps_step(ms(ptime), ms(waiting), ms(333), Span::ZERO);
     }
     keeps_step(Span::from_micros(2_500), Span::ZERO, ms(333), Span::ZERO);
+    for (ptime, silence) in [(3, 60), (5, 60), (10, 60), (20, 60), (40, 40), (60, 60)] {
+        let booth = Booth::new(StreamParams { ptime: ms(ptime), ..params() });
+        assert_eq!(booth.stream.silent_period(), ms(silence), "{ptime}");
+    }
     let mut stream = Stream::new(settings(), Mouth::new(), Ear);
     assert_eq!(stream.stand_in(Time::from_millis(5)), Time::from_millis(5), "nothing was recorded before");
 }

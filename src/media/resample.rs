@@ -198,6 +198,20 @@ mod tests {
     }
 
     #[test]
+    fn when_it_begins_anew_with_clocks_that_are_alike_it_is_idle() {
+        let mut resampler = Resampler::new();
+        resampler.set_ppm(700.0);
+        let input = vec![9_000; resampler.needed(480)];
+        resampler.process(&input, &mut [0; 480]);
+        resampler.set_ppm(0.0);
+        assert!(!resampler.is_idle(), "it lies between two samples");
+        resampler.restart();
+        let mut out = [1; 24];
+        resampler.process(&[5; 24], &mut out);
+        assert!(resampler.is_idle() && out[..8] == [0; 8] && out[8..] == [5; 16], "{out:?}");
+    }
+
+    #[test]
     fn any_request_is_met_whatever_the_ratio() {
         let mut rng = crate::random::Rng::from_u64(1);
         let mut resampler = Resampler::new();

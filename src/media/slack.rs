@@ -165,6 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_awaited_for_longer_than_the_time_before_was_not_late() {
+        let mut slack = settled();
+        for (passed, samples, awaited) in
+            [(10, 480, 480), (10, 480, 960), (20, 960, 960), (20, 960, 480), (10, 480, 960)]
+        {
+            slack.on_recorded(START + Span::from_secs(41), Span::from_millis(passed), samples);
+            slack.on_awaited(awaited);
+        }
+        assert_eq!(left_out(&mut slack, 41_000, 60_000, 0, 960), [0; 0]);
+        slack.on_recorded(START + Span::from_secs(101), Span::from_millis(25), 960);
+        assert_eq!(left_out(&mut slack, 101_000, 60_000, 0, 960).len(), 1);
+    }
+
+    #[test]
     fn a_clock_that_made_a_step_was_late_once() {
         let mut slack = settled();
         (0..20).for_each(|_| slack.on_recorded(START, Span::from_millis(30), 480));
