@@ -13,7 +13,7 @@
 
 use heapless::Vec;
 
-/// The past fades out in so many samples, 200 ms ...
+/// The past fades out in so many samples, 200 ms, after which libopus with DTX has nothing more to say of a silence, ...
 const FADING: usize = 9_600;
 /// ... and packets of one length, of which so many are encoded, are alike from then on.
 const SETTLING: usize = 3;
@@ -69,11 +69,6 @@ impl Hush {
             State::Known { payload, .. } => Some(payload),
             State::Sound | State::Fading { .. } => None,
         }
-    }
-
-    /// Whether the frame that [`Hush::payload`] was asked about is as silent as those before it.
-    pub fn is_known(&self) -> bool {
-        matches!(self.state, State::Known { .. })
     }
 
     /// The encoder's packet for the frame that [`Hush::payload`] was asked about.

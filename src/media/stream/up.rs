@@ -216,9 +216,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             call.counters.withheld += 1;
             return call.sender.on_skipped(samples as u32);
         };
-        let needless = len <= NEEDLESS || self.hush.is_known();
         self.hush.on_encoded(&payload[..len]);
-        if self.settings.codec.dtx && call.pause.withholds(samples as u32, needless) {
+        if self.settings.codec.dtx && call.pause.withholds(samples as u32, len <= NEEDLESS) {
             return call.sender.on_skipped(samples as u32);
         }
         if let Some(red) = red {
