@@ -706,6 +706,7 @@ fn params() -> StreamParams {
         redundancy: Some(Redundancy { send_payload_type: 98, receive_payload_type: 98 }),
         ssrc: 1,
         ptime: Span::from_millis(20),
+        max_ptime: Span::from_millis(60),
         bitrate: 32_000,
         follows: true,
         cap: 0,

@@ -99,6 +99,7 @@ fn params(remote: SocketAddr, ssrc: u32) -> StreamParams {
         redundancy: None,
         ssrc,
         ptime: Span::from_millis(20),
+        max_ptime: Span::from_millis(60),
         bitrate: 32_000,
         cap: 0,
         follows: false,

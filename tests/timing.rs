@@ -266,6 +266,10 @@ fn packets_leave_in_step_while_the_card_is_away_and_when_it_is_back() {
         let booth = Booth::new(StreamParams { ptime: ms(ptime), ..params() });
         assert_eq!(booth.stream.silent_period(), ms(silence), "{ptime}");
     }
+    for (max, silence) in [(5, 20), (20, 20), (50, 40), (120, 60)] {
+        let booth = Booth::new(StreamParams { max_ptime: ms(max), ..params() });
+        assert_eq!(booth.stream.silent_period(), ms(silence), "the peer takes {max} ms");
+    }
     let mut stream = Stream::new(settings(), Mouth::new(), Ear);
     assert_eq!(stream.stand_in(Time::from_millis(5)), Time::from_millis(5), "nothing was recorded before");
 }

@@ -3,7 +3,7 @@
 use super::visit::{Hold, Origin, Visit};
 use crate::config::{self, Config};
 use crate::media::command::StreamParams;
-use crate::media::plan::Plan;
+use crate::media::plan::{LONGEST_PTIME, Plan};
 use crate::sdp::{Local, Negotiated};
 use crate::sip::endpoint::CallId;
 use crate::sip::message::{Headers, Name};
@@ -72,7 +72,8 @@ pub(super) fn headers(config: &Config, visit: &Visit) -> Headers {
 
 /// The plan under the peer's limits. Its `maxaveragebitrate` is law (RFC 7587 6.1), unless it is the very number we
 /// offered: Asterisk copies ours into its answer, and ours limits what it sends, not what it takes. Its `ptime` is a
-/// wish (RFC 8866 6.4), granted when longer than the plan's; 20 ms is what every mixer says and wishes nothing.
+/// wish (RFC 8866 6.4), granted when longer than the plan's; 20 ms is what every mixer says and wishes nothing. Its
+/// `maxptime` is law, but for the cap.
 ///
 /// A hold of ours counts at once, whatever the mixer has agreed to so far.
 pub(super) fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: Plan, terms: Terms) -> StreamParams {
@@ -91,6 +92,7 @@ pub(super) fn stream_params(call: CallId, ssrc: u32, media: &Negotiated, plan: P
         redundancy: media.redundancy,
         ssrc,
         ptime: wish.unwrap_or(plan.ptime),
+        max_ptime: media.max_ptime.unwrap_or(LONGEST_PTIME),
         bitrate: plan.bitrate.min(limit),
         cap: terms.cap,
         follows: terms.follows,
@@ -106,6 +108,17 @@ mod tests {
     use super::*;
     use crate::rtp::xr::Asked;
 
+    #[test]
+    fn a_peer_that_says_nothing_takes_the_longest_packets() {
+        let plan = Plan { ptime: Span::from_millis(20), bitrate: 32_000, max_average_bitrate: 24_000 };
+        let takes = |max_ptime: Option<u64>| {
+            let media = Negotiated { max_ptime: max_ptime.map(Span::from_millis), ..negotiated(None, None) };
+            let terms = Terms { cap: 0, hold: Hold::Off, follows: true };
+            stream_params(CallId(1), 7, &media, plan, terms).max_ptime.as_millis()
+        };
+        assert_eq!([takes(None), takes(Some(20))], [60, 20]);
+    }
+
     fn negotiated(ptime_ms: Option<u64>, max_average_bitrate: Option<u32>) -> Negotiated {
         let remote = "192.0.2.1:20000".parse().expect("an address");
         Negotiated {
@@ -117,6 +130,7 @@ mod tests {
             telephone_event: None,
             redundancy: None,
             ptime: ptime_ms.map(Span::from_millis),
+            max_ptime: None,
             max_average_bitrate,
             send: true,
             receive: true,

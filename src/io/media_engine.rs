@@ -5,7 +5,7 @@
 //! microphone, encode and send; drain the sockets; decode, fill the loudspeaker. So a call costs one wake-up per
 //! packet, and packets leave in the wake-up that completed them. Packets that come are not waited for:
 //! see [`rtp_sockets`](crate::io::rtp_sockets). Only before a card begins again in the
-//! course of a call, up to a period is slept through.
+//! course of a call, up to a period or the silence that was sent ahead (40 ms) is slept through.
 //! The decisions are the [`Stream`]'s; here is only the life of the card:
 //!
 //! ```text

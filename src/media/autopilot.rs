@@ -111,6 +111,8 @@ impl Choice {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     pub ptime: Span,
+    /// Not less than that.
+    pub max_ptime: Span,
     /// Planned payload bitrate in bit/s.
     pub bitrate: u32,
     /// Bits per second on the wire; 0: none.
@@ -232,8 +234,8 @@ impl Autopilot {
             self.limits.bitrate.min(room).min(longest_pair(ptime))
         };
         let enough = self.limits.bitrate.min(LEAST_WITH_COPY);
-        let fits = |ptime: &Span| *ptime >= plain.ptime && *ptime >= longer && each(*ptime) >= enough;
-        let ptime = [plain.ptime].into_iter().chain(PTIMES).find(fits)?;
+        let fits = |ptime: &Span| *ptime >= longer && each(*ptime) >= enough;
+        let ptime = [plain.ptime].into_iter().chain(self.lengths(plain.ptime)).find(fits)?;
         Some(Choice {
             why: if longer > plain.ptime { Why::Bursts } else { Why::Loss },
             ptime,
@@ -246,11 +248,22 @@ impl Autopilot {
 
     /// As long as bursts are.
     fn longer(&self, plain: Choice) -> Span {
-        match self.burst {
+        let burst = match self.burst {
             burst if burst >= BURSTS_OF_3 => Span::from_millis(60),
             burst if burst >= BURSTS_OF_2 => Span::from_millis(40),
             _ => plain.ptime,
-        }
+        };
+        PTIMES
+            .into_iter()
+            .rfind(|ptime| *ptime <= burst.min(self.limits.max_ptime))
+            .unwrap_or(plain.ptime)
+            .max(plain.ptime)
+    }
+
+    /// From `least` on, as long as the peer takes.
+    fn lengths(&self, least: Span) -> impl Iterator<Item = Span> {
+        let most = self.limits.max_ptime;
+        PTIMES.into_iter().filter(move |ptime| (least..=most).contains(ptime))
     }
 
     fn protected(&self, plain: Choice) -> Choice {
@@ -261,9 +274,8 @@ impl Autopilot {
             Share::Three => three_times.max(twice),
         };
         let longer = self.longer(plain);
-        let fits =
-            |ptime: &Span| *ptime >= plain.ptime && *ptime >= longer && wanted.min(self.room(*ptime)) >= LEAST_WITH_FEC;
-        match PTIMES.into_iter().find(fits) {
+        let fits = |ptime: &Span| wanted.min(self.room(*ptime)) >= LEAST_WITH_FEC;
+        match self.lengths(longer).find(fits) {
             Some(ptime) => Choice {
                 why: if longer > plain.ptime { Why::Bursts } else { Why::Loss },
                 ptime,
@@ -308,6 +320,7 @@ mod tests {
 
     const LINE: Limits = Limits {
         ptime: Span::from_millis(20),
+        max_ptime: Span::from_millis(60),
         bitrate: 32_000,
         cap: 0,
         overhead: Overhead::new(false, None),
@@ -375,6 +388,14 @@ mod tests {
             [1.2, 2.0, 3.0, 9.0].map(&mut with),
             [(Why::Loss, 20), (Why::Bursts, 40), (Why::Bursts, 60), (Why::Bursts, 60)]
         );
+        for (max, lossy) in [(20, 20), (30, 20), (50, 40)] {
+            for redundancy in [false, true] {
+                let limits = Limits { max_ptime: Span::from_millis(max), redundancy, ..LINE };
+                let mut auto = Autopilot::new(FecMode::Auto, limits);
+                auto.on_report(NOW, 26, None, 9.0);
+                assert_eq!(auto.choice().ptime.as_millis(), lossy, "the peer takes no more than {max} ms");
+            }
+        }
         let mut clean = Autopilot::new(FecMode::Auto, LINE);
         clean.on_report(NOW, 0, None, 3.0);
         assert_eq!(clean.choice().ptime.as_millis(), 20, "what is lost the other way only is not ours to repair");

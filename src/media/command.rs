@@ -35,6 +35,8 @@ pub struct StreamParams {
     pub ssrc: u32,
     /// Packet time to send, after the cap has been looked at.
     pub ptime: Span,
+    /// What the peer takes at most: packets become longer than that only where the cap asks for it.
+    pub max_ptime: Span,
     /// Opus bitrate in bit/s, after the cap has been looked at.
     pub bitrate: u32,
     /// Bits per second on the wire (payload + RTP + UDP + IP) never to be exceeded; 0: none.

@@ -344,6 +344,7 @@ mod tests {
             redundancy: None,
             ssrc: 1,
             ptime: Span::from_millis(20),
+            max_ptime: Span::from_millis(60),
             bitrate: 24_000,
             cap: 0,
             follows: false,

@@ -27,9 +27,9 @@ const MIN_BITRATE: u32 = 6_000;
 const SENSIBLE_BITRATE: u32 = 12_000;
 /// The same for packets below 10 ms, in which Opus cannot use its speech coder.
 const SENSIBLE_SHORT_BITRATE: u32 = 24_000;
+pub const LONGEST_PTIME: Span = Span::from_millis(60);
 /// The packet times that we send, shortest first: those of Opus' speech coder, which alone can repeat the packet before ...
-pub const PTIMES: [Span; 4] =
-    [Span::from_millis(10), Span::from_millis(20), Span::from_millis(40), Span::from_millis(60)];
+pub const PTIMES: [Span; 4] = [Span::from_millis(10), Span::from_millis(20), Span::from_millis(40), LONGEST_PTIME];
 /// ... and those without it, which are sent only where they are asked for.
 const SHORT_PTIMES: [Span; 2] = [Span::from_micros(2_500), Span::from_millis(5)];
 const MIXER_PTIME: Span = Span::from_millis(20);
@@ -68,8 +68,7 @@ fn plan_around(codec: &Codec, cap: u32, overhead: Overhead) -> Plan {
         .into_iter()
         .chain(PTIMES)
         .filter(|ptime| ptime.as_micros().div_ceil(1_000) >= codec.ptime.as_millis());
-    let longest = PTIMES[PTIMES.len() - 1];
-    let ptime = candidates.find(|ptime| payload_room(cap, *ptime, overhead) >= enough(ptime)).unwrap_or(longest);
+    let ptime = candidates.find(|ptime| payload_room(cap, *ptime, overhead) >= enough(ptime)).unwrap_or(LONGEST_PTIME);
     Plan {
         ptime,
         bitrate: wanted.min(payload_room(cap, ptime, overhead)).max(MIN_BITRATE),

@@ -406,6 +406,7 @@ impl Call {
 fn limits(params: &StreamParams) -> Limits {
     Limits {
         ptime: params.ptime,
+        max_ptime: params.max_ptime.max(params.ptime),
         bitrate: params.bitrate,
         cap: params.cap,
         overhead: overhead(params),

@@ -26,6 +26,7 @@ pub struct Description {
     /// `red` (RFC 2198) of this Opus and nothing else.
     pub red: Option<u8>,
     pub ptime: Option<Span>,
+    pub max_ptime: Option<Span>,
     /// bit/s.
     pub max_average_bitrate: Option<u32>,
     pub direction: Direction,
@@ -156,6 +157,7 @@ fn read_stream(session: &Session, media: &Media, offered: Option<u8>) -> Result<
         }),
         red: find("red", 48_000).filter(|red| repeats(media, *red, opus)),
         ptime: ptime(session, media),
+        max_ptime: millis(session, media, "maxptime"),
         max_average_bitrate: max_average_bitrate(media, opus),
         direction,
         extended: extended(session, media),
@@ -204,13 +206,14 @@ fn direction(session: &Session, media: &Media) -> Direction {
 
 /// `a=ptime`, shortened to `a=maxptime` where that is less (RFC 8866 6.4, 6.5); values no codec has are ignored.
 fn ptime(session: &Session, media: &Media) -> Option<Span> {
-    let millis = |name: &str| {
-        let value = media.get_first_attribute_value(name).or_else(|| session.get_first_attribute_value(name));
-        let whole = value.flatten()?.trim().split('.').next()?.parse::<u64>().ok()?;
-        (1..=200).contains(&whole).then(|| Span::from_millis(whole))
-    };
-    let ptime = millis("ptime")?;
-    Some(millis("maxptime").map_or(ptime, |max| ptime.min(max)))
+    let ptime = millis(session, media, "ptime")?;
+    Some(millis(session, media, "maxptime").map_or(ptime, |max| ptime.min(max)))
+}
+
+fn millis(session: &Session, media: &Media, name: &str) -> Option<Span> {
+    let value = media.get_first_attribute_value(name).or_else(|| session.get_first_attribute_value(name));
+    let whole = value.flatten()?.trim().split('.').next()?.parse::<u64>().ok()?;
+    (1..=200).contains(&whole).then(|| Span::from_millis(whole))
 }
 
 /// RFC 3611 5.1. It may be there without a value: known, and nothing asked for.

@@ -33,6 +33,8 @@ pub struct Negotiated {
     pub redundancy: Option<Redundancy>,
     /// The peer's `a=ptime`, a wish (RFC 8866 6.4).
     pub ptime: Option<Span>,
+    /// Its `a=maxptime`, which is law (RFC 8866 6.5).
+    pub max_ptime: Option<Span>,
     /// The peer's `maxaveragebitrate` in bit/s (RFC 7587 6.1): we must not send more.
     pub max_average_bitrate: Option<u32>,
     pub send: bool,

@@ -292,6 +292,7 @@ impl Negotiation {
                 .filter(|_| self.local.redundancy)
                 .map(|theirs| Redundancy { send_payload_type: theirs, receive_payload_type: self.red }),
             ptime: peer.ptime,
+            max_ptime: peer.max_ptime,
             max_average_bitrate: peer.max_average_bitrate,
             send: direction.has_send(),
             receive: direction.has_recv(),
@@ -418,6 +419,7 @@ mod tests {
             }),
             redundancy: None,
             ptime: Some(Span::from_millis(20)),
+            max_ptime: Some(Span::from_millis(60)),
             max_average_bitrate: Some(24_000),
             send: true,
             receive: true,
@@ -453,6 +455,8 @@ mod tests {
         assert_eq!((slow.send_payload_type, slow.receive_payload_type, slow.clock_rate), (97, 98, 8_000));
         assert_eq!(with("ptime:20", "ptime:abc").ptime, None);
         assert_eq!(with("a=ptime:20", "a=ptime:120").ptime, Some(Span::from_millis(60)), "not above maxptime");
+        assert_eq!(with("a=maxptime:60", "a=maxptime:30").max_ptime, Some(Span::from_millis(30)));
+        assert_eq!(with("a=maxptime:60", "a=maxptime:0").max_ptime, None);
         assert_eq!(with("=24000", "=0").max_average_bitrate, None);
         assert_eq!(with("=24000", "=1").max_average_bitrate, Some(6_000));
         assert_eq!(

@@ -49,6 +49,7 @@ pub(crate) fn params() -> StreamParams {
         redundancy: None,
         ssrc: 0x1111_1111,
         ptime: Span::from_millis(20),
+        max_ptime: Span::from_millis(60),
         bitrate: 32_000,
         cap: 0,
         follows: false,

@@ -11,6 +11,7 @@ use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::Press;
 use crate::media::microphone::MAX_PIECE;
 use crate::media::pause::{NEEDLESS, Pause};
+use crate::media::plan::LONGEST_PTIME;
 use crate::media::slack::TICK;
 use crate::rtp::event;
 use crate::rtp::packet::{HEADER_LEN, Header};
@@ -20,8 +21,6 @@ use crate::time::{Span, Time};
 const PERIOD: Span = Span::from_millis(20);
 /// Shorter packets leave several at once.
 const SHORTEST_PERIOD: Span = Span::from_millis(10);
-/// The longest packet.
-const LONGEST: Span = Span::from_millis(60);
 static SILENCE: [i16; MAX_PIECE] = [0; MAX_PIECE];
 /// A payload of 20 ms or more that is shorter than this is not worth its headers: the frame is withheld.
 const LEAST_PAYLOAD: usize = 10;
@@ -106,11 +105,12 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         self.call.as_ref().map_or(PERIOD, |call| duration(frame_samples(call.choice.ptime))).max(SHORTEST_PERIOD)
     }
 
-    /// The same of the clock that stands in for a card, as often as it fits into the longest packet. Of silence nobody hears how long its
+    /// The same of the clock that stands in for a card, as often as it fits into the longest packet that the peer takes. Of silence nobody hears how long its
     /// packets are, and they need not wait for their end: each leaves when one of sound would, and the next one when it is over.
     pub fn silent_period(&self) -> Span {
         let period = self.period();
-        period.times(LONGEST.as_micros() / period.as_micros())
+        let longest = self.call.as_ref().map_or(LONGEST_PTIME, |call| call.params.max_ptime.min(LONGEST_PTIME));
+        period.times((longest.as_micros() / period.as_micros()).max(1))
     }
 
     /// The card is lost. Returns when the clock that stands in for it is to give its next samples: packets leave in step with those
