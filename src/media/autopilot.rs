@@ -411,6 +411,9 @@ mod tests {
         };
         assert_eq!(lossy(64_000, 32_000), (Why::Loss, 20, EXPECTED));
         assert_eq!(lossy(32_000, 14_400), (Why::Loss, 40, EXPECTED), "headers make room");
+        let short = Limits { cap: 32_000, bitrate: 14_400, max_ptime: Span::from_millis(20), ..LINE };
+        let choice = after(&mut Autopilot::new(FecMode::Auto, short), 26, 20, 1);
+        assert_eq!((choice.why, choice.ptime), (Why::NoRoom, short.ptime), "the peer takes no longer ones");
         assert_eq!(lossy(24_000, 14_100), (Why::NoRoom, 20, 0));
         assert_eq!(lossy(0, 6_000), (Why::Loss, 20, EXPECTED));
         assert_eq!(lossy(0, 5_900), (Why::NoRoom, 20, 0), "a bitrate that was asked for is tripled at most");
