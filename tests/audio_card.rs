@@ -156,9 +156,10 @@ fn a_card_wakes_us_when_a_packet_is_full_and_not_for_a_part_of_it() {
             read_at_wake_ups(card, missing)
         };
         let two = read(&mut card, 960, &[960, 960, 480, 960, 1_920, 1]);
+        assert_eq!(card.slept_over(), 480 + 240, "one period was awaited last");
         let one = read(&mut card, 480, &[960, 480]);
         let again = read(&mut card, 960, &[960, 960]);
-        assert!(!card.is_for(480));
+        assert!(!card.is_for(480) && card.slept_over() == 960 + 240);
         drop(card);
         if !virtual_card.spoilt() {
             assert_eq!((two, one), (vec![960, 960, 480, 960, 960, 480], vec![480, 480]));

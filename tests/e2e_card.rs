@@ -2,7 +2,13 @@
 #![cfg(feature = "io")]
 
 use lab::bench::card::Faults;
+use lab::bench::gauge;
+use lab::cards::Cards;
+
+use lab::mixer::{self, Mixer};
+use lab::process::{ConfigFile, Endpoint};
 use std::path::Path;
+use std::time::Duration;
 
 /// Runs before the machine is held to be too slow to judge.
 const TRIES: usize = 3;
@@ -60,4 +66,26 @@ fn the_call_survives_every_fault_of_the_card_and_sound_is_back_within_a_second()
         println!("{wrong:#?}");
     }
     panic!("{wrong:#?}");
+}
+
+/// libasound takes a lock in each call, if one lets it; a lock that is free costs as well.
+#[test]
+fn in_a_call_the_media_thread_takes_no_lock_and_allocates_nothing() {
+    let mixer = Mixer::start(mixer::Config::default()).expect("the mixer starts");
+    let cards = Cards::new("locks").expect("cards");
+    let card = cards.card("a", "").expect("a card");
+    let config = ConfigFile::lab("locks", &card).sip_uri(&format!("sip:88826777099@{}", mixer.address()));
+    let table = cards.path().join("gauge");
+    let gauged = gauge::environment(&table).expect("built with the workspace");
+    let binary = env!("CARGO_BIN_EXE_qss-endpoint");
+    let mut endpoint = Endpoint::start_with(Path::new(binary), "locks", &config, &cards, &gauged).expect("it starts");
+    endpoint.wait_rung("playing", 0, Duration::from_secs(10)).expect("in the call");
+    let media = gauge::thread_of(endpoint.id(), "media").expect("a media thread");
+    let counts = || gauge::counts(&table, media).expect("the gauge is loaded");
+    // What the call's beginning takes, and what a frame takes: fifty are enough to see one lock in each.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = counts();
+    std::thread::sleep(Duration::from_secs(1));
+    let taken = counts().since(before);
+    assert_eq!((taken.locks, taken.own), (0, 0), "{taken:?}");
 }

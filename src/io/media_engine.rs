@@ -164,13 +164,11 @@ impl Engine {
             State::Idle | State::Prepared { .. } => (None, 0),
             State::Unprepared { away } => (Some(away.retry_at), 0),
             State::Silent { tick_at, .. } => (Some(*tick_at), 0),
-            State::Running { moved, .. } if moved.false_alarms > 0 => {
-                (Some(now + FALSE_ALARM.times(moved.false_alarms.into()).min(self.audio.period)), 0)
-            }
-            // The stream's own timers are looked at in each pass: a period is fine enough for RTCP.
-            State::Running { card, moved, .. } => {
-                (Some(moved.capture.min(moved.playback) + STALL), card.descriptors(&mut fds[1..]).unwrap_or(0))
-            }
+            // The stream's own timers are looked at in each pass: a packet is fine enough for RTCP.
+            State::Running { card, moved, .. } => match moved.deaf_for(self.audio.period) {
+                Some(pause) => (Some(now + pause), 0),
+                None => (Some(moved.capture.min(moved.playback) + STALL), card.descriptors(&mut fds[1..]).unwrap_or(0)),
+            },
         };
         let timeout = deadline.map(|deadline| deadline.since(now));
         let by_control = match sys::poll(&mut fds[..=count], timeout) {
@@ -206,7 +204,7 @@ impl Engine {
                     self.timing.clear(&self.sockets);
                     self.alive_at = now + ALIVE_INTERVAL;
                     self.stream.start(now, params);
-                    self.start(now);
+                    self.start_call(now);
                 }
                 Command::Update(params) if self.in_call() => self.stream.update(now, params),
                 Command::Update(_) => {}
@@ -268,7 +266,7 @@ impl Engine {
     /// A period of the card: microphone to network, network to loudspeaker.
     fn turn(&mut self, now: Time, mut card: Card, mut moved: Moved, mut life: Life, woken: Option<&CardFds>) -> State {
         let ready = woken.is_some_and(|fds| card.is_ready(fds.card()));
-        if ready || moved.false_alarms > 0 {
+        if ready || moved.deaf_for(self.audio.period).is_some() {
             match self.exchange(now, &mut card, &mut moved) {
                 Ok(()) => {}
                 Err(Trouble::Gone(error)) => return self.lost(card, life, error),
@@ -288,7 +286,7 @@ impl Engine {
                 }
             }
         } else if woken.is_some() {
-            moved.false_alarms = 1;
+            moved.on_false_alarm();
         }
         if now.since(moved.capture.min(moved.playback)) >= STALL {
             return self.lost(card, life, CardError::Stalled);
@@ -305,13 +303,13 @@ impl Engine {
     fn exchange(&mut self, now: Time, card: &mut Card, moved: &mut Moved) -> Result<(), Trouble> {
         let recorded = card.read(&mut self.samples)?;
         if recorded > 0 {
-            let read = self.timing.on_captured(now, moved.capture, recorded, card.awaited());
-            (moved.capture, moved.false_alarms) = (now, 0);
+            let read = self.timing.on_captured(now, moved.capture, recorded, card.slept_over());
+            moved.on_captured(now);
             let mut wire = TimedWire::new(&self.sockets);
             self.stream.capture(now, &self.samples[..recorded], &mut wire);
             self.timing.on_sent(read, wire.sending);
         } else {
-            moved.false_alarms = moved.false_alarms.saturating_add(1);
+            moved.on_false_alarm();
         }
         self.drain(now);
         let room = card.room()?;
@@ -397,9 +395,6 @@ impl Engine {
         let _ = self.events.push(event);
     }
 }
-
-/// How long a card's descriptors are ignored after they woke us for nothing; longer each time, up to a period.
-const FALSE_ALARM: Span = Span::from_millis(2);
 
 /// What `poll` said.
 struct Woken {

@@ -253,11 +253,7 @@ impl Autopilot {
             burst if burst >= BURSTS_OF_2 => Span::from_millis(40),
             _ => plain.ptime,
         };
-        PTIMES
-            .into_iter()
-            .rfind(|ptime| *ptime <= burst.min(self.limits.max_ptime))
-            .unwrap_or(plain.ptime)
-            .max(plain.ptime)
+        self.lengths(plain.ptime).take_while(|ptime| *ptime <= burst).last().unwrap_or(plain.ptime)
     }
 
     /// From `least` on, as long as the peer takes.

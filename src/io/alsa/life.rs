@@ -51,9 +51,11 @@ pub(in crate::io) struct Moved {
     pub(in crate::io) capture: Time,
     pub(in crate::io) playback: Time,
     /// So often in a row the card woke us for nothing: its descriptors are not listened to for a moment.
-    pub(in crate::io) false_alarms: u8,
+    false_alarms: u8,
 }
 
+/// How long a card's descriptors are not listened to after they woke us for nothing; longer each time, up to a period.
+const FALSE_ALARM: Span = Span::from_millis(2);
 /// A card that has not moved for so long is stuck; long enough for the pauses of a virtual machine.
 pub(in crate::io) const STALL: Span = Span::from_millis(300);
 /// A card that was lost sooner than this after its start is tried again later than the time before, at most so late.
@@ -68,6 +70,19 @@ const SHORT_LIFE: Span = Span::from_secs(10);
 impl Moved {
     pub(in crate::io) const fn at(now: Time) -> Moved {
         Moved { capture: now, playback: now, false_alarms: 0 }
+    }
+
+    pub(in crate::io) fn on_captured(&mut self, now: Time) {
+        (self.capture, self.false_alarms) = (now, 0);
+    }
+
+    pub(in crate::io) fn on_false_alarm(&mut self) {
+        self.false_alarms = self.false_alarms.saturating_add(1);
+    }
+
+    /// How long the card is not listened to now; `None`: it is.
+    pub(in crate::io) fn deaf_for(&self, period: Span) -> Option<Span> {
+        (self.false_alarms > 0).then(|| FALSE_ALARM.times(self.false_alarms.into()).min(period))
     }
 }
 
@@ -169,6 +184,21 @@ mod tests {
             away.still(tried, error, FIRST);
             assert_eq!(away.retry_at, tried + Span::from_millis(pause_ms), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_card_that_wakes_us_for_nothing_is_listened_to_less_and_less_often() {
+        let (now, period) = (Time::from_millis(10_000), Span::from_millis(10));
+        let mut moved = Moved::at(now);
+        assert_eq!(moved.deaf_for(period), None);
+        let mut deaf = |_| {
+            moved.on_false_alarm();
+            moved.deaf_for(period).map(|span| span.as_millis())
+        };
+        assert_eq!([1, 2, 3, 4, 5, 6].map(&mut deaf), [2, 4, 6, 8, 10, 10].map(Some));
+        assert_eq!((0..300).map(&mut deaf).last(), Some(Some(10)), "however often");
+        moved.on_captured(now);
+        assert_eq!(moved.deaf_for(period), None);
     }
 
     #[test]

@@ -208,8 +208,13 @@ impl Card {
     }
 
     /// After how many frames it wakes us.
-    pub fn awaited(&self) -> usize {
+    fn awaited(&self) -> usize {
         self.wake.next() * self.period()
+    }
+
+    /// If there are more than so many frames, a period has been slept over. From a card of another rate one gives a frame more or less.
+    pub fn slept_over(&self) -> usize {
+        self.awaited() + self.period() / 2
     }
 
     /// It has stopped, so long after it was read last.

@@ -6,7 +6,7 @@
 //!   wake-ups     |           |     |           |           |
 //! ```
 //!
-//! To wake up for a part of a packet would cost a tenth of what Opus does, and nothing could leave. But the buffers hold twice as
+//! To wake up for a part of a packet would cost nearly a tenth of what Opus does (`make bench`), and nothing could leave. But the buffers hold twice as
 //! much at least: their other half is for wake-ups that are late.
 
 /// In periods.

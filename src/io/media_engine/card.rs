@@ -36,10 +36,17 @@ impl Engine {
     pub(super) fn start(&mut self, now: Time) {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
             State::Prepared { card, life } => self.begin(now, card, life),
-            // For a tone, which takes more or less at once.
-            State::Running { card, life, .. } if !card.is_for(self.packet()) => self.begin(now, card, life),
             State::Unprepared { away } => State::Silent { away, tick_at: self.stream.stand_in(now) },
             other @ (State::Idle | State::Running { .. } | State::Silent { .. }) => other,
+        };
+    }
+
+    /// The same for a call, whose packets may be longer or shorter than what a tone was started for.
+    pub(super) fn start_call(&mut self, now: Time) {
+        self.start(now);
+        self.state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Running { card, life, .. } if !card.is_for(self.packet()) => self.begin(now, card, life),
+            other => other,
         };
     }
 

@@ -17,8 +17,6 @@ use crate::rtp::event;
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::time::{Span, Time};
 
-/// Without a call.
-const PERIOD: Span = Span::from_millis(20);
 /// Shorter packets leave several at once.
 const SHORTEST_PERIOD: Span = Span::from_millis(10);
 static SILENCE: [i16; MAX_PIECE] = [0; MAX_PIECE];
@@ -78,12 +76,12 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     /// a packet is not a number of whole periods they have no step.
     pub fn in_step(&self, now: Time, period: usize) -> Time {
         match &self.call {
-            Some(Call { recorded_until: Some(before), frame_samples, .. }) if frame_samples.is_multiple_of(period) => {
+            Some(Call { recorded_until: Some(before), frame_samples, .. }) => {
+                let step = if frame_samples.is_multiple_of(period) { period } else { 1 };
                 let lost = samples_in(now.since(*before)) as usize;
-                now.max(*before + duration(lost.next_multiple_of(period)))
+                // Silence may have been sent for a while that is not over.
+                now.max(*before + duration(lost.next_multiple_of(step)))
             }
-            // Silence may have been sent for a while that is not over.
-            Some(Call { recorded_until: Some(before), .. }) => now.max(*before),
             Some(_) | None => now,
         }
     }
@@ -102,11 +100,13 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
 
     /// What is best given and taken at once: a packet, or several that are short.
     pub fn period(&self) -> Span {
-        self.call.as_ref().map_or(PERIOD, |call| duration(frame_samples(call.choice.ptime))).max(SHORTEST_PERIOD)
+        let packet = self.call.as_ref().map_or(TICK, |call| frame_samples(call.choice.ptime));
+        duration(packet).max(SHORTEST_PERIOD)
     }
 
-    /// The same of the clock that stands in for a card, as often as it fits into the longest packet that the peer takes. Of silence nobody hears how long its
-    /// packets are, and they need not wait for their end: each leaves when one of sound would, and the next one when it is over.
+    /// The same of the clock that stands in for a card, as often as it fits into the longest packet that the peer takes. Of silence
+    /// nobody hears how long its packets are, and they need not wait for their end: each leaves when one of sound would, and the next
+    /// one when it is over.
     pub fn silent_period(&self) -> Span {
         let period = self.period();
         let longest = self.call.as_ref().map_or(LONGEST_PTIME, |call| call.params.max_ptime.min(LONGEST_PTIME));

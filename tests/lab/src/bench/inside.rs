@@ -3,17 +3,17 @@
 
 use super::canary::Canary;
 use super::codec;
+use super::gauge::{self, Counts};
 use super::station::{Kind, Room, Setup, Stage, Station};
 use super::visit::Meter;
-use crate::cards::{Card, Cards, beside_plugin};
+use crate::cards::{Card, Cards};
 use crate::clock::mono_us;
 use crate::measure::signal;
 use crate::wire::Relay;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,20 +23,9 @@ pub struct Inside {
     /// From packet to packet, ms, where the machine kept pace; and how many it did not.
     pub intervals_ms: Vec<f64>,
     pub spoilt: usize,
-    /// Heap allocations of its media thread.
-    pub allocations: Option<Allocations>,
+    /// Of its media thread, while so many frames of 20 ms passed.
+    pub counted: Option<(Counts, f64)>,
     pub calls: Option<Calls>,
-}
-
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Allocations {
-    pub own: u64,
-    /// Made by the virtual card, which lives in the same process.
-    pub cards: u64,
-    /// Locks taken by the C library's means, free ones as well.
-    pub locks: u64,
-    /// Frames of 20 ms meanwhile.
-    pub frames: f64,
 }
 
 /// System calls of its media thread.
@@ -91,9 +80,6 @@ const FRAME_MS: f64 = 20.0;
 /// up to so long before an interval it counts.
 const LATE_MS: f64 = 2.0;
 const LATE_US: u64 = 10_000;
-/// Words of a slot of the gauge's table, and its length.
-const SLOT: usize = 4;
-const TABLE: u64 = 256 * SLOT as u64 * 8;
 
 /// Pace, and of ours allocations and system calls.
 ///
@@ -105,11 +91,7 @@ pub fn measure(stage: &Stage, kind: Kind, canary: &Canary) -> Result<Inside, Box
     let relay = Relay::start(stage.asterisk.sip, 1)?;
     let table = cards.path().join("allocations");
     let gauged = match kind {
-        Kind::Ours => {
-            File::create(&table)?.set_len(TABLE)?;
-            let library = beside_plugin("libgauge.so").ok_or("there is no libgauge.so: cargo build -p gauge")?;
-            vec![("LD_PRELOAD", library), ("GAUGE_FILE", table.clone())]
-        }
+        Kind::Ours => gauge::environment(&table)?,
         Kind::Peer | Kind::PeerAsShipped => Vec::new(),
     };
     let stations = [
@@ -117,19 +99,14 @@ pub fn measure(stage: &Stage, kind: Kind, canary: &Canary) -> Result<Inside, Box
         kind.start(stage, &Setup::new("inside-1", &cards, &card[1], stage.asterisk.sip))?,
     ];
     let stations = talk(stage, stations, &card, SETTLE + COUNTED + TRACED)?;
-    let thread = (kind == Kind::Ours).then(|| thread_of(stations[0].id(), "media")).flatten();
+    let thread = (kind == Kind::Ours).then(|| gauge::thread_of(stations[0].id(), "media")).flatten();
     let mut seen = Inside::default();
-    let allocated = || thread.and_then(|thread| allocations(&table, thread));
-    let (from_us, before) = (mono_us(), allocated());
+    let counts = || thread.and_then(|thread| gauge::counts(&table, thread));
+    let (from_us, before) = (mono_us(), counts());
     std::thread::sleep(COUNTED);
-    let (to_us, after) = (mono_us(), allocated());
+    let (to_us, after) = (mono_us(), counts());
     let frames = (to_us - from_us) as f64 / 1000.0 / FRAME_MS;
-    seen.allocations = before.zip(after).map(|(before, after)| Allocations {
-        own: after[0] - before[0],
-        cards: after[1] - before[1],
-        locks: after[2] - before[2],
-        frames,
-    });
+    seen.counted = before.zip(after).map(|(before, after)| (after.since(before), frames));
     let flow = relay.calls().into_iter().next_back().map(|call| call.up.packets()).unwrap_or_default();
     let times: Vec<u64> = flow.iter().map(|it| it.at_us).filter(|at| (from_us..to_us).contains(at)).collect();
     let intervals = times.windows(2).map(|pair| (pair[0], pair[1]));
@@ -193,26 +170,6 @@ fn own_percent(card: &Card) -> f64 {
     let percent = |stop: &Value| Some(stop["own_us"].as_f64()? / (stop["frames"].as_f64()? / 48.0 * 10.0));
     let last = |direction: &str| card.logged("stop").iter().rev().find(|it| it["dir"] == direction).and_then(percent);
     last("p").unwrap_or(0.0) + last("c").unwrap_or(0.0)
-}
-
-/// The thread of that name.
-fn thread_of(process: u32, name: &str) -> Option<u32> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).ok()?;
-    tasks.flatten().find_map(|task| {
-        let is = std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name);
-        is.then(|| task.file_name().to_string_lossy().parse().ok()).flatten()
-    })
-}
-
-/// A thread's counts in the gauge's table: allocations, the program's and the card's, and locks; a thread that never did either has none.
-fn allocations(table: &Path, thread: u32) -> Option<[u64; 3]> {
-    let bytes = std::fs::read(table).ok()?;
-    let words: Vec<u64> =
-        bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
-    // Without any count at all the library was not loaded.
-    words.iter().any(|word| *word > 0).then_some(())?;
-    let slot = words.chunks_exact(SLOT).find(|slot| slot[0] == u64::from(thread));
-    Some(slot.map_or([0; 3], |slot| [slot[1], slot[2], slot[3]]))
 }
 
 fn trace(thread: u32, file: &PathBuf) -> Result<Calls, Box<dyn Error>> {

@@ -16,6 +16,7 @@ pub mod canary;
 pub mod card;
 pub mod codec;
 pub mod figures;
+pub mod gauge;
 pub mod inside;
 pub mod minutes;
 pub mod programme;

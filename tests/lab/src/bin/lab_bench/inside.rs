@@ -1,7 +1,8 @@
 //! Pace, allocations and system calls of every frame, and the processor's time against that of the codec alone.
 
 use crate::{Lab, Rows, Size};
-use lab::bench::inside::{Allocations, Share, measure as inside, share};
+use lab::bench::gauge::Counts;
+use lab::bench::inside::{Share, measure as inside, share};
 use lab::bench::report::{Aim, PEER, Row};
 use lab::bench::station::Kind;
 use lab::measure::percentile;
@@ -23,10 +24,10 @@ pub fn measure(lab: &Lab) -> Rows {
         let peer = peer.as_ref().and_then(|peer| percentile(&peer.intervals_ms, fraction));
         rows.push(Row::new(name, "ms", percentile(&ours.intervals_ms, fraction), peer, PEER).aim(aim));
     }
-    let allocations = |of: &dyn Fn(&Allocations) -> u64| ours.allocations.map(|it| of(&it) as f64 / it.frames);
-    rows.push(Row::alone("allocations_per_frame", "", allocations(&|it| it.own)).aim(Some(Aim::AtMost(0.0))));
-    rows.push(Row::alone("locks_per_frame", "", allocations(&|it| it.locks)).aim(Some(Aim::AtMost(0.0))));
-    rows.push(Row::alone("allocations_of_virtual_card", "per frame", allocations(&|it| it.cards)));
+    let counted = |of: &dyn Fn(&Counts) -> u64| ours.counted.map(|(counts, frames)| of(&counts) as f64 / frames);
+    rows.push(Row::alone("allocations_per_frame", "", counted(&|it| it.own)).aim(Some(Aim::AtMost(0.0))));
+    rows.push(Row::alone("locks_per_frame", "", counted(&|it| it.locks)).aim(Some(Aim::AtMost(0.0))));
+    rows.push(Row::alone("allocations_of_virtual_card", "per frame", counted(&|it| it.cards)));
     if let Some(calls) = &ours.calls {
         for (kind, per_frame) in calls.kinds() {
             let aim = (kind == "other").then_some(Aim::AtMost(0.0));
