@@ -76,7 +76,7 @@ fn in_a_call_the_media_thread_takes_no_lock_and_allocates_nothing() {
     let card = cards.card("a", "").expect("a card");
     let config = ConfigFile::lab("locks", &card).sip_uri(&format!("sip:88826777099@{}", mixer.address()));
     let table = cards.path().join("gauge");
-    let gauged = gauge::environment(&table).expect("built with the workspace");
+    let gauged = gauge::environment(&table).expect("the gauge is built");
     let binary = env!("CARGO_BIN_EXE_qss-endpoint");
     let mut endpoint = Endpoint::start_with(Path::new(binary), "locks", &config, &cards, &gauged).expect("it starts");
     endpoint.wait_rung("playing", 0, Duration::from_secs(10)).expect("in the call");

@@ -148,23 +148,24 @@ impl Card {
     }
 }
 
-/// The plug-in: `$VSND_LIB`, or beside this program, or in the workspace's target folder, or built there now.
+/// The plug-in: `$VSND_LIB`, or the workspace's.
 fn plugin() -> io::Result<PathBuf> {
-    const NAME: &str = "libasound_module_pcm_vsnd.so";
-    if let Some(path) = std::env::var_os("VSND_LIB") {
-        return Ok(path.into());
-    }
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(NAME)));
-    if let Some(found) = beside.into_iter().chain([target_folder().join("debug").join(NAME)]).find(|path| path.exists())
+    std::env::var_os("VSND_LIB").map_or_else(|| library("vsnd", "libasound_module_pcm_vsnd.so"), |path| Ok(path.into()))
+}
+
+/// A library of the workspace: beside this program, or in the workspace's target folder, or built there now.
+pub(crate) fn library(package: &str, name: &str) -> io::Result<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name)));
+    if let Some(found) = beside.into_iter().chain([target_folder().join("debug").join(name)]).find(|path| path.exists())
     {
         return Ok(found);
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--quiet", "-p", "vsnd"]).current_dir(workspace()).status()?;
-    let library = target_folder().join("debug").join(NAME);
+    let built = Command::new(cargo).args(["build", "--quiet", "-p", package]).current_dir(workspace()).status()?;
+    let library = target_folder().join("debug").join(name);
     match built.success() && library.exists() {
         true => Ok(library),
-        false => Err(io::Error::other("the virtual card's plug-in cannot be built: cargo build -p vsnd")),
+        false => Err(io::Error::other(format!("{name} cannot be built: cargo build -p {package}"))),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the preloaded library `gauge` has counted in a program: the table that it fills, and how it is loaded.
 
-use crate::cards::beside_plugin;
-use std::error::Error;
+use crate::cards::{beside_plugin, library};
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Of one thread.
@@ -29,9 +29,10 @@ const SLOTS: usize = 256;
 /// A program's environment in which it is counted into a new `table`.
 ///
 /// # Errors
-/// The library is not built, or the file cannot be made.
-pub fn environment(table: &Path) -> Result<Vec<(&'static str, PathBuf)>, Box<dyn Error>> {
-    let library = beside_plugin("libgauge.so").ok_or("there is no libgauge.so: cargo build -p gauge")?;
+/// The library cannot be built, or the file cannot be made.
+pub fn environment(table: &Path) -> io::Result<Vec<(&'static str, PathBuf)>> {
+    const NAME: &str = "libgauge.so";
+    let library = beside_plugin(NAME).map_or_else(|| library("gauge", NAME), Ok)?;
     File::create(table)?.set_len((SLOTS * SLOT * 8) as u64)?;
     Ok(vec![("LD_PRELOAD", library), ("GAUGE_FILE", table.to_owned())])
 }
