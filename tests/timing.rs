@@ -196,6 +196,30 @@ fn packets_of_a_card_that_was_restarted_leave_in_step_with_those_before() {
     assert_eq!(stream.in_step(Time::from_millis(5), 480), Time::from_millis(5), "no packet left before");
 }
 
+#[test]
+fn packets_stay_in_step_however_often_a_card_begins_again_that_is_read_late() {
+    let mut booth = Booth::new(params());
+    let (late, mut started) = (Span::from_micros(400), booth.now);
+    for _ in 0..10 {
+        let mut recorded = 0;
+        while recorded < 48_000 {
+            let samples = booth.stream.missing().next_multiple_of(480);
+            recorded += samples;
+            booth.wire.now = started + ms(recorded as u64 / 48) + late;
+            booth.stream.capture(booth.wire.now, &vec![1_000; samples], &mut booth.wire);
+        }
+        started = booth.stream.in_step(booth.wire.now + Span::from_micros(33_300), 480);
+        booth.stream.make_up(started);
+    }
+    let packets = booth.packets();
+    let (begun, first) = &packets[0];
+    for (at, packet) in &packets {
+        let told = u64::from(packet.header.timestamp.wrapping_sub(first.header.timestamp)) * 125 / 6;
+        let off = at.since(*begun).as_micros().abs_diff(told);
+        assert!(off < 200, "{off} us off");
+    }
+}
+
 /// Whether packets of so many ms leave in step, and are told as old as they are. The card is lost when the last of them is as far as
 /// `waiting`, for as long as `away`; what stands in for it is not called for `late` once.
 fn keeps_step(ptime: Span, waiting: Span, away: Span, late: Span) {

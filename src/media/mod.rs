@@ -25,6 +25,7 @@ pub mod hush;
 pub mod jitter;
 mod kaiser;
 pub mod keypad;
+mod lag;
 pub mod liveness;
 mod microphone;
 mod parted;

@@ -26,6 +26,7 @@ use crate::media::governor::{Board, Economy, Governor, Pass};
 use crate::media::hush::Hush;
 use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::{Ear, Keypad};
+use crate::media::lag::Lag;
 use crate::media::liveness::Liveness;
 use crate::media::microphone::Microphone;
 use crate::media::parted::{Parted, Past};
@@ -137,6 +138,7 @@ struct Call {
     frame_samples: usize,
     /// When the last samples that were read had been recorded, as far as wake-ups show.
     recorded_until: Option<Time>,
+    lag: Lag,
     /// The last sender report of the peer: its source, its NTP time, its arrival.
     sender_report: Option<(u32, u32, Time)>,
     counters: Counters,
@@ -227,6 +229,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             cname: rtcp::cname(&mut rng),
             frame_samples: frame_samples(choice.ptime),
             recorded_until: None,
+            lag: Lag::default(),
             sender_report: None,
             counters: Counters::default(),
             params,

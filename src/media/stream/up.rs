@@ -71,16 +71,16 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
     }
 
-    /// When a card with periods of so many samples that can be started `now`, in a call that goes on, best begins again: whole periods
-    /// after the last one that was read. Packets then leave in step with the mixer's ticks as before, and are heard as late as before. Where
-    /// a packet is not a number of whole periods they have no step.
+    /// When a card with periods of so many samples that can be started `now`, in a call that goes on, best begins again: so that it
+    /// is read whole periods after it was read last. Packets then leave in step with the mixer's ticks as before, and are heard as late
+    /// as before. Where a packet is not a number of whole periods they have no step.
     pub fn in_step(&self, now: Time, period: usize) -> Time {
         match &self.call {
-            Some(Call { recorded_until: Some(before), frame_samples, .. }) => {
+            Some(Call { recorded_until: Some(before), frame_samples, lag, .. }) => {
                 let step = if frame_samples.is_multiple_of(period) { period } else { 1 };
-                let lost = samples_in(now.since(*before)) as usize;
+                let lost = samples_in((now + lag.lag()).since(*before)) as usize;
                 // Silence may have been sent for a while that is not over.
-                now.max(*before + duration(lost.next_multiple_of(step)))
+                now.max(*before + duration(lost.next_multiple_of(step)) - lag.lag())
             }
             Some(_) | None => now,
         }
@@ -134,8 +134,10 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
     }
 
     /// The card was restarted, and what it has recorded since the last `capture` is lost.
-    pub fn make_up(&mut self, now: Time) {
+    pub fn make_up(&mut self, started: Time) {
         let Some(call) = &mut self.call else { return };
+        call.lag.on_started(started);
+        let now = started + call.lag.lag();
         let Some(before) = call.recorded_until.replace(now) else { return };
         let lost = now.since(before);
         self.microphone.on_given(now, samples_in(lost) as usize);
@@ -155,11 +157,14 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let due = before + duration(given);
         let late = now.since(due);
         if late > CAPTURE_GAP {
+            call.lag.on_gap();
             call.recorded_until = Some(now);
             self.skip(late);
         } else {
             // Earlier than thought is certain; later may be a late wake-up.
-            call.recorded_until = Some(now.min(due + Span::from_micros(late.as_micros() / 8)));
+            let until = now.min(due + Span::from_micros(late.as_micros() / 8));
+            call.lag.on_read(given, until);
+            call.recorded_until = Some(until);
         }
     }
 
