@@ -9,15 +9,20 @@ use crate::time::{Span, Time};
 /// From so many samples after the start on, the card's clock may be off by as much: 500 ms.
 const MEASURED: usize = 24_000;
 
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Lag {
     started: Time,
-    /// Samples since then.
+    /// Samples since then; [`MEASURED`]: enough, or the start is not known.
     read: usize,
     lag: Span,
 }
 
 impl Lag {
+    /// A card may run already when a call begins, for a tone: its start is not known.
+    pub(super) fn new() -> Lag {
+        Lag { started: Time::ZERO, read: MEASURED, lag: Span::ZERO }
+    }
+
     pub(super) fn on_started(&mut self, now: Time) {
         (self.started, self.read) = (now, 0);
     }
@@ -46,7 +51,9 @@ mod tests {
 
     #[test]
     fn it_is_what_the_first_reads_after_a_start_show() {
-        let mut lag = Lag::default();
+        let mut lag = Lag::new();
+        lag.on_read(960, Time::from_millis(20));
+        assert_eq!(lag.lag(), Span::ZERO, "when it was started is not known");
         for (started_ms, later_us) in [(1_000, 300), (90_000, 400), (180_000, 0)] {
             let started = Time::from_millis(started_ms);
             lag.on_started(started);

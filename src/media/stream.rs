@@ -58,7 +58,8 @@ const MAX_DATAGRAM: usize = 2_048;
 
 /// Where a stream's packets go: the sockets of the media thread, or a test. Never blocks; a full socket drops.
 pub trait Wire {
-    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]);
+    /// `false`: the packet certainly has not left: there is no route, a filter forbids it, the socket is full.
+    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) -> bool;
     fn send_rtcp(&mut self, to: SocketAddr, packet: &[u8]);
 }
 
@@ -229,7 +230,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             cname: rtcp::cname(&mut rng),
             frame_samples: frame_samples(choice.ptime),
             recorded_until: None,
-            lag: Lag::default(),
+            lag: Lag::new(),
             sender_report: None,
             counters: Counters::default(),
             params,
@@ -254,7 +255,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
         call.uplink.restart();
         call.extended.set_asked(params.extended);
-        call.peer.update(&params);
+        call.peer.update(now, &params);
         call.params = params;
         self.liveness.expect_packets(now, params.receive);
         self.liveness.expect_sending(now, params.send);
