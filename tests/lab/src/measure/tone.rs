@@ -16,6 +16,8 @@ pub struct Tone {
     pub measured_hz: f64,
     /// Mean over the blocks; a full-scale sine is 0.
     pub level_dbfs: f64,
+    /// The same in the median block.
+    pub median_dbfs: f64,
     /// This tone's energy over the energy that *no* expected tone explains.
     pub snr_db: f64,
     /// The same in the median block, and in the worst.
@@ -28,17 +30,20 @@ pub fn tones(samples: &[i16], frequencies: &[f64]) -> Vec<Tone> {
     let blocks: Vec<Vec<Fit>> = samples.chunks_exact(BLOCK).map(|block| fit_block(block, frequencies)).collect();
     let of_tone = |at: usize| -> Tone {
         let (mut signal, mut noise) = (0.0, 0.0);
-        let (mut measured, mut ratios) = (Vec::new(), Vec::new());
+        let (mut measured, mut levels, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let of_power = |power: f64| decibels(2.0 * power / 32_768.0_f64.powi(2));
         for block in &blocks {
             signal += block[at].power;
             noise += block[at].rest;
             ratios.push(ratio_db(block[at].power, block[at].rest));
+            levels.push(of_power(block[at].power));
             measured.push(block[at].hz);
         }
         Tone {
             expected_hz: frequencies[at],
             measured_hz: super::percentile(&measured, 0.5).unwrap_or(0.0),
-            level_dbfs: decibels(2.0 * signal / (blocks.len().max(1) as f64 * 32_768.0_f64.powi(2))),
+            level_dbfs: of_power(signal / blocks.len().max(1) as f64),
+            median_dbfs: super::percentile(&levels, 0.5).unwrap_or(-200.0),
             snr_db: ratio_db(signal, noise),
             median_snr_db: super::percentile(&ratios, 0.5).unwrap_or(-200.0),
             worst_snr_db: super::percentile(&ratios, 0.0).unwrap_or(-200.0),
