@@ -762,8 +762,9 @@ impl Decoder for Mute {
 struct Nowhere;
 
 impl Wire for Nowhere {
-    fn send_rtp(&mut self, _: SocketAddr, packet: &[u8]) {
+    fn send_rtp(&mut self, _: SocketAddr, packet: &[u8]) -> bool {
         assert!(packet.len() > 12 && packet.len() <= 1500);
+        packet.len().is_multiple_of(2)
     }
     fn send_rtcp(&mut self, _: SocketAddr, packet: &[u8]) {
         assert!(packet.len() >= 8);

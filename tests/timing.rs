@@ -121,6 +121,42 @@ fn a_lost_card_leaves_a_hole_in_time_and_none_in_sequence() {
     assert_eq!(seen, [&Event::Sending { call }, &Event::NotSending { call }, &Event::Sending { call }]);
 }
 
+#[test]
+fn what_the_network_does_not_take_is_not_told_as_sent() {
+    let mut booth = Booth::new(params());
+    booth.talk(secs(1));
+    booth.wire.is_cut = true;
+    booth.talk(secs(3));
+    booth.wire.is_cut = false;
+    booth.talk(secs(1));
+    let call = 1;
+    let seen: Vec<_> = booth.events.iter().filter(|e| !matches!(e, Event::Silent { .. })).collect();
+    assert_eq!(seen, [&Event::Sending { call }, &Event::NotSending { call }, &Event::Sending { call }]);
+    let packets = booth.packets();
+    let (before, after) = (packets[49].1.header, packets[50].1.header);
+    let numbers = after.sequence_number.wrapping_sub(before.sequence_number);
+    assert_eq!(numbers, 151, "under SRTP no number is used twice, whatever became of the packet");
+    assert_eq!(after.timestamp.wrapping_sub(before.timestamp), 151 * 960);
+}
+
+#[test]
+fn a_call_that_begins_on_a_card_that_runs_already_knows_no_lag() {
+    let mut wire = Sent { now: Time::from_millis(9_000_000), ..Sent::default() };
+    let mut stream = called(wire.now);
+    for _ in 0..50 {
+        wire.now += ms(20);
+        stream.capture(wire.now, &[1_000; 960], &mut wire);
+    }
+    let ready = wire.now + ms(33);
+    let started = stream.in_step(ready, 480);
+    assert!(started >= ready && started.since(ready) < ms(10), "{started:?}");
+    stream.make_up(started);
+    wire.now = started + ms(20);
+    stream.capture(wire.now, &[1_000; 960], &mut wire);
+    let stamps: Vec<u32> = wire.rtp.iter().map(|(_, bytes)| Packet::parse(bytes).unwrap().header.timestamp).collect();
+    assert!(stamps.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) <= 4 * 960), "{stamps:?}");
+}
+
 /// Packets that leave in four minutes of a microphone that is 1500 ppm too fast, beside a mixer whose clock is right.
 fn packets_beside_a_mixer(follows: bool) -> usize {
     let mut booth = Booth::new(StreamParams { follows, ..params() });

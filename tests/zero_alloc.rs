@@ -49,8 +49,9 @@ fn allocations() -> u64 {
 struct Nowhere(u64);
 
 impl Wire for Nowhere {
-    fn send_rtp(&mut self, _to: SocketAddr, packet: &[u8]) {
+    fn send_rtp(&mut self, _to: SocketAddr, packet: &[u8]) -> bool {
         self.0 += packet.len() as u64;
+        true
     }
     fn send_rtcp(&mut self, _to: SocketAddr, packet: &[u8]) {
         self.0 += packet.len() as u64;

@@ -94,11 +94,12 @@ impl TimedWire<'_> {
 }
 
 impl Wire for TimedWire<'_> {
-    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) {
+    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) -> bool {
         let before = clock::now();
         let mut sockets = self.sockets;
-        sockets.send_rtp(to, packet);
+        let has_left = sockets.send_rtp(to, packet);
         self.sending = Some(self.sending.unwrap_or_default() + clock::now().since(before));
+        has_left
     }
 
     fn send_rtcp(&mut self, to: SocketAddr, packet: &[u8]) {

@@ -114,8 +114,8 @@ impl RtpSockets {
 
 /// Never blocks: a full socket drops, as the network would.
 impl Wire for &RtpSockets {
-    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) {
-        let _ = self.rtp.send_to(packet, self.speaks.written(to));
+    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) -> bool {
+        self.rtp.send_to(packet, self.speaks.written(to)).is_ok()
     }
 
     fn send_rtcp(&mut self, to: SocketAddr, packet: &[u8]) {

@@ -156,6 +156,13 @@ impl Liveness {
         self.playing = Playing::Proven { last: now };
     }
 
+    /// A packet came that has no sound in it: that nothing is played is no fault of the card.
+    pub fn on_soundless(&mut self, now: Time) {
+        if let (Playing::Proven { last }, Card::Moves) = (&mut self.playing, self.card) {
+            *last = now;
+        }
+    }
+
     pub fn on_card(&mut self, moves: bool) {
         self.card = if moves { Card::Moves } else { Card::Still };
     }
@@ -318,6 +325,23 @@ mod tests {
         assert_eq!(sim.seen(), [(5_020, Event::Receiving { call })]);
         sim.run(2_100, |_, _| {});
         assert_eq!(sim.seen().len(), 1);
+    }
+
+    #[test]
+    fn of_packets_without_sound_nothing_has_to_be_played() {
+        let mut sim = Sim::sending();
+        sim.liveness.on_card(true);
+        sim.run(1_000, all).seen();
+        let soundless = |l: &mut Liveness, now| {
+            l.on_sent(now);
+            l.on_received(now);
+            l.on_soundless(now);
+        };
+        sim.run(5_000, soundless);
+        assert_eq!(sim.seen(), []);
+        sim.liveness.on_card(false);
+        sim.run(5_000, soundless);
+        assert_eq!(sim.seen(), [(8_000, Event::NotPlaying { call: CALL })], "but the card has to move");
     }
 
     #[test]

@@ -13,6 +13,9 @@
 //!
 //! Back from `Elsewhere` one packet suffices if it goes on with source and numbers, comes after silence, or is authentic.
 //! While one source speaks no other is heard. With SRTP only authentic packets count at all (RFC 3711 3.3).
+//!
+//! When another address is negotiated all of this begins anew, but for a while the old stream is not believed from where it was: its
+//! packets are on their way, and its sender goes on until it has heard of the agreement.
 
 use crate::config::Rtp;
 use crate::media::command::StreamParams;
@@ -34,11 +37,22 @@ pub(super) struct Peer {
     rtcp_mux: bool,
     heard: Heard,
     candidate: Option<Candidate>,
+    left: Option<Left>,
     /// Kept once there was any, though the call may be plain meanwhile: under one key no number is to be used twice.
     protected: Option<Protected>,
     /// A source that is silent for this long may have moved.
     silence: Span,
     behind_nat: bool,
+}
+
+/// What became of a packet that was to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    Sent,
+    /// The network did not take it. Its number is used up, since it may have been sealed under it: to the far end it is lost.
+    Refused,
+    /// It could not be protected.
+    Withheld,
 }
 
 /// What is kept for both directions under SRTP.
@@ -68,6 +82,15 @@ struct Last {
     sequence_number: u16,
 }
 
+/// The stream that was heard before another address was negotiated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Left {
+    from: SocketAddr,
+    ssrc: u32,
+    /// If it still comes then, it has not moved.
+    until: Time,
+}
+
 /// An address that would be believed after some more packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Candidate {
@@ -85,6 +108,7 @@ impl Peer {
             rtcp_mux: params.rtcp_mux,
             heard: Heard::Nothing,
             candidate: None,
+            left: None,
             protected: params.srtp.map(Protected::new),
             silence: config.silence_timeout,
             behind_nat: config.mixer_behind_nat,
@@ -113,8 +137,14 @@ impl Peer {
 
     /// The call goes on with other parameters: keys that are the same go on, and so does a latch while the address that was
     /// negotiated is the same.
-    pub(super) fn update(&mut self, params: &StreamParams) {
+    pub(super) fn update(&mut self, now: Time, params: &StreamParams) {
         if (self.negotiated, self.negotiated_rtcp) != (params.remote_rtp, params.remote_rtcp) {
+            let until = now + self.silence;
+            self.left = match self.heard {
+                Heard::Nothing => self.left,
+                Heard::Negotiated(last) => Some(Left { from: self.negotiated, ssrc: last.ssrc, until }),
+                Heard::Elsewhere { from, last, .. } => Some(Left { from, ssrc: last.ssrc, until }),
+            };
             self.heard = Heard::Nothing;
             self.candidate = None;
         }
@@ -132,9 +162,8 @@ impl Peer {
         }
     }
 
-    /// Sends the RTP packet in the first `len` bytes of `packet`, whose rest is room for what SRTP adds. `false`: it could
-    /// not be protected, and did not leave.
-    pub(super) fn send_rtp(&mut self, packet: &mut [u8], len: usize, wire: &mut impl Wire) -> bool {
+    /// Sends the RTP packet in the first `len` bytes of `packet`, whose rest is room for what SRTP adds.
+    pub(super) fn send_rtp(&mut self, packet: &mut [u8], len: usize, wire: &mut impl Wire) -> Fate {
         let sealed = match &mut self.protected {
             Some(protected) if protected.in_use => protected.outbound.seal_rtp(packet, len),
             Some(protected) => {
@@ -143,13 +172,14 @@ impl Peer {
             }
             None => Some(len),
         };
-        if let Some(len) = sealed {
-            wire.send_rtp(self.rtp_target(), &packet[..len]);
+        match sealed {
+            None => Fate::Withheld,
+            Some(len) if wire.send_rtp(self.rtp_target(), &packet[..len]) => Fate::Sent,
+            Some(_) => Fate::Refused,
         }
-        sealed.is_some()
     }
 
-    /// The same for an RTCP packet.
+    /// Sends an RTCP packet likewise. `false`: it could not be protected.
     pub(super) fn send_rtcp(&mut self, packet: &mut [u8], len: usize, wire: &mut impl Wire) -> bool {
         let sealed = match self.srtp() {
             Some(protected) => protected.outbound.seal_rtcp(packet, len),
@@ -157,7 +187,7 @@ impl Peer {
         };
         if let Some(len) = sealed {
             match self.rtcp_mux {
-                true => wire.send_rtp(self.rtp_target(), &packet[..len]),
+                true => _ = wire.send_rtp(self.rtp_target(), &packet[..len]),
                 false => wire.send_rtcp(self.rtcp_target(), &packet[..len]),
             }
         }
@@ -197,7 +227,8 @@ impl Peer {
             Heard::Nothing => (None, LATCH),
             Heard::Negotiated(last) | Heard::Elsewhere { last, .. } => (Some(*last), RELATCH),
         };
-        if !self.may_move(now, from, header, last) {
+        let is_left = |left: Left| now < left.until && left.ssrc == header.ssrc && same_address(left.from, from);
+        if self.left.is_some_and(is_left) || !self.may_move(now, from, header, last) {
             return false;
         }
         let packets = match self.candidate {
@@ -468,11 +499,37 @@ mod tests {
     fn a_new_negotiated_address_forgets_the_latch_and_the_same_one_does_not() {
         let mut scene = Scene::new(false, true);
         scene.five(ELSEWHERE, 9, 1);
-        scene.peer.update(&params(false));
+        scene.peer.update(scene.now, &params(false));
         assert_eq!(scene.target(), ELSEWHERE);
-        scene.peer.update(&StreamParams { remote_rtp: THIEF.parse().unwrap(), ..params(false) });
+        scene.peer.update(scene.now, &StreamParams { remote_rtp: THIEF.parse().unwrap(), ..params(false) });
         assert_eq!(scene.target(), THIEF);
         assert!(scene.packet(THIEF, 9, 500));
+    }
+
+    #[test]
+    fn the_last_packets_from_the_old_address_are_not_believed_after_another_was_negotiated() {
+        let moved = StreamParams { remote_rtp: OTHER_PORT.parse().unwrap(), ..params(false) };
+        for (srtp, nat, before) in
+            [(false, false, NEGOTIATED), (false, true, NEGOTIATED), (false, true, ELSEWHERE), (true, false, ELSEWHERE)]
+        {
+            let mut scene = Scene::new(srtp, nat);
+            assert!(scene.five(before, 9, 100) > 0);
+            scene.peer.update(scene.now, &StreamParams { srtp: params(srtp).srtp, ..moved });
+            assert_eq!(scene.five(before, 9, 105), 0, "{before}");
+            assert_eq!(scene.target(), OTHER_PORT);
+            assert!(scene.packet(OTHER_PORT, 8, 1), "{before}");
+            assert_eq!((scene.five(before, 9, 110), scene.target()), (0, OTHER_PORT.into()));
+        }
+        // Who goes on for longer has not moved, whatever was said; a new stream from there has begun since.
+        let mut scene = Scene::new(false, false);
+        scene.five(NEGOTIATED, 9, 100);
+        scene.peer.update(scene.now, &moved);
+        scene.now += scene.peer.silence;
+        assert_eq!(scene.five(NEGOTIATED, 9, 200), 4);
+        let mut scene = Scene::new(false, false);
+        scene.five(NEGOTIATED, 9, 100);
+        scene.peer.update(scene.now, &moved);
+        assert_eq!(scene.five(NEGOTIATED, 8, 1), 4);
     }
 
     #[test]

@@ -141,11 +141,8 @@ fn read_stream(session: &Session, media: &Media, offered: Option<u8>) -> Result<
     let rtcp_mux = media.has_attribute("rtcp-mux");
     let mut direction = direction(session, media);
     if address.is_unspecified() {
-        // RFC 2543 hold, still answered as hold (RFC 3264 8.4).
-        direction = match direction {
-            Direction::SendRecv | Direction::SendOnly => Direction::SendOnly,
-            Direction::RecvOnly | Direction::Inactive => Direction::Inactive,
-        };
+        // RFC 2543 hold (RFC 3264 8.4). Nothing is sent there; what comes could be anybody's, and nobody counts on any.
+        direction = Direction::Inactive;
     }
     Ok(Description {
         rtp,

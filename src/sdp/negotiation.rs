@@ -515,7 +515,7 @@ mod tests {
         let session_level = ANSWER.replace("a=sendrecv\r\n", "").replace("t=0 0\r\n", "t=0 0\r\na=recvonly\r\n");
         assert!(!accept(&session_level).unwrap().receive);
         let old_hold = accept(&ANSWER.replace("c=IN IP4 192.0.2.9", "c=IN IP4 0.0.0.0")).unwrap();
-        assert!(!old_hold.send && old_hold.receive, "RFC 3264 8.4");
+        assert!(!old_hold.send && !old_hold.receive, "RFC 3264 8.4");
     }
 
     #[test]

@@ -269,12 +269,18 @@ pub(crate) struct Sent {
     pub(crate) rtcp: Vec<(Time, Vec<u8>)>,
     /// Where RTP went.
     pub(crate) to: Vec<SocketAddr>,
+    /// There is no route.
+    pub(crate) is_cut: bool,
 }
 
 impl Wire for Sent {
-    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) {
+    fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) -> bool {
+        if self.is_cut {
+            return false;
+        }
         self.to.push(to);
         self.rtp.push((self.now, packet.to_vec()));
+        true
     }
     fn send_rtcp(&mut self, _to: SocketAddr, packet: &[u8]) {
         self.rtcp.push((self.now, packet.to_vec()));

@@ -56,9 +56,10 @@ impl Margin {
         }
     }
 
-    /// So many frames, a period at least or none, are to be written, and nothing has stopped. Returns how many fewer it shall be.
+    /// So many frames are to be written, and nothing has stopped. Returns how many fewer it shall be.
     pub(super) fn give_back(&mut self, frames: usize) -> usize {
-        let spare = (self.frames - self.most / 4).min(self.part());
+        let part = self.part().min(frames);
+        let spare = (self.frames - self.most / 4).min(part);
         self.calm = self.calm.saturating_add(frames);
         if self.calm > KEPT_FOR_AT_MOST {
             (self.kept_for, self.given_back) = (KEPT_FOR, false);
@@ -101,6 +102,15 @@ mod tests {
             periods += 1;
         }
         periods / 100
+    }
+
+    #[test]
+    fn no_more_is_given_back_than_was_to_be_written() {
+        // A buffer of 19 periods of 10 ms.
+        let mut margin = Margin::new(19 * 480, 960);
+        let before = stopped(&mut margin, Stopped::Underrun, 16);
+        let fewer = (0..20_000).map(|_| margin.give_back(480)).max();
+        assert_eq!((fewer, before - margin.frames()), (Some(480), 480));
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             }
             SourceIs::Known => {}
         }
+        let is_soundless = !matches!(content, Content::Sound(_));
         let arrival = match content {
             Content::Sound(sound) => self.playout.insert(now, seq, timestamp, header.marker, &sound),
             Content::Event { .. } => match call.hear(&packet) {
@@ -119,6 +120,9 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
                 call.counters.packets_received += 1;
                 call.counters.bytes_received += packet.payload.len() as u64;
                 self.liveness.on_received(now);
+                if is_soundless {
+                    self.liveness.on_soundless(now);
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::media::jitter::MAX_PAYLOAD;
 use crate::media::keypad::Press;
 use crate::media::microphone::MAX_PIECE;
 use crate::media::pause::{NEEDLESS, Pause};
+use crate::media::peer::Fate;
 use crate::media::plan::LONGEST_PTIME;
 use crate::media::slack::TICK;
 use crate::rtp::event;
@@ -231,7 +232,8 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         }
         numbers.write(header.first_chunk_mut().expect("split at HEADER_LEN"));
         let len = before + len;
-        if !call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + len, wire) {
+        let fate = call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + len, wire);
+        if fate == Fate::Withheld {
             call.counters.withheld += 1;
             return call.sender.on_skipped(samples as u32);
         }
@@ -242,7 +244,14 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
             self.microphone.take(&SILENCE[..half]);
         }
         self.budget.on_sent(now, (overhead(&call.params).of_rtp() + len as u32) * 8, Kind::Media);
-        self.liveness.on_sent(now);
+        self.on_fate(now, fate);
+    }
+
+    fn on_fate(&mut self, now: Time, fate: Fate) {
+        match fate {
+            Fate::Sent => self.liveness.on_sent(now),
+            Fate::Refused | Fate::Withheld => {}
+        }
     }
 
     /// A packet of an event, shorter than any of audio: under a cap there is room for it wherever audio had some.
@@ -255,14 +264,17 @@ impl<E: Encoder, D: Decoder> Stream<E, D> {
         let (head, body) = self.packet.split_at_mut(HEADER_LEN);
         header.write(head.first_chunk_mut().expect("split at HEADER_LEN"));
         body[..event::PAYLOAD_LEN].copy_from_slice(&payload.write());
-        let allowed = self.budget.allowed(now, Kind::Media) >= bits;
-        if !allowed || !call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + event::PAYLOAD_LEN, wire) {
+        let fate = match self.budget.allowed(now, Kind::Media) >= bits {
+            true => call.peer.send_rtp(&mut self.packet[..], HEADER_LEN + event::PAYLOAD_LEN, wire),
+            false => Fate::Withheld,
+        };
+        if fate == Fate::Withheld {
             call.counters.withheld += 1;
             return call.sender.on_skipped(samples);
         }
         call.sender.on_event_sent(samples, event::PAYLOAD_LEN);
         self.budget.on_sent(now, bits, Kind::Media);
-        self.liveness.on_sent(now);
+        self.on_fate(now, fate);
     }
 
     /// Sets the encoder anew if what is known of the line asks for it; packets of another length begin after this one.
