@@ -4,7 +4,9 @@
 use lab::qss::{Authority, CertificateKind};
 use qss_endpoint::config::{Config, Sip};
 use qss_endpoint::io::sip_transport::{SipConnections, SipEvent};
+use qss_endpoint::qss::clock::BUILT;
 use qss_endpoint::sip::transport::{Flow, Transport};
+use qss_endpoint::time::WallTime;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,16 @@ const MESSAGE: &[u8] = b"OPTIONS sip:a SIP/2.0\r\n\r\n";
 
 /// Connects as `host`, sends a message, and returns what came back, or why nothing did.
 fn exchange(server: Arc<rustls::ServerConfig>, sip: &Sip, host: &str) -> Result<Vec<u8>, String> {
+    exchange_at(BUILT, server, sip, host)
+}
+
+/// The same at this time at least.
+fn exchange_at(
+    not_before: WallTime,
+    server: Arc<rustls::ServerConfig>,
+    sip: &Sip,
+    host: &str,
+) -> Result<Vec<u8>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -31,7 +43,7 @@ fn exchange(server: Arc<rustls::ServerConfig>, sip: &Sip, host: &str) -> Result<
             }
         });
         let mut connections = SipConnections::new(sip);
-        connections.open(flow, host.into());
+        connections.open(flow, host.into(), not_before);
         loop {
             match tokio::time::timeout(Duration::from_secs(20), connections.next()).await.expect("an event") {
                 SipEvent::Connected { .. } => connections.send(flow, MESSAGE.to_vec()).expect("it takes a message"),
@@ -69,6 +81,17 @@ fn a_certificate_has_to_be_of_the_authority_and_for_the_name_that_was_dialled() 
     ] {
         exchange(authority.server(kind), &sip, "localhost").expect_err("a wrong certificate");
     }
+}
+
+/// A board without a battery wakes up in the past, and the certificate has been renewed since.
+#[test]
+fn a_certificate_is_judged_at_the_last_time_that_was_proven() {
+    let authority = Authority::new();
+    let (sip, _files) = trusting(&authority);
+    let year_2092 = WallTime(3_866_000_000_000);
+    let exchange = |kind| exchange_at(year_2092, authority.server(kind), &sip, "localhost");
+    assert_eq!(exchange(CertificateKind::NotYetValid).as_deref(), Ok(MESSAGE));
+    exchange(CertificateKind::Expired).expect_err("it is even later");
 }
 
 #[test]

@@ -14,9 +14,8 @@ use crate::config;
 use crate::io::sip_socket::Bound;
 use crate::io::tls::{self, Trust};
 use crate::io::websocket::duration;
-use crate::qss::clock::BUILT;
 use crate::sip::transport::{Flow, Transport};
-use crate::time::Span;
+use crate::time::{Span, WallTime};
 use futures_util::{SinkExt, StreamExt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
@@ -102,13 +101,13 @@ impl SipConnections {
     }
 
     /// Connects; a connection of that flow that still stands is dropped first. `host` is the name the certificate must
-    /// bear and the WebSocket upgrade asks for.
-    pub fn open(&mut self, flow: Flow, host: String) {
+    /// bear and the WebSocket upgrade asks for; the certificate is judged at `not_before` if the clock shows an earlier time.
+    pub fn open(&mut self, flow: Flow, host: String, not_before: WallTime) {
         self.abort(flow);
         self.last += 1;
         let (orders, order_queue) = mpsc::channel(SEND_QUEUE);
         let voice = Voice { number: self.last, flow, events: self.events.0.clone() };
-        let task = tokio::spawn(run(self.config.clone(), flow, host, order_queue, voice));
+        let task = tokio::spawn(run(self.config.clone(), flow, (host, not_before), order_queue, voice));
         self.open.insert(flow, Connection { number: self.last, made_by: MadeBy::Us, orders, task });
     }
 
@@ -224,8 +223,14 @@ impl Voice {
     }
 }
 
-async fn run(config: config::Sip, flow: Flow, host: String, mut orders: mpsc::Receiver<Vec<u8>>, voice: Voice) {
-    let why = match converse(&config, flow, &host, &mut orders, &voice).await {
+async fn run(
+    config: config::Sip,
+    flow: Flow,
+    (host, not_before): (String, WallTime),
+    mut orders: mpsc::Receiver<Vec<u8>>,
+    voice: Voice,
+) {
+    let why = match converse(&config, flow, (&host, not_before), &mut orders, &voice).await {
         Ok(()) => "closed".to_owned(),
         Err(why) => why,
     };
@@ -236,7 +241,7 @@ async fn run(config: config::Sip, flow: Flow, host: String, mut orders: mpsc::Re
 async fn converse(
     config: &config::Sip,
     flow: Flow,
-    host: &str,
+    (host, not_before): (&str, WallTime),
     orders: &mut mpsc::Receiver<Vec<u8>>,
     voice: &Voice,
 ) -> Result<(), String> {
@@ -249,7 +254,7 @@ async fn converse(
             carry_stream(tcp, orders, voice).await.map_err(|e| e.to_string())
         }
         Transport::Tls => {
-            let stream = tls::connect(host, tcp, trust(config)).await.map_err(|e| e.detail)?;
+            let stream = tls::connect(host, tcp, trust(config, not_before)).await.map_err(|e| e.detail)?;
             voice.connected(local).await;
             carry_stream(stream, orders, voice).await.map_err(|e| tls::classify(&e).detail)
         }
@@ -259,7 +264,7 @@ async fn converse(
             carry_socket(socket, orders, voice).await
         }
         Transport::Wss => {
-            let stream = tls::connect(host, tcp, trust(config)).await.map_err(|e| e.detail)?;
+            let stream = tls::connect(host, tcp, trust(config, not_before)).await.map_err(|e| e.detail)?;
             let socket = upgrade("wss", config, flow, host, stream).await?;
             voice.connected(local).await;
             carry_socket(socket, orders, voice).await
@@ -392,10 +397,10 @@ where
         }
     }
 }
-/// A clock from before this program was built is wrong.
-fn trust(config: &config::Sip) -> Trust<'_> {
+
+fn trust(config: &config::Sip, not_before: WallTime) -> Trust<'_> {
     let identity = config.client_cert_file.as_deref().zip(config.client_key_file.as_deref());
-    Trust { ca_file: config.ca_file.as_deref(), identity, not_before: BUILT }
+    Trust { ca_file: config.ca_file.as_deref(), identity, not_before }
 }
 
 #[cfg(test)]

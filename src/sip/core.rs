@@ -273,8 +273,11 @@ impl Core {
         let port = via.params.value("rport").and_then(|port| port.parse().ok());
         let (Ok(ip), Some(port)) = (ip.parse(), port) else { return };
         let seen = SocketAddr::new(ip, port);
-        if !matches!(route.flow.transport, Transport::Ws | Transport::Wss) && seen.to_string() != self.sent_by(route) {
-            self.flows.learn_public(route.flow, seen);
+        match route.flow.transport {
+            Transport::Ws | Transport::Wss => {}
+            // There is no NAT, or none any more.
+            _ if seen.to_string() == self.sent_by(route) => self.flows.forget_public(route.flow),
+            Transport::Udp | Transport::Tcp | Transport::Tls => self.flows.learn_public(route.flow, seen),
         }
     }
 

@@ -120,11 +120,11 @@ pub enum Event {
     Registered {
         server: String,
     },
-    /// No server knows the device, the last one asked because of this; `None`: it is not asked again.
+    /// No server knows the device, the last one asked because of this.
     NotRegistered {
         server: String,
         cause: EndCause,
-        retry_at: Option<Time>,
+        retry_at: Time,
     },
     /// At our wish ([`Endpoint::unregister`]).
     Unregistered,

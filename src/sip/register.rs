@@ -29,7 +29,7 @@ use crate::config;
 use crate::qss::backoff::Backoff;
 use crate::time::{Span, Time, Wakeup, soonest};
 use sha1::{Digest, Sha1};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
 pub(super) struct Registration {
@@ -45,8 +45,8 @@ pub(super) struct Registration {
     call_id: String,
     tag: String,
     cseq: u32,
-    /// Servers that refuse the password: whoever insists is locked out.
-    barred: BTreeSet<usize>,
+    /// Servers that refuse the password, and until when they are left alone: whoever insists is locked out.
+    barred: BTreeMap<usize, Time>,
     told: Told,
 }
 
@@ -70,9 +70,9 @@ enum State {
     Registered(Binding),
     Pausing {
         at: Time,
+        /// Whatever happens to the network.
+        not_before: Time,
     },
-    /// No server accepts the password.
-    Barred,
     Leaving {
         binding: Binding,
         refusals: u8,
@@ -96,6 +96,7 @@ struct Binding {
     hop: Hop,
     way: Route,
     contact: String,
+    since: Time,
     refresh_at: Time,
     until: Time,
     /// The first server is tried again then.
@@ -122,6 +123,10 @@ enum Told {
 /// What a 423 may ask for.
 const LONGEST: Span = Span::from_secs(7 * 86_400);
 const MAX_RAISES: u8 = 3;
+/// A binding that stood for so long was a success: what comes after it is a first failure.
+const STABLE: Span = Span::from_secs(60);
+/// A server that refuses the password is asked again in the second half of this time: a fault of its own may be gone by then.
+const BARRED: Span = Span::from_secs(3_600);
 /// Namespace of the instance ids (RFC 9562 5.5): any will do, as long as it stays the same.
 const INSTANCES: &[u8; 16] = b"qss-endpoint/sip";
 
@@ -147,7 +152,7 @@ impl Endpoint {
 
     /// Something is registered, or about to be, or about to be removed.
     pub fn is_registering(&self) -> bool {
-        !matches!(self.registration.state, State::Off | State::Barred)
+        !matches!(self.registration.state, State::Off)
     }
 }
 
@@ -165,7 +170,7 @@ impl Registration {
             call_id: core.rng.hex(16),
             tag: core.rng.hex(8),
             cseq: 0,
-            barred: BTreeSet::new(),
+            barred: BTreeMap::new(),
             told: Told::Nothing,
         }
     }
@@ -178,7 +183,7 @@ impl Registration {
             State::Looking { attempt, .. } | State::Connecting { attempt, .. } => {
                 attempt.held.as_ref().map(|binding| binding.way)
             }
-            State::Off | State::Pausing { .. } | State::Barred => None,
+            State::Off | State::Pausing { .. } => None,
         }
     }
 
@@ -189,10 +194,8 @@ impl Registration {
                 Some(Wakeup::new(binding.refresh_at, "sip: refresh of the registration")),
                 binding.home_at.map(|at| Wakeup::new(at, "sip: first registrar again")),
             ),
-            State::Pausing { at } => Some(Wakeup::new(*at, "sip: register again")),
-            State::Off | State::Connecting { .. } | State::Asking { .. } | State::Barred | State::Leaving { .. } => {
-                None
-            }
+            State::Pausing { at, .. } => Some(Wakeup::new(*at, "sip: register again")),
+            State::Off | State::Connecting { .. } | State::Asking { .. } | State::Leaving { .. } => None,
         }
     }
 
@@ -207,11 +210,9 @@ impl Registration {
             State::Registered(binding) if binding.refresh_at <= now => self.renew(core, now, binding, out),
             State::Registered(binding) => self.begin(core, now, 0, Some(binding), out),
             State::Pausing { .. } => self.begin_at(core, now, 0, out),
-            state @ (State::Off
-            | State::Connecting { .. }
-            | State::Asking { .. }
-            | State::Barred
-            | State::Leaving { .. }) => self.state = state,
+            state @ (State::Off | State::Connecting { .. } | State::Asking { .. } | State::Leaving { .. }) => {
+                self.state = state;
+            }
         }
     }
 
@@ -266,36 +267,74 @@ impl Registration {
             }
             // RFC 5626 4.5: the server reaches us by this connection only.
             State::Registered(binding) if binding.way.flow == flow => {
-                self.state = State::Pausing { at: self.backoff.next_with_floor(now, &mut core.rng) };
+                if now.since(binding.since) >= STABLE {
+                    self.backoff.reset();
+                }
+                self.pause(core, now, None);
             }
-            state @ (State::Off
-            | State::Looking { .. }
-            | State::Connecting { .. }
-            | State::Asking { .. }
-            | State::Registered(_)
-            | State::Pausing { .. }
-            | State::Barred
-            | State::Leaving { .. }) => self.state = state,
+            // What was held as long as nothing better came is no more.
+            State::Looking { mut attempt, give_up_at } => {
+                attempt.lose(flow);
+                self.state = State::Looking { attempt, give_up_at };
+            }
+            State::Connecting { mut attempt, way } => {
+                attempt.lose(flow);
+                self.state = State::Connecting { attempt, way };
+            }
+            State::Asking { mut attempt, way, contact, refusals } => {
+                attempt.lose(flow);
+                self.state = State::Asking { attempt, way, contact, refusals };
+            }
+            state @ (State::Off | State::Registered(_) | State::Pausing { .. } | State::Leaving { .. }) => {
+                self.state = state;
+            }
         }
     }
 
-    /// The flow of the registration may begin at another address now; who waits need not any longer.
+    /// The flow of the registration may begin at another address now; who waits need not any longer, but for what a server wants.
     pub(super) fn on_network(&mut self, core: &mut Core, now: Time, out: &mut Outbox) {
-        match &self.state {
+        match &mut self.state {
             State::Registered(binding) => out.push_back(Output::Resolve(binding.way.flow.target())),
-            State::Pausing { .. } => self.begin_at(core, now, 0, out),
+            State::Pausing { not_before, .. } if *not_before <= now => self.begin_at(core, now, 0, out),
+            State::Pausing { at, not_before } => *at = *not_before,
             State::Off
             | State::Looking { .. }
             | State::Connecting { .. }
             | State::Asking { .. }
-            | State::Barred
             | State::Leaving { .. } => {}
         }
     }
 
+    /// Until the next attempt. Returns when that is.
+    fn pause(&mut self, core: &mut Core, now: Time, retry_after: Option<Span>) -> Time {
+        let not_before = (self.all_barred_until(now)).unwrap_or_else(|| {
+            let least = now + core.config.register.retry_min;
+            self.backoff.not_before(now, retry_after).max(least)
+        });
+        let at = self.backoff.next_with_floor(now, &mut core.rng).max(not_before);
+        self.state = State::Pausing { at, not_before };
+        at
+    }
+
+    fn is_barred(&self, server: usize, now: Time) -> bool {
+        self.barred.get(&server).is_some_and(|until| now < *until)
+    }
+
+    /// `None`: there is a server that does not refuse the password.
+    fn all_barred_until(&self, now: Time) -> Option<Time> {
+        let is_free = (0..self.servers.len()).any(|server| !self.is_barred(server, now));
+        if is_free { None } else { self.barred.values().min().copied() }
+    }
+
+    /// When the first server is to be tried again, while another one holds.
+    fn home_at(&self, now: Time) -> Time {
+        let free = self.barred.get(&0).copied().unwrap_or(now);
+        free.max(now + self.home_retry)
+    }
+
     /// Turns to the first server from `server` on that has not refused the password; none: pauses.
     fn begin_at(&mut self, core: &mut Core, now: Time, server: usize, out: &mut Outbox) {
-        match (server..self.servers.len()).find(|server| !self.barred.contains(server)) {
+        match (server..self.servers.len()).find(|server| !self.is_barred(*server, now)) {
             Some(server) => self.begin(core, now, server, None, out),
             None => self.state = State::Off,
         }
@@ -435,7 +474,8 @@ impl Registration {
             401 | 407 => match self.credentials.learn(&answer.response, refusals, &mut core.rng) {
                 Ok(()) => self.ask(core, now, attempt, way, refusals + 1, out),
                 Err(_) => {
-                    self.barred.insert(attempt.server);
+                    let until = self.backoff.within(BARRED, now, &mut core.rng);
+                    self.barred.insert(attempt.server, until);
                     self.fail(core, now, attempt, EndCause::AuthenticationFailed, None, out);
                 }
             },
@@ -478,11 +518,13 @@ impl Registration {
         };
         let lead = Span::from_micros(expires.as_micros() / 10).max(core.config.register.lead);
         let lead = lead.min(Span::from_micros(expires.as_micros() / 2));
-        let home_at = (server > 0 && !self.barred.contains(&0)).then(|| now + self.home_retry);
-        let home_at = held.as_ref().filter(|held| held.server == server).map_or(home_at, |held| held.home_at);
+        let same = held.as_ref().filter(|held| held.server == server);
+        let since = same.map_or(now, |held| held.since);
+        let home_at = same.map_or_else(|| (server > 0).then(|| self.home_at(now)), |held| held.home_at);
         let corrected = held.as_ref().is_some_and(|held| held.steadiness == Steadiness::Corrected);
         let refresh_at = now + (expires - lead);
-        let mut binding = Binding { server, hop, way, contact, refresh_at, until: now + expires, home_at, steadiness };
+        let until = now + expires;
+        let mut binding = Binding { server, hop, way, contact, since, refresh_at, until, home_at, steadiness };
         if self.told != Told::Registered(server) {
             self.told = Told::Registered(server);
             let server = self.servers.get(server).cloned().unwrap_or_default();
@@ -509,8 +551,7 @@ impl Registration {
     ) {
         let Attempt { server, held, .. } = attempt;
         if let Some(binding) = held.filter(|held| held.server != server && held.until > now) {
-            let home_at = (!self.barred.contains(&0)).then(|| now + self.home_retry);
-            let binding = Binding { home_at, ..binding };
+            let binding = Binding { home_at: Some(self.home_at(now)), ..binding };
             if binding.refresh_at <= now {
                 return self.renew(core, now, binding, out);
             }
@@ -521,15 +562,7 @@ impl Registration {
         if !matches!(self.state, State::Off) {
             return;
         }
-        let retry_at = if self.barred.len() >= self.servers.len() {
-            self.state = State::Barred;
-            None
-        } else {
-            let at = self.backoff.next_with_floor(now, &mut core.rng);
-            let at = at.max(self.backoff.not_before(now, retry_after));
-            self.state = State::Pausing { at };
-            Some(at)
-        };
+        let retry_at = self.pause(core, now, retry_after);
         self.told = Told::Failed;
         let server = self.servers.get(server).cloned().unwrap_or_default();
         out.push_back(Output::Event(Event::NotRegistered { server, cause, retry_at }));
@@ -543,7 +576,7 @@ impl Registration {
             State::Looking { attempt, .. } | State::Connecting { attempt, .. } | State::Asking { attempt, .. } => {
                 attempt.held
             }
-            State::Off | State::Pausing { .. } | State::Barred => None,
+            State::Off | State::Pausing { .. } => None,
             state @ State::Leaving { .. } => {
                 self.state = state;
                 return;
@@ -563,6 +596,13 @@ impl Registration {
         let mut request = self.request(core, binding.server, Span::ZERO);
         request.headers.push(Name::Contact, binding.contact.clone());
         self.send(core, now, request, binding.way, purpose, out);
+    }
+}
+
+impl Attempt {
+    /// A flow is lost.
+    fn lose(&mut self, flow: Flow) {
+        self.held.take_if(|held| held.way.flow == flow);
     }
 }
 

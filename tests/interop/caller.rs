@@ -5,6 +5,7 @@ use qss_endpoint::config::{Config, Sip};
 use qss_endpoint::io::sip_routes::Lookup;
 use qss_endpoint::io::sip_socket::{DATAGRAM, SipSocket};
 use qss_endpoint::io::sip_transport::{SipConnections, SipEvent};
+use qss_endpoint::qss::clock::BUILT;
 use qss_endpoint::random::Rng;
 use qss_endpoint::sdp::Local;
 use qss_endpoint::sip::endpoint::{CallId, EndCause, Endpoint, Event, Outbox, Output};
@@ -190,7 +191,9 @@ impl Caller {
                         }
                     }
                 }
-                Output::Connect { flow, host } => self.runtime.block_on(async { self.connections.open(flow, host) }),
+                Output::Connect { flow, host } => {
+                    self.runtime.block_on(async { self.connections.open(flow, host, BUILT) });
+                }
                 Output::Disconnect { flow } => self.runtime.block_on(async { self.connections.close(flow) }),
                 Output::Resolve(target) => {
                     let mut found = self.runtime.block_on(self.lookup.fork().routes(&target));

@@ -46,7 +46,7 @@ impl World {
         self.receive_from(from, text.as_bytes());
     }
 
-    fn not_registered(&mut self) -> (EndCause, Option<Time>) {
+    fn not_registered(&mut self) -> (EndCause, Time) {
         match self.expect_event() {
             Event::NotRegistered { cause, retry_at, .. } => (cause, retry_at),
             other => panic!("{other:?}"),
@@ -125,7 +125,7 @@ fn without_a_server_nothing_is_sent() {
 }
 
 #[test]
-fn challenges_are_answered_and_a_refused_password_is_not_offered_again() {
+fn challenges_are_answered_and_a_refused_password_is_not_offered_again_soon() {
     let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\"\r\n";
     let mut world = World::begin(with_password());
     let first = world.expect(Method::Register);
@@ -149,9 +149,87 @@ fn challenges_are_answered_and_a_refused_password_is_not_offered_again() {
             world.route(host, port, Ok(SPARE));
         }
     }
-    assert_eq!(world.not_registered(), (EndCause::AuthenticationFailed, None));
-    world.pass(ms(86_400_000));
-    world.expect_silence();
+    let (cause, retry_at) = world.not_registered();
+    assert_eq!(cause, EndCause::AuthenticationFailed);
+    let pause = retry_at.since(world.now);
+    assert!(pause >= ms(1_800_000) && pause <= ms(3_600_000), "{pause}");
+    world.resolves.clear();
+    world.endpoint.handle_addresses_changed(world.now, &mut world.out);
+    world.pass(ms(1_799_000));
+    assert!(world.resolves.is_empty() && world.sent.is_empty(), "nobody insists, whatever happens to the network");
+    world.pass(ms(1_801_000));
+    assert!(!world.resolves.is_empty(), "the fault may have been the server's");
+}
+
+#[test]
+fn a_first_server_that_refused_the_password_is_returned_to_later_than_others() {
+    let mut world = World::begin(registering());
+    let first = world.expect(Method::Register);
+    world.say(FIRST, &first, 401, "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n");
+    world.route("spare.example", 5070, Ok(SPARE));
+    let spare = world.expect(Method::Register);
+    world.grant(SPARE, &spare, 7 * 86_400);
+    world.expect_event();
+    world.resolves.clear();
+    world.pass(ms(1_799_000));
+    assert!(world.resolves.is_empty());
+    world.pass(ms(1_801_000));
+    assert_eq!(world.resolves.back(), Some(&("reg.example".into(), 5060)));
+}
+
+/// Registered by TCP at the spare server, and the first one is about to be tried again.
+fn at_the_spare_by_tcp() -> (World, Flow) {
+    let sip = config::Sip { transport: Transport::Tcp, ..registering() };
+    let tcp = Flow { transport: Transport::Tcp, remote: address(SPARE) };
+    let mut world = World::begin(sip);
+    let first = Flow { remote: address(FIRST), ..tcp };
+    world.endpoint.handle_disconnected(world.now, first, "refused", &mut world.out);
+    world.drain();
+    world.route("spare.example", 5070, Ok(SPARE));
+    world.endpoint.handle_connected(world.now, tcp, address("192.0.2.1:49152"), &mut world.out);
+    world.drain();
+    let register = world.expect(Method::Register);
+    let answer = register.response(200, "reg", "Expires: 3600\r\n", "");
+    world.endpoint.handle_received(world.now, tcp, answer.as_bytes(), &mut world.out);
+    world.drain();
+    world.expect_event();
+    (world, tcp)
+}
+
+#[test]
+fn a_binding_whose_connection_is_lost_while_another_server_is_asked_holds_no_more() {
+    for lost in [false, true] {
+        let (mut world, tcp) = at_the_spare_by_tcp();
+        world.pass(ms(300_000));
+        if lost {
+            world.endpoint.handle_disconnected(world.now, tcp, "reset", &mut world.out);
+            world.drain();
+        }
+        world.resolves.clear();
+        world.route("reg.example", 5060, Err(RouteError::UnknownHost));
+        assert_eq!(world.resolves.back().is_some(), lost, "the spare server is asked again");
+    }
+}
+
+#[test]
+fn a_connection_that_stood_for_a_while_was_a_success() {
+    let (mut world, tcp) = at_the_spare_by_tcp();
+    for round in 0..12 {
+        world.pass(ms(61_000));
+        world.resolves.clear();
+        world.endpoint.handle_disconnected(world.now, tcp, "reset", &mut world.out);
+        world.drain();
+        world.pass(ms(2_001));
+        assert_eq!(world.resolves.back(), Some(&("reg.example".into(), 5060)), "{round}: within the first pause");
+        world.route("reg.example", 5060, Err(RouteError::UnknownHost));
+        world.route("spare.example", 5070, Ok(SPARE));
+        world.endpoint.handle_connected(world.now, tcp, address("192.0.2.1:49152"), &mut world.out);
+        world.drain();
+        let register = world.expect(Method::Register);
+        let answer = register.response(200, "reg", "Expires: 3600\r\n", "");
+        world.endpoint.handle_received(world.now, tcp, answer.as_bytes(), &mut world.out);
+        world.drain();
+    }
 }
 
 #[test]
@@ -207,7 +285,7 @@ fn when_nobody_registers_the_pauses_grow_and_the_network_ends_them() {
     refuse(&mut world);
     let (cause, retry_at) = world.not_registered();
     assert_eq!(cause, EndCause::Unroutable(RouteError::UnknownHost), "the last one asked");
-    let first = retry_at.unwrap().since(world.now);
+    let first = retry_at.since(world.now);
     assert!(first >= ms(1_000) && first <= ms(2_000), "{first:?}");
     for _ in 0..12 {
         world.resolves.clear();
@@ -222,7 +300,9 @@ fn when_nobody_registers_the_pauses_grow_and_the_network_ends_them() {
     world.targets.clear();
     world.endpoint.handle_addresses_changed(world.now, &mut world.out);
     world.drain();
-    assert_eq!(world.targets.len(), 1, "at once");
+    assert!(world.targets.is_empty(), "news come in crowds");
+    world.pass(ms(1_000));
+    assert_eq!(world.targets.len(), 1, "soon");
 }
 
 #[test]
@@ -233,7 +313,13 @@ fn a_retry_after_is_obeyed() {
     let register = world.expect(Method::Register);
     world.say(FIRST, &register, 503, "Retry-After: 200 (tired)\r\n");
     let (_, retry_at) = world.not_registered();
-    assert!(retry_at.unwrap().since(world.now) >= ms(200_000));
+    assert!(retry_at.since(world.now) >= ms(200_000));
+    world.targets.clear();
+    world.endpoint.handle_addresses_changed(world.now, &mut world.out);
+    world.pass(ms(199_999));
+    assert!(world.targets.is_empty(), "whatever happens to the network");
+    world.pass(ms(1));
+    assert_eq!(world.targets.len(), 1, "then at once");
 }
 
 #[test]
@@ -254,6 +340,27 @@ fn behind_a_nat_the_address_the_server_sees_is_registered_once() {
     world.pass(ms(540_000));
     let refresh = world.expect(Method::Register);
     assert!(refresh.header("Contact").unwrap().starts_with("<sip:device7@198.51.100.7:61001>;"), "at the next refresh");
+}
+
+#[test]
+fn when_the_nat_is_gone_the_own_address_is_registered_again() {
+    let mut world = World::begin(registering());
+    let seen = |register: &Sent, place: &str| {
+        let text = register.response(200, "reg", "Expires: 600\r\n", "");
+        text.replace(";rport;received=192.0.2.1", place)
+    };
+    let nat = ";received=198.51.100.7;rport=61000";
+    let first = world.expect(Method::Register);
+    world.receive_from(FIRST, seen(&first, nat).as_bytes());
+    let second = world.expect(Method::Register);
+    world.receive_from(FIRST, seen(&second, nat).as_bytes());
+    world.pass(ms(540_000));
+    let refresh = world.expect(Method::Register);
+    world.receive_from(FIRST, seen(&refresh, ";received=192.0.2.1;rport=5062").as_bytes());
+    let direct = world.expect(Method::Register);
+    let contacts: Vec<&str> = direct.request().headers.all(&Name::Contact).collect();
+    assert!(contacts[0].starts_with("<sip:device7@192.0.2.1:5062>;"), "{contacts:?}");
+    assert_eq!(contacts[1], "<sip:device7@198.51.100.7:61000>;expires=0");
 }
 
 #[test]
