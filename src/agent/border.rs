@@ -147,6 +147,7 @@ pub enum Output {
     SipConnect {
         flow: Flow,
         host: String,
+        not_before: WallTime,
     },
     SipDisconnect {
         flow: Flow,

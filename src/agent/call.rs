@@ -95,7 +95,7 @@ impl Agent {
                     | EndCause::SignallingUnprotected => Failure::SipRegisterUnreachable,
                 };
                 let detail = format!("{server}: {}", words_of(&cause)).trim_end_matches([' ', ':']).to_owned();
-                self.attempt_failed(cx, Attempt::Registration, &Cause::new(failure, detail), retry_at);
+                self.attempt_failed(cx, Attempt::Registration, &Cause::new(failure, detail), Some(retry_at));
             }
             SipEvent::Unregistered => {}
         }
@@ -365,7 +365,10 @@ impl Agent {
         for output in outputs {
             match output {
                 endpoint::Output::Send { flow, bytes } => cx.out.push_back(Output::SipSend { flow, bytes }),
-                endpoint::Output::Connect { flow, host } => cx.out.push_back(Output::SipConnect { flow, host }),
+                endpoint::Output::Connect { flow, host } => {
+                    let not_before = self.floor(cx);
+                    cx.out.push_back(Output::SipConnect { flow, host, not_before });
+                }
                 endpoint::Output::Disconnect { flow } => cx.out.push_back(Output::SipDisconnect { flow }),
                 endpoint::Output::Resolve(target) => cx.out.push_back(Output::Resolve(target)),
                 endpoint::Output::Event(event) => self.on_sip(cx, event),

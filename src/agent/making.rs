@@ -21,6 +21,9 @@ impl Agent {
         if !self.session.is_registered() {
             return None;
         }
+        if let Some(room) = self.own.make_space() {
+            self.leave_behind(cx, room);
+        }
         let id = match self.own.conceive(record, &mut self.rng)? {
             Conceived::Asked(ticket) => return Some(ticket),
             Conceived::Ask(id) => id,
@@ -80,12 +83,14 @@ impl Agent {
         match self.own.ended(cx.now, ticket, end, &mut self.rng) {
             Told::Nothing => {}
             Told::Settled => self.keep_rooms(cx),
-            Told::LeftBehind { room } => {
-                self.keep_rooms(cx);
-                self.problem(cx, "room_left_behind");
-                self.emit(cx, Kind::RoomLeft { id: room }, Some(Failure::RoomNotDestroyed.into()));
-            }
+            Told::LeftBehind { room } => self.leave_behind(cx, room),
         }
+    }
+
+    fn leave_behind(&mut self, cx: &mut Cx<'_>, room: String) {
+        self.keep_rooms(cx);
+        self.problem(cx, "room_left_behind");
+        self.emit(cx, Kind::RoomLeft { id: room }, Some(Failure::RoomNotDestroyed.into()));
     }
 
     /// An answer comes that nobody waits for any more: a room that it names because we once asked for one goes.

@@ -290,7 +290,7 @@ impl Agent {
     /// The visit is over: the QSS is told that we are out of its room, unless that is where we know it from.
     pub(super) fn depart(&mut self, cx: &mut Cx<'_>, visit: &Visit, cause: &Cause) {
         self.release_room(visit, cause);
-        let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomDestroyed);
+        let out_already = matches!(cause.failure, Failure::RoomExpelled | Failure::RoomAbsent | Failure::RoomDestroyed);
         if let (Membership::Admitted, Some(id), false) = (visit.membership, &visit.room.id, out_already)
             && !self.own.is_doomed(id)
             && !self.is_lent(id)

@@ -24,8 +24,10 @@ use crate::time::{Span, Time, Wakeup};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Rooms and births remembered; a device that has so many makes no more.
+/// Rooms and births remembered; a device that has so many makes another only if one of them was tried often enough.
 const MAX_ROOMS: usize = 32;
+/// A new room matters more than an old one that could not be destroyed so often.
+const ENOUGH: u32 = 8;
 /// Settled questions remembered, in case another answer to one comes.
 const MAX_SETTLED: usize = 8;
 /// So often the QSS may say that we must not destroy a room (403), or have none under an id that it may have given one
@@ -233,6 +235,17 @@ impl OwnRooms {
         let birth = Birth { id: rng.request_id(), record, state: Conception::Alone(Step::Due), past: Past::New };
         self.births.push(birth.clone());
         Some(Conceived::Ask(birth.id))
+    }
+
+    /// Where there are too many rooms for another one, the one that was tried most often, if that was often, is given up: it stays behind.
+    pub(super) fn make_space(&mut self) -> Option<String> {
+        let attempts = |own: &Own| match &own.fate {
+            Fate::Doomed { backoff, .. } => backoff.attempts(),
+            Fate::Needed => 0,
+        };
+        let most = (0..self.rooms.len()).rev().max_by_key(|i| attempts(&self.rooms[*i]))?;
+        let is_full = self.births.len() + self.rooms.len() >= MAX_ROOMS;
+        (is_full && attempts(&self.rooms[most]) >= ENOUGH).then(|| self.rooms.remove(most).id)
     }
 
     /// The question with that id has been sent for somebody who waits for the room.

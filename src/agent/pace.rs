@@ -18,6 +18,9 @@ pub(super) enum Pace {
     Never,
 }
 
+/// An hour: no server locks out who tries so seldom, and nobody has to visit the device when the fault is gone.
+const LONG: Span = Span::from_secs(3_600);
+
 /// What the configuration says of refusals and of being sent away.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manners {
@@ -38,8 +41,15 @@ impl Pace {
         match failure {
             Failure::RoomExpelled => Pace::unless_never(rejoin.after_expel),
             Failure::RoomDestroyed => Pace::unless_never(rejoin.after_destroy),
+            // What is only concluded may be wrong.
+            Failure::RoomAbsent => match rejoin.after_expel {
+                Span::ZERO => Pace::Within(LONG),
+                after_expel => Pace::After(after_expel),
+            },
             // A password that was refused is refused again, and servers lock out who insists.
-            Failure::RoomWrongPassword | Failure::HungUp | Failure::SipAuthFailed => Pace::Never,
+            Failure::RoomWrongPassword | Failure::HungUp => Pace::Never,
+            // But a mixer that knows its devices by their addresses, or passwords from a database, says so when it has lost those.
+            Failure::SipAuthFailed => Pace::Within(LONG),
             Failure::RoomForbidden => Pace::Within(forbidden),
             Failure::RoomNotFound => Pace::Within(not_found),
             Failure::RoomTooEarly | Failure::Transferred | Failure::RoomWithoutSipUri | Failure::SipBadUri => {

@@ -142,8 +142,8 @@ impl Agent {
         match (alone, absent, self.config.qss.own_gone) {
             (true, ..) => self.end_parked(cx, i, &Failure::OthersGone.into()),
             (false, true, OwnGone::Expelled) if self.session.is_stable() => {
-                self.tell_of_parked(cx, i, RoomEvent::Expelled, Failure::RoomExpelled);
-                self.fail_parked(cx, i, &Failure::RoomExpelled.into());
+                self.tell_of_parked(cx, i, RoomEvent::Expelled, Failure::RoomAbsent);
+                self.fail_parked(cx, i, &Failure::RoomAbsent.into());
             }
             (false, true, OwnGone::Expelled | OwnGone::Ask) => self.doubt_parked(cx, i),
             (false, false, _) => {}

@@ -336,8 +336,8 @@ impl Agent {
             return self.doubt_membership(cx);
         }
         if self.visit.as_ref().is_some_and(|visit| visit.membership == Membership::Admitted) {
-            self.emit_room(cx, RoomEvent::Expelled, Some(Failure::RoomExpelled.into()));
-            self.fail_visit(cx, &Failure::RoomExpelled.into());
+            self.emit_room(cx, RoomEvent::Expelled, Some(Failure::RoomAbsent.into()));
+            self.fail_visit(cx, &Failure::RoomAbsent.into());
         }
     }
 

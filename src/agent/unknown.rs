@@ -1,5 +1,5 @@
 //! What the QSS says and the device does not understand (docs/qss.md, Events of the QSS): it is counted; the last of it
-//! is kept as it came, for people; and an event that means nothing is passed on as the status event `unknown_event`,
+//! is kept as it came but for its secrets, for people; and an event that means nothing is passed on as the status event `unknown_event`,
 //! because who reads those may know more than the device. So many are passed on in each interval, of each so many bytes,
 //! and never what the device has said itself: a QSS that tells everybody everything makes no loop.
 
@@ -22,7 +22,7 @@ pub(super) struct Seen {
     count: u64,
     /// Monotonic clock, of the last time.
     mono_ms: u64,
-    /// The message as it came then, cut after `qss.unknown_bytes`, and its whole length.
+    /// The message as it came then but for secrets, cut after `qss.unknown_bytes`, and its whole length.
     raw: String,
     bytes: usize,
 }
@@ -48,10 +48,15 @@ impl Unknown {
         self.seen.iter().cloned().collect()
     }
 
-    fn keep(&mut self, limits: &QssUnknown, now: Time, what: &'static str, word: &str, raw: &str) {
+    fn keep(
+        &mut self,
+        limits: &QssUnknown,
+        now: Time,
+        (what, word): (&'static str, &str),
+        (raw, bytes): (&str, usize),
+    ) {
         let known = self.seen.iter().position(|seen| seen.what == what && seen.word == word);
         let count = known.and_then(|i| self.seen.remove(i)).map_or(0, |seen| seen.count) + 1;
-        let bytes = raw.len();
         let (word, raw) = (word.to_owned(), cut(raw, limits.bytes));
         self.seen.push_back(Seen { what, word, count, mono_ms: now.as_millis(), raw, bytes });
         while self.seen.len() > limits.kept {
@@ -80,7 +85,8 @@ impl Unknown {
 impl Agent {
     /// So many things in a message that mean nothing to us; `word` is one of them.
     pub(super) fn not_understood(&mut self, cx: &mut Cx<'_>, what: &'static str, word: &str, count: u64, body: &Body) {
-        self.unknown.keep(&self.config.qss.unknown, cx.now, what, word, body.frame());
+        let raw = (&*body.frame(), body.len_of_frame());
+        self.unknown.keep(&self.config.qss.unknown, cx.now, (what, word), raw);
         self.problem_with(cx, what, count, word);
     }
 
@@ -91,7 +97,7 @@ impl Agent {
             return;
         }
         if let Some(skipped) = self.unknown.pass(&self.config.qss.unknown, cx.now) {
-            let (raw, bytes) = (cut(body.frame(), self.config.qss.unknown.bytes), body.frame().len());
+            let (raw, bytes) = (cut(&body.frame(), self.config.qss.unknown.bytes), body.len_of_frame());
             self.emit(cx, Kind::UnknownEvent { name: name.to_owned(), raw, bytes, skipped }, None);
         }
     }
@@ -120,15 +126,15 @@ mod tests {
     fn the_latest_are_kept_each_once_and_cut() {
         let mut unknown = Unknown::default();
         for (ms, word) in [(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "d")] {
-            unknown.keep(&LIMITS, Time::from_millis(ms), "qss_unknown_event", word, "ééééé");
+            unknown.keep(&LIMITS, Time::from_millis(ms), ("qss_unknown_event", word), ("ééééé", 10));
         }
         let told: Vec<_> = unknown.seen().iter().map(|s| (s.word.clone(), s.count, s.mono_ms)).collect();
         assert_eq!(told, [("a".into(), 2, 3), ("c".into(), 1, 4), ("d".into(), 1, 5)]);
         assert_eq!((unknown.seen[0].raw.as_str(), unknown.seen[0].bytes), ("éééé", 10));
-        unknown.keep(&LIMITS, Time::ZERO, "qss_unknown_field", "a", "");
+        unknown.keep(&LIMITS, Time::ZERO, ("qss_unknown_field", "a"), ("", 0));
         assert!(unknown.seen().iter().any(|s| (s.what, s.count) == ("qss_unknown_field", 1)), "another kind");
         let none = QssUnknown { kept: 0, ..LIMITS };
-        unknown.keep(&none, Time::ZERO, "qss_unknown_event", "e", "");
+        unknown.keep(&none, Time::ZERO, ("qss_unknown_event", "e"), ("", 0));
         assert!(unknown.seen().is_empty());
     }
 

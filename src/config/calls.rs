@@ -39,7 +39,7 @@ pub struct Call {
     pub total: Span,
     /// Ask for a room that is recorded.
     pub record: bool,
-    /// Words of the device for whoever is invited (docs/qss.md, Calls out).
+    /// Words of the device for whoever is invited (docs/qss.md, Invites).
     pub context: Vec<(String, String)>,
 }
 

@@ -156,7 +156,8 @@ failures! {
         TokenUnreadable => "token_unreadable",
             "the token file cannot be used",
             "the system's word, or what the file holds, in `detail`",
-            "check that the file of qss.token_file is there, readable, and has one line";
+            "check that the file of qss.token_file is there, readable, and has one line; systemd copies a credential at the start of \
+             the service: restart it";
         TokenRefused(status) => "token_refused",
             "the token server gives no token",
             "its HTTP status, in `status`, and its words, in `detail`",
@@ -223,6 +224,10 @@ failures! {
             "somebody removed the device from the room",
             "the QSS's event",
             "ask the moderator; `join` on the device lets it try again";
+        RoomAbsent => "room_absent",
+            "the QSS says that the device is not in its room any more",
+            "`GONE` for the device itself, or a list of participants without it (qss.own_gone)",
+            "ask the moderator; it comes back within the hour, or as rejoin_after_expel_ms of the room says, or with `join` on the device";
         RoomNotDestroyed => "room_not_destroyed",
             "a room that the device has made stays behind",
             "the QSS refuses to destroy it, or does not know the request",
@@ -298,7 +303,8 @@ failures! {
         SipAuthFailed => "sip_auth_failed",
             "the mixer does not accept the credentials",
             "401 or 407 to a request with credentials, or without any to give",
-            "set sip.auth_user and sip.password; `join` on the device lets it try again";
+            "set sip.auth_user and sip.password, or have the mixer know the device by its address; it tries again within the hour, or with \
+             `join` on the device";
         SipNoCommonMedia => "sip_no_common_media",
             "the mixer and the device have no codec in common, or no protection",
             "488, or an answer without Opus, or without the key of SRTP",
@@ -314,7 +320,7 @@ failures! {
         SipRegisterAuthFailed => "sip_register_auth_failed",
             "the SIP servers do not accept the credentials",
             "401 or 407 to a REGISTER with credentials, or without any to give",
-            "set sip.auth_user and sip.password, and restart the device";
+            "set sip.auth_user and sip.password; it tries again within the hour";
         SipRegisterUnreachable => "sip_register_unreachable",
             "there is no way to a SIP server, or no answer of it",
             "what broke on the way to the last one asked, in `detail`; or 64 T1 are over",
@@ -384,7 +390,8 @@ failures! {
         CardForbidden => "card_forbidden",
             "the service may not open the sound card",
             "EACCES or EPERM at opening; the group stands in `detail`",
-            "add the service's user to the group of the device: audio (SupplementaryGroups=)";
+            "add the service's user to the group of the device: audio (SupplementaryGroups=); if it is in it, restart the service: \
+             DeviceAllow=char-alsa holds for drivers that are loaded when it starts";
         CardUnsuitable => "card_unsuitable",
             "the sound card cannot do what is configured",
             "its own list of rates, periods and channels",

@@ -144,6 +144,30 @@ fn a_refusal_that_may_pass_is_tried_for_ever_and_one_that_will_not_is_told() {
 }
 
 #[test]
+fn a_new_room_is_worth_one_that_was_tried_to_be_destroyed_often() {
+    let ([ticket], (mut own, mut rng)) = (tickets(), own());
+    (0..MAX_ROOMS).for_each(|i| assert!(own.doom(&format!("r{i}"))));
+    let mut now = Time::ZERO;
+    let mut refuse = |own: &mut OwnRooms, rounds: u32| {
+        for _ in 0..rounds {
+            while let Some(chore) = own.next_chore() {
+                own.started(now, &chore, Some(ticket));
+                own.ended(now, ticket, End::Refused, &mut rng);
+            }
+            now += Span::from_secs(120);
+            own.handle_timeout(now);
+        }
+    };
+    refuse(&mut own, ENOUGH - 1);
+    assert_eq!((own.make_space(), own.conceive(false, &mut Rng::from_u64(1))), (None, None), "not yet");
+    refuse(&mut own, 1);
+    assert_eq!(own.make_space().as_deref(), Some("r0"));
+    assert_eq!(own.make_space(), None, "there is space now");
+    assert!(matches!(own.conceive(false, &mut Rng::from_u64(1)), Some(Conceived::Ask(_))));
+    assert_eq!(own.rooms.len(), MAX_ROOMS - 1, "the others are tried again");
+}
+
+#[test]
 fn what_was_kept_may_be_rubbish() {
     for text in ["", "null", "[]", "{", r#"{"rooms":7}"#, r#"{"rooms":["",null]}"#, "\u{0}"] {
         let (mut own, _) = own();

@@ -37,7 +37,8 @@ pub(super) const QSS: Section = Section {
             |d| &mut d.config.qss.token_file,
             Rule::Any,
             "File with the token on its only line, read again before each attempt. `${CREDENTIALS_DIRECTORY}/qss-token` \
-             is a systemd credential.",
+             is a systemd credential: a copy that is made when the service starts, so that a new token takes a `systemctl \
+             restart qss-endpoint`.",
         ),
         key(
             "token_file_timeout_ms",
@@ -296,9 +297,9 @@ pub(super) const QSS: Section = Section {
             "own_gone",
             |d| &mut d.config.qss.own_gone,
             Rule::Any,
-            "What it means that the device itself is `GONE`, or no longer in the list of participants: it was expelled, \
-             or the QSS is asked by joinRoom. A session younger than `stable_after_ms` is always asked: the word may be \
-             about the one before it.",
+            "What it means that the device itself is `GONE`, or no longer in the list of participants: it was expelled \
+             (and comes back within the hour, since nobody has said so), or the QSS is asked by joinRoom. A session younger \
+             than `stable_after_ms` is always asked: the word may be about the one before it.",
         ),
         key(
             "transfer_done",

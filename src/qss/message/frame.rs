@@ -10,10 +10,13 @@
 use crate::config::QssReads;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Longest `requestID`, message name or room id accepted, in bytes: they are remembered, so they must be small.
 pub const MAX_ID: usize = 256;
+/// Stands where a secret was.
+const HIDDEN: &str = "(secret)";
 
 /// One frame, read.
 #[derive(Clone, PartialEq, Debug)]
@@ -153,9 +156,41 @@ impl Body {
         Body { payload, beside, frame: frame.to_owned(), reads: Arc::clone(reads) }
     }
 
-    /// The text that all of it was read from.
-    pub fn frame(&self) -> &str {
-        &self.frame
+    /// Bytes of the text that all of it was read from.
+    pub fn len_of_frame(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// That text, for people: as it came, unless there are secrets in it, which are left out.
+    pub fn frame(&self) -> Cow<'_, str> {
+        let mut frame: Value = serde_json::from_str(&self.frame).unwrap_or_default();
+        match self.hide_secrets(&mut frame) {
+            true => Cow::Owned(frame.to_string()),
+            false => Cow::Borrowed(&self.frame),
+        }
+    }
+
+    /// Whether there were any.
+    fn hide_secrets(&self, value: &mut Value) -> bool {
+        match value {
+            Value::Object(fields) => fields.iter_mut().fold(false, |hidden, (key, value)| {
+                match self.is_secret(key) && !value.is_null() {
+                    true => *value = Value::from(HIDDEN),
+                    false => return self.hide_secrets(value) | hidden,
+                }
+                true
+            }),
+            Value::Array(items) => items.iter_mut().fold(false, |hidden, item| self.hide_secrets(item) | hidden),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+
+    /// Whether by the name of a field it is one that lets somebody in, whatever a later version of the QSS calls it.
+    fn is_secret(&self, key: &str) -> bool {
+        let QssReads { token, acl_token, ice_credential, .. } = &*self.reads;
+        let known = [token, acl_token, ice_credential].into_iter().flatten().any(|known| known == key);
+        let key = key.to_ascii_lowercase();
+        known || ["token", "password", "secret", "credential"].iter().any(|word| key.contains(word))
     }
 
     pub fn fields(&self) -> Fields<'_> {
@@ -358,6 +393,26 @@ mod tests {
         assert!(matches!(bare, Frame::Cancel { code: None, .. }));
         let absurd = parse(r#"{"requestID":"w","cancel":"invite","error":-1e300}"#);
         assert!(matches!(absurd, Frame::Cancel { code: None, .. }));
+    }
+
+    #[test]
+    fn what_lets_somebody_in_is_not_shown() {
+        let body = |text: &str| {
+            let Ok(Frame::Answer { body, .. }) = Frame::parse(text, LIMIT) else { panic!("{text}") };
+            body
+        };
+        let plain = r#"{"requestID":"w",  "answer":"joinRoom","payload":{"roomId":"r","tokens":null}}"#;
+        assert_eq!(body(plain).frame(), plain, "as it came");
+        let text = r#"{"requestID":"w","answer":"joinRoom","payload":{"room":{"token":"51e4","acl":[{"username":"bob","token":"77f0"}],
+            "ice":{"credential":"geheim","urls":"turn:h"}},"accessToken":{"a":"77f1"},"roomPassword":1234,"mood":"sunny"}}"#;
+        let shown = body(text);
+        assert_eq!(shown.len_of_frame(), text.len());
+        let shown = shown.frame().into_owned();
+        assert!(["51e4", "77f", "geheim", "1234"].iter().all(|secret| !shown.contains(secret)), "{shown}");
+        assert!(["bob", "turn:h", "sunny"].iter().all(|word| shown.contains(word)), "{shown}");
+        let reads = QssReads { token: vec!["key".into()], ..QssReads::default() };
+        let named = Frame::read(r#"{"answer":"a","requestID":"w","payload":{"key":"51e4"}}"#, LIMIT, &Arc::new(reads));
+        assert!(matches!(&named, Ok(Frame::Answer { body, .. }) if !body.frame().contains("51e4")), "{named:?}");
     }
 
     #[test]

@@ -29,6 +29,15 @@ pub const PAGER: &str = "fire";
 /// For whom the device rings until a person answers.
 pub const RINGER: &str = "dan";
 
+/// How long a device that was sent away stays away.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// As its configuration says.
+    Soon,
+    WithinTheHour,
+    SomebodyLetsItIn,
+}
+
 /// A frame with one of these may mean that the device is not in its room any more.
 const SENDS_AWAY: [&str; 5] = ["expel", "destroy", "remove", "GONE", "participants"];
 
@@ -74,6 +83,8 @@ pub struct Watch {
     two_speak: Option<Time>,
     /// Configured rooms that somebody keeps the device out of: it was sent away, or hung up.
     barred: BTreeSet<String>,
+    /// Those that it enters again within the hour.
+    away: BTreeSet<String>,
     /// What has just come in may say that we are out of the room.
     sends_away: bool,
     microphone: Microphone,
@@ -141,6 +152,7 @@ impl Watch {
             most_calls: 1,
             two_speak: None,
             barred: BTreeSet::new(),
+            away: BTreeSet::new(),
             sends_away: false,
             microphone: Microphone::Open,
             may_unmute: false,
@@ -158,6 +170,7 @@ impl Watch {
     /// A new process: it knows nothing of the past, and its first attempts are first ones.
     pub fn restarted(&mut self, now: Time) {
         self.barred.clear();
+        self.away.clear();
         self.microphone = Microphone::Open;
         self.may_unmute = false;
         self.held_call = None;
@@ -297,11 +310,13 @@ impl Watch {
         &self.room
     }
 
-    /// The device says that it was sent away from the room; `for_good`: by its configuration it must not come back.
-    pub fn sent_away(&mut self, room: &str, for_good: bool) {
+    /// The device says that it was sent away from the room.
+    pub fn sent_away(&mut self, room: &str, until: Until) {
         assert!(self.sends_away, "seed {}: nobody has sent the device away from {room}", self.seed);
-        if for_good {
-            self.barred.insert(room.to_owned());
+        match until {
+            Until::SomebodyLetsItIn => _ = self.barred.insert(room.to_owned()),
+            Until::WithinTheHour => _ = self.away.insert(room.to_owned()),
+            Until::Soon => {}
         }
     }
 
@@ -313,6 +328,7 @@ impl Watch {
     /// A person has said `join`.
     pub fn let_in(&mut self, room: &str) {
         self.barred.remove(room);
+        self.away.remove(room);
     }
 
     /// A person keeps the device out of this room, until one says `join`.
@@ -324,9 +340,15 @@ impl Watch {
         self.may_be_held
     }
 
+    /// The device stays away from this room, for longer than anybody wants to wait.
+    pub fn is_away(&self, room: &str) -> bool {
+        self.is_barred(room) || self.away.contains(room)
+    }
+
     /// The device is on its way to this room.
-    pub fn enters(&self, room: &str) {
+    pub fn enters(&mut self, room: &str) {
         assert!(!self.is_barred(room), "seed {}: back by itself in a room that sent us away", self.seed);
+        self.away.remove(room);
     }
 
     /// By configuration the microphone may be opened from afar.

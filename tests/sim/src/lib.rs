@@ -18,7 +18,7 @@ pub mod storm;
 pub mod voice;
 
 use idp::Idp;
-use invariants::Watch;
+use invariants::{Until, Watch};
 use mixer::Mixer;
 use net::{Fate, Net};
 use qss::Qss;
@@ -506,8 +506,19 @@ impl World {
             let makes = self.configured(room).is_some_and(|room| matches!(room.target, RoomTarget::Create { .. }));
             let never = |after: fn(&Rejoin) -> Span| rejoin.as_ref().is_some_and(|rejoin| after(rejoin) == Span::ZERO);
             match event["event"].as_str() {
-                Some("expelled") => self.watch.sent_away(room, never(|rejoin| rejoin.after_expel)),
-                Some("destroyed") => self.watch.sent_away(room, !makes && never(|rejoin| rejoin.after_destroy)),
+                Some("expelled") => {
+                    // What the device only concludes is not for good.
+                    let until = match event["cause"]["code"].as_str() {
+                        _ if !never(|rejoin| rejoin.after_expel) => Until::Soon,
+                        Some("room_absent") => Until::WithinTheHour,
+                        _ => Until::SomebodyLetsItIn,
+                    };
+                    self.watch.sent_away(room, until);
+                }
+                Some("destroyed") => {
+                    let for_good = !makes && never(|rejoin| rejoin.after_destroy);
+                    self.watch.sent_away(room, if for_good { Until::SomebodyLetsItIn } else { Until::Soon });
+                }
                 // Connecting.
                 Some("status") if event["new"] == 1 => self.watch.enters(room),
                 _ => {}

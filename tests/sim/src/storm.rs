@@ -217,11 +217,11 @@ fn heal(w: &mut World) {
 
 /// Where the device was sent away, or somebody hung up, only a person lets it in. Whether that was so.
 fn let_in(w: &mut World) -> bool {
-    let barred = w.watch.is_barred("lobby");
-    if barred {
+    let away = w.watch.is_away("lobby");
+    if away {
         w.input(Input::Local { client: 1, line: "join lobby" });
     }
-    barred
+    away
 }
 
 /// Until it plays in the right room. A call that somebody has put on hold is resumed by somebody: whether that was so.

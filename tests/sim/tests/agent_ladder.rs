@@ -328,15 +328,18 @@ fn each_refusal_of_the_mixer_has_its_cause_and_the_call_is_dialled_again() {
 }
 
 #[test]
-fn a_refused_password_is_told_and_not_tried_again() {
+fn a_refused_password_is_told_and_not_tried_again_soon() {
     let mut w = World::started(9, config());
     w.mixer.manner = Manner::Refuse(401);
     w.run(2_000);
     let attempt = w.events_of("attempt")[0].clone();
     assert_eq!(attempt["cause"]["code"], "sip_auth_failed");
-    assert!(attempt["retry_in_ms"].is_null(), "{attempt}");
-    w.run(600_000);
-    assert_eq!(w.mixer.invites(), 1, "one call, and none in the next ten minutes");
+    let pause = attempt["retry_in_ms"].as_u64().expect("a time");
+    assert!((1_800_000..=3_600_000).contains(&pause), "{attempt}");
+    w.run(1_790_000);
+    assert_eq!(w.mixer.invites(), 1, "one call, and none in half an hour: who insists is locked out");
+    w.mixer.manner = Manner::Answer;
+    w.run_until(1_810_000, |w| w.rung() == "playing");
 }
 
 #[test]

@@ -276,9 +276,11 @@ fn a_qss_that_says_we_are_gone_has_expelled_us_unless_it_is_to_be_asked() {
             let mut w = World::playing(34, config);
             w.run(120_000);
             words.iter().for_each(|word| w.qss_says(word));
-            w.run(3_600_000);
+            w.run(1_700_000);
             assert_eq!((w.rung() == "playing", w.events_of("expelled").len()), (stays, usize::from(!stays)));
             assert_eq!(w.qss.requests("joinRoom").len(), 1 + usize::from(stays), "no immediate return");
+            w.run(2_000_000);
+            assert_eq!((w.rung(), w.qss.requests("joinRoom").len()), ("playing", 2), "but one within the hour");
         }
     }
 }
