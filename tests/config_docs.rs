@@ -29,24 +29,73 @@ fn the_example_is_current_and_right() {
     assert_eq!(loaded.config.rooms.len(), 1);
 }
 
+/// The example without the `#` of whatever can be uncommented, in parts: each `[section]` and `[[list]]` with what it holds.
+fn uncommented() -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for line in describe::example().lines() {
+        let line = line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line);
+        if line.starts_with('[') {
+            parts.push(String::new());
+        }
+        let part = parts.last_mut().expect("begins with one");
+        *part += line;
+        part.push('\n');
+    }
+    parts
+}
+
 /// Every key that is commented out can be uncommented, and is the default.
 #[test]
 fn the_example_shows_the_defaults() {
     let not_defaults = ["url", "username", "token", "board", "capture", "playback"];
     // Empty is how "not set" is written; a device id cannot be empty.
     let skip = |line: &str| not_defaults.iter().any(|key| line.starts_with(&format!("{key} ="))) || line == "id = \"\"";
-    let text: String = describe::example()
-        .lines()
-        .take_while(|line| !line.starts_with("[[room]]"))
-        .chain(describe::example().lines().skip_while(|line| !line.starts_with("# Ask the QSS for a new room")).skip(2))
-        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
-        .filter(|line| !skip(line))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let sections = uncommented().into_iter().filter(|part| !part.starts_with("[["));
+    let text: String =
+        sections.collect::<String>().lines().filter(|line| !skip(line)).map(|line| format!("{line}\n")).collect();
     let mut config = Memory::with(&text).load().unwrap_or_else(|errors| panic!("{errors}\n{text}")).config;
     config.device.id.clear();
     assert_eq!(config, Config::default());
     assert!(text.lines().filter(|line| line.contains(" = ")).count() > 70, "{text}");
+}
+
+/// So can every list, each kind of room by itself.
+#[test]
+fn the_lists_of_the_example_are_right() {
+    let kinds = ["id", "sip_uri", "meeting", "quick_conference", "create"];
+    let lists: Vec<String> = uncommented().into_iter().filter(|part| part.starts_with("[[")).collect();
+    assert_eq!(lists.len(), 4, "{lists:?}");
+    for kind in kinds {
+        let mut text = minimal().split("[[room]]").next().expect("there is something before").to_owned();
+        for line in lists.concat().lines() {
+            let key = line.split(" = ").next().expect("a first word");
+            let other = kinds.contains(&key) && key != kind || key == "password" && kind != "meeting";
+            text += match line {
+                _ if other => "",
+                "create = false" => "create = true",
+                line => line,
+            };
+            text.push('\n');
+        }
+        let config = Memory::with(&text).load().unwrap_or_else(|errors| panic!("{kind}: {errors}\n{text}")).config;
+        let counts = [config.rooms.len(), config.invites.callers.len(), config.calls.list.len(), config.buttons.len()];
+        assert_eq!(counts, [1; 4], "{kind}");
+    }
+}
+
+/// All keys of the reference are in the example.
+#[test]
+fn the_example_has_every_key() {
+    let parts = uncommented();
+    let reference = describe::reference();
+    for section in reference.split("\n## ").filter(|section| section.starts_with('[')) {
+        let name = section.lines().next().expect("its heading");
+        let part =
+            parts.iter().find(|part| part.starts_with(&format!("{name}\n"))).unwrap_or_else(|| panic!("no {name}"));
+        for key in section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()) {
+            assert!(part.contains(&format!("\n{key} = ")), "{name} {key}");
+        }
+    }
 }
 
 #[test]

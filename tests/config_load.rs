@@ -322,6 +322,18 @@ fn secrets_come_from_files_and_are_never_shown() {
         assert!(errors.to_string().contains(message), "{errors}");
         assert_eq!(errors.problems[0].at, Some((6, 1)));
     }
+    // A token is read again before each attempt, and a device that waits for it is better than one that has given up.
+    memory.file("/etc/password", "hunter2");
+    memory.file("/run/credentials/x/token", "");
+    let loaded = memory.load().unwrap();
+    assert_eq!(loaded.config.qss.token_file.as_deref(), Some(Path::new("/run/credentials/x/token")));
+    assert_eq!(
+        loaded.warnings[0],
+        "/etc/endpoint.toml:4:1: [qss] token_file: /run/credentials/x/token: is empty; it is tried again before each attempt"
+    );
+    let errors = memory.check().unwrap_err().to_string();
+    assert!(errors.contains("/run/credentials/x/token: is empty"), "who looks at it is told: {errors}");
+    memory.file("/run/credentials/x/token", "geheim");
     memory.files.remove(Path::new("/etc/password"));
     assert!(memory.load().unwrap_err().to_string().contains("cannot read /etc/password: there is no such file"));
     memory.variables.clear();

@@ -10,13 +10,14 @@ use qss_endpoint::config::{Config, Qss, Secret};
 use qss_endpoint::io::token::Errand;
 use qss_endpoint::qss::clock::BUILT;
 use qss_endpoint::qss::token::{Answer, Ask, MAX_ANSWER};
-use qss_endpoint::time::Span;
+use qss_endpoint::time::{Span, WallTime};
 use stage::{PATIENCE, Stage};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// An HTTP server of one thread: gives each request to the test, and answers it with what the test says.
 struct TokenServer {
@@ -174,6 +175,40 @@ fn a_token_file_is_read_each_time() {
     std::fs::remove_file(&path).expect("it was there");
     let Answer::File(Err(why)) = errand(Ask::File, &qss) else { panic!("the file is gone") };
     assert!(why.contains(&path.display().to_string()), "{why}");
+}
+
+/// A pipe that nobody writes to is as slow as a file system can be.
+#[test]
+fn a_token_file_that_hangs_stops_nothing_else_and_costs_one_thread() {
+    let path = std::env::temp_dir().join(format!("qss-endpoint-slow-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils has it").success());
+    let qss = Qss { token_file: Some(path.clone()), ..Config::default().qss };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    let mut errand = Errand::default();
+    let (passed, watched) = channel::<()>();
+    let pipe = path.clone();
+    let watchdog = std::thread::spawn(move || {
+        while watched.recv_timeout(Duration::from_secs(10)).is_err() {
+            let _ = std::fs::write(&pipe, "all hangs\n");
+        }
+    });
+    runtime.block_on(async {
+        for _ in 0..3 {
+            errand.set_out(Ask::File, &qss, WallTime::default());
+            let waited = tokio::time::timeout(Duration::from_millis(20), errand.next()).await;
+            assert!(waited.is_err(), "the clock goes on");
+        }
+        std::fs::write(&path, "late\n").expect("somebody reads");
+        assert_eq!(errand.next().await, Answer::File(Ok(Secret("late\n".into()))));
+        std::fs::remove_file(&path).expect("it is there");
+        std::fs::write(&path, "soon\n").expect("a file, now");
+        errand.set_out(Ask::File, &qss, WallTime::default());
+        assert_eq!(errand.next().await, Answer::File(Ok(Secret("soon\n".into()))), "no reader of the pipe is left");
+    });
+    std::fs::remove_file(&path).expect("it is there");
+    passed.send(()).expect("it watches");
+    watchdog.join().expect("it has nothing to do");
 }
 
 /// The program, a token server, and a QSS that knows one token only.

@@ -138,37 +138,49 @@ impl<'a> Check<'a> {
             }
         }
         if let Some(file) = config.qss.token_file.take() {
-            config.qss.token_file = self.secret("qss.token", &mut config.qss.token, Some(file));
+            let Some(path) = self.secret_file("qss.token", &config.qss.token, &file) else { return };
+            match (self.line_of(&path), self.purpose) {
+                (Ok(token), _) => config.qss.token = token,
+                // It is read again before each attempt, and may be there by then.
+                (Err(fault), Purpose::Run) => {
+                    self.warn("qss.token_file", &format!("{fault}; it is tried again before each attempt"));
+                }
+                (Err(fault), Purpose::Check) => self.at("qss.token_file", fault),
+            }
+            config.qss.token_file = Some(path);
         }
     }
 
     /// Fills `secret` from `file`, if one is given; its full path.
     fn secret(&mut self, key: &str, secret: &mut Secret, file: Option<PathBuf>) -> Option<PathBuf> {
+        let path = self.secret_file(key, secret, &file?)?;
+        match self.line_of(&path) {
+            Ok(line) => *secret = line,
+            Err(fault) => {
+                self.at(&format!("{key}_file"), fault);
+                return None;
+            }
+        }
+        Some(path)
+    }
+
+    /// Where the file is that `secret` is in; none if that is in the configuration, too.
+    fn secret_file(&mut self, key: &str, secret: &Secret, file: &Path) -> Option<PathBuf> {
         let file_key = format!("{key}_file");
-        let file = file?;
         if !secret.0.is_empty() {
             self.at(&file_key, Fault::Conflict(format!("{key} is given too: one of the two must go")));
             return None;
         }
-        let path = self.path(&file_key, &file)?;
-        let read = match self.source.read(&path) {
-            Ok(read) => read,
-            Err(why) => {
-                self.at(&file_key, Fault::Unreadable { path, why });
-                return None;
-            }
-        };
-        match secret_line(&read.text) {
-            Ok(line) => *secret = Secret(line.to_owned()),
-            Err(why) => {
-                self.at(&file_key, Fault::BadContent { path, why });
-                return None;
-            }
-        }
+        self.path(&file_key, file)
+    }
+
+    fn line_of(&mut self, path: &Path) -> Result<Secret, Fault> {
+        let read = self.source.read(path).map_err(|why| Fault::Unreadable { path: path.into(), why })?;
+        let line = secret_line(&read.text).map_err(|why| Fault::BadContent { path: path.into(), why })?;
         if read.world_readable {
-            self.open_to_all(&path);
+            self.open_to_all(path);
         }
-        Some(path)
+        Ok(Secret(line.to_owned()))
     }
 
     fn open_to_all(&mut self, path: &Path) {

@@ -53,25 +53,55 @@ pub fn example() -> String {
     for section in SECTIONS {
         let _ = write!(page, "\n\n# {}\n[{}]\n", section.doc, section.name);
         for key in section.keys {
-            let path = format!("{}.{}", section.name, key.name);
-            for line in wrapped(key.doc, 110) {
-                let _ = writeln!(page, "# {line}");
-            }
-            let _ = match EXAMPLE_VALUES.iter().find(|(example, _)| *example == path) {
-                Some((_, value)) => writeln!(page, "{} = {value}", key.name),
-                None => {
-                    let shown = (key.field)(&mut draft).show().unwrap_or_else(|| "\"\"".to_owned());
-                    writeln!(page, "#{} = {shown}", key.name)
-                }
-            };
+            entry(section.name, key, &mut draft, &mut page);
         }
         match section.name {
-            "qss.codes" => page.push_str(EXAMPLE_ROOM),
-            "calls" => page.push_str(EXAMPLE_CALL),
+            "qss.codes" => example_list("room", ROOM_DOC, ROOM, &mut page),
+            "invites" => example_list("caller", CALLER_DOC, CALLER, &mut page),
+            "calls" => {
+                example_list("call", CALL_DOC, CALL, &mut page);
+                example_list("button", BUTTON_DOC, BUTTON, &mut page);
+            }
             _ => {}
         }
     }
     page
+}
+
+/// The part of the example about a `[[name]]`: commented out, if nothing of it is given.
+fn example_list<T: Default>(name: &str, doc: &str, keys: &[Key<T>], page: &mut String) {
+    page.push_str("\n\n");
+    comment(&format!("{doc} More may follow."), page);
+    let is_given = keys.iter().any(|key| find(EXAMPLE_GIVEN, name, key.name).is_some());
+    let _ = writeln!(page, "{}[[{name}]]", if is_given { "" } else { "#" });
+    let mut item = T::default();
+    for key in keys {
+        entry(name, key, &mut item, page);
+    }
+}
+
+/// A key with what it means and its value.
+fn entry<T>(section: &str, key: &Key<T>, owner: &mut T, page: &mut String) {
+    comment(key.doc, page);
+    let _ = match find(EXAMPLE_GIVEN, section, key.name) {
+        Some(value) => writeln!(page, "{} = {value}", key.name),
+        None => {
+            let shown = find(EXAMPLE_SHOWN, section, key.name).map(str::to_owned);
+            let shown = shown.or_else(|| (key.field)(owner).show()).unwrap_or_else(|| "\"\"".to_owned());
+            writeln!(page, "#{} = {shown}", key.name)
+        }
+    };
+}
+
+fn find(values: &[(&str, &'static str)], section: &str, key: &str) -> Option<&'static str> {
+    let path = format!("{section}.{key}");
+    values.iter().find(|(known, _)| *known == path).map(|(_, value)| *value)
+}
+
+fn comment(text: &str, page: &mut String) {
+    for line in wrapped(text, 110) {
+        let _ = writeln!(page, "# {line}");
+    }
 }
 
 /// The whole configuration as the program sees it: TOML, secrets masked, each line that differs from the default with
@@ -176,7 +206,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 const TABLE_HEAD: &str = "| key | value | default | meaning |\n|---|---|---|---|";
 
 const ROOM_DOC: &str = "Rooms to join without being asked, most wanted first; one at a time is in audio. Each has \
-exactly one of `id`, `sip_uri` and `create`.";
+exactly one of `id`, `sip_uri`, `meeting`, `quick_conference` and `create`.";
 
 const CALLER_DOC: &str =
     "What becomes of an invite; the first rule that fits decides, and `[invites]` where none does.";
@@ -211,42 +241,26 @@ const EXAMPLE_HEAD: &str = "\
 board = \"raspberry-pi-usb\"
 ";
 
-/// The values of the example that are not defaults.
-const EXAMPLE_VALUES: &[(&str, &str)] = &[
+/// What the example gives.
+const EXAMPLE_GIVEN: &[(&str, &str)] = &[
     ("qss.url", "\"wss://qss.example.com/\""),
     ("qss.username", "\"door-3\""),
     ("qss.token", "\"replace me, or better: use token_file\""),
     ("audio.capture", "\"plughw:CARD=UC03\""),
     ("audio.playback", "\"plughw:CARD=UC03\""),
+    ("room.name", "\"reception\""),
+    ("room.id", "\"b7f0c1de-reception\""),
 ];
 
-const EXAMPLE_ROOM: &str = "
-
-# A room to join without being asked; more may follow, most wanted first. Exactly one of id, sip_uri and create.
-[[room]]
-# Short name for logs and status.
-name = \"reception\"
-# Join the room with this id through the QSS.
-id = \"b7f0c1de-reception\"
-# Dial this address directly, with or without a QSS.
-#sip_uri = \"sip:b7f0c1de@audiomixer-0.audiomixer\"
-# Ask the QSS for a new room at each start, and join that one.
-#create = true
-";
-
-const EXAMPLE_CALL: &str = "
-
-# Somebody to call by a short name, one after the other until one answers; more may follow:
-#   [[call]]
-#   name = \"front-desk\"
-#   targets = [\"alice\", \"bob\"]
-#   mode = \"in_turn\"
-#   ring_ms = 20000
-#   total_ms = 60000
-# A button that calls it, and hangs up when pressed again:
-#   [[button]]
-#   device = \"/dev/input/by-path/platform-gpio-keys-event\"
-#   key = \"KEY_PHONE\"
-#   does = \"call front-desk\"
-#   toggle = true
-";
+/// What it shows, commented out, where there is no default.
+const EXAMPLE_SHOWN: &[(&str, &str)] = &[
+    ("room.sip_uri", "\"sip:b7f0c1de@audiomixer-0.audiomixer\""),
+    ("room.meeting", "\"b7f0c1de-meeting\""),
+    ("room.quick_conference", "\"wac-conf12345678901234567890\""),
+    ("room.rejoin_after_destroy_ms", "60000"),
+    ("call.name", "\"front-desk\""),
+    ("call.targets", "[\"alice\", \"bob\"]"),
+    ("button.device", "\"/dev/input/by-path/platform-gpio-keys-event\""),
+    ("button.key", "\"KEY_PHONE\""),
+    ("button.does", "\"call front-desk\""),
+];

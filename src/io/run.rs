@@ -56,13 +56,13 @@ pub enum RunError {
 pub fn run(config: Config) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // The resolver's helper threads; with locked memory each stack is resident.
+        // The helper threads of the resolver and of the token file; with locked memory each stack is resident.
         .thread_stack_size(256 * 1024)
-        .max_blocking_threads(2)
+        .max_blocking_threads(3)
         .build()
         .map_err(RunError::System)?;
     let result = runtime.block_on(Control::start(config)).and_then(|control| runtime.block_on(control.run()));
-    // A resolver that hangs must not hold up the exit.
+    // A resolver or a file system that hangs must not hold up the exit.
     runtime.shutdown_background();
     result
 }
@@ -275,8 +275,8 @@ impl Control {
                     self.send_sip(flow, bytes);
                     Ok(())
                 }
-                Output::SipConnect { flow, host } => {
-                    self.connections.open(flow, host);
+                Output::SipConnect { flow, host, not_before } => {
+                    self.connections.open(flow, host, not_before);
                     Ok(())
                 }
                 Output::SipDisconnect { flow } => {

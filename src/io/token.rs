@@ -6,7 +6,7 @@ use crate::config::file::Source;
 use crate::config::{self, Secret};
 use crate::io::disk::Disk;
 use crate::io::tls::{self, Trust};
-use crate::io::websocket::{connect_tcp, duration, retry_after, target};
+use crate::io::websocket::{Turn, connect_tcp, duration, retry_after, target};
 use crate::qss::token::{Answer, Ask, MAX_ANSWER};
 use crate::time::WallTime;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -22,25 +22,43 @@ use tokio::task::JoinHandle;
 /// The errand that is under way, if there is one.
 #[derive(Default)]
 pub struct Errand {
-    running: Option<(oneshot::Receiver<Answer>, JoinHandle<()>)>,
+    running: Option<(oneshot::Receiver<Answer>, Runner)>,
+    turn: Turn,
+}
+
+enum Runner {
+    Task(JoinHandle<()>),
+    /// A file system may hang, and nothing else is to: reading has a thread.
+    Thread,
 }
 
 impl Errand {
-    /// Sets out; an errand that is still under way is given up, and nothing more is heard of it.
+    /// Sets out; a request that is still under way is given up, and nothing more is heard of it. A file that is still being read is
+    /// waited for: there would be one more thread that hangs with each attempt.
     pub fn set_out(&mut self, ask: Ask, config: &config::Qss, not_before: WallTime) {
-        if let Some((_, task)) = self.running.take() {
-            task.abort();
+        match (self.running.take(), &ask) {
+            (Some((answer, Runner::Thread)), Ask::File) => {
+                self.running = Some((answer, Runner::Thread));
+                return;
+            }
+            (Some((_, Runner::Task(task))), _) => task.abort(),
+            (Some((_, Runner::Thread)) | None, _) => {}
         }
         let (done, answer) = oneshot::channel();
         let config = config.clone();
-        let task = tokio::spawn(async move {
-            let answer = match ask {
-                Ask::File => read_file(&config),
-                Ask::Form(form) => post(form, &config, not_before).await,
-            };
-            let _ = done.send(answer);
-        });
-        self.running = Some((answer, task));
+        let runner = match ask {
+            Ask::File => {
+                tokio::task::spawn_blocking(move || done.send(read_file(&config)));
+                Runner::Thread
+            }
+            Ask::Form(form) => {
+                let turn = self.turn.next();
+                Runner::Task(tokio::spawn(async move {
+                    let _ = done.send(post(form, &config, not_before, turn).await);
+                }))
+            }
+        };
+        self.running = Some((answer, runner));
     }
 
     /// What came of it; pends for ever while none is under way. Cancel safe.
@@ -48,6 +66,9 @@ impl Errand {
         let Some((answer, _)) = &mut self.running else { return std::future::pending().await };
         let answer = answer.await;
         self.running = None;
+        if let Ok(Answer::Http { status: ..500, .. }) = answer {
+            self.turn.is_good();
+        }
         answer.unwrap_or_else(|_| Answer::Failed(LinkError::new(LinkErrorKind::TimedOut, "no answer")))
     }
 }
@@ -58,9 +79,9 @@ fn read_file(config: &config::Qss) -> Answer {
     Answer::File(read)
 }
 
-async fn post(form: Secret, config: &config::Qss, not_before: WallTime) -> Answer {
+async fn post(form: Secret, config: &config::Qss, not_before: WallTime, turn: usize) -> Answer {
     let timeout = duration(config.auth.timeout);
-    match tokio::time::timeout(timeout, exchange(form, config, not_before, timeout)).await {
+    match tokio::time::timeout(timeout, exchange(form, config, not_before, turn, timeout)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Answer::Failed(error),
         Err(_) => Answer::Failed(LinkError::new(LinkErrorKind::TimedOut, "no answer within [qss.auth] timeout_ms")),
@@ -71,12 +92,13 @@ async fn exchange(
     form: Secret,
     config: &config::Qss,
     not_before: WallTime,
+    turn: usize,
     timeout: Duration,
 ) -> Result<Answer, LinkError> {
     let url = config.auth.token_url.as_deref().unwrap_or_default();
     let uri: Uri = url.parse().map_err(|e| LinkError::new(LinkErrorKind::Protocol, format!("{url}: {e}")))?;
     let (host, port, secure) = target(&uri)?;
-    let tcp = connect_tcp(&host, port, timeout, config.tcp_user_timeout).await?;
+    let tcp = connect_tcp((&host, port), turn, timeout, config.tcp_user_timeout).await?;
     if secure {
         let ca_file = config.auth.ca_file.as_deref().or(config.ca_file.as_deref());
         let trust = Trust { ca_file, identity: None, not_before };

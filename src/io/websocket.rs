@@ -60,6 +60,29 @@ enum Order {
 #[derive(Default)]
 pub struct Link {
     connection: Option<Connection>,
+    turn: Turn,
+}
+
+/// Which address of a name is tried first: one that takes connections and then fails, in TLS or at the upgrade, must not hide the
+/// others for ever.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Turn {
+    first: usize,
+    is_under_way: bool,
+}
+
+impl Turn {
+    /// Another attempt begins. Returns where in the list.
+    pub(super) fn next(&mut self) -> usize {
+        self.first = self.first.wrapping_add(usize::from(self.is_under_way));
+        self.is_under_way = true;
+        self.first
+    }
+
+    /// The attempt has succeeded: the next one begins at the same address.
+    pub(super) fn is_good(&mut self) {
+        self.is_under_way = false;
+    }
 }
 
 struct Connection {
@@ -77,7 +100,7 @@ impl Link {
         let (orders, order_queue) = mpsc::channel(SEND_QUEUE);
         let (event_queue, events) = mpsc::channel(RECEIVE_QUEUE);
         let close_timeout = duration(config.close_timeout);
-        let task = tokio::spawn(run(config.clone(), token, not_before, order_queue, event_queue));
+        let task = tokio::spawn(run(config.clone(), token, not_before, self.turn.next(), order_queue, event_queue));
         self.connection = Some(Connection { close_timeout, orders, events, task });
     }
 
@@ -91,7 +114,12 @@ impl Link {
                 self.connection = None;
                 LinkEvent::Closed(error)
             }
-            Some(event) => event,
+            Some(event) => {
+                if matches!(event, LinkEvent::Opened(_)) {
+                    self.turn.is_good();
+                }
+                event
+            }
             None => {
                 self.connection = None;
                 LinkEvent::Closed(LinkError::new(LinkErrorKind::Closed(1006), "the link ended without a word"))
@@ -149,10 +177,11 @@ async fn run(
     config: config::Qss,
     token: Secret,
     not_before: WallTime,
+    turn: usize,
     mut orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<LinkEvent>,
 ) {
-    let dialled = tokio::time::timeout(duration(config.connect_timeout), dial(&config, &token, not_before)).await;
+    let dialled = tokio::time::timeout(duration(config.connect_timeout), dial(&config, &token, not_before, turn)).await;
     let error = match dialled {
         Err(_) => LinkError::new(LinkErrorKind::TimedOut, "no connection within connect_timeout_ms"),
         Ok(Err(error)) => error,
@@ -167,11 +196,11 @@ enum Dialled {
     Tls(Box<WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>>),
 }
 
-async fn dial(config: &config::Qss, token: &Secret, not_before: WallTime) -> Result<Dialled, LinkError> {
+async fn dial(config: &config::Qss, token: &Secret, not_before: WallTime, turn: usize) -> Result<Dialled, LinkError> {
     let url = config.url.as_deref().unwrap_or_default();
     let request = upgrade_request(url, config, token)?;
     let (host, port, secure) = target(request.uri())?;
-    let tcp = connect_tcp(&host, port, duration(config.connect_timeout), config.tcp_user_timeout).await?;
+    let tcp = connect_tcp((&host, port), turn, duration(config.connect_timeout), config.tcp_user_timeout).await?;
     if secure {
         let identity = config.client_cert_file.as_deref().zip(config.client_key_file.as_deref());
         let trust = Trust { ca_file: config.ca_file.as_deref(), identity, not_before };
@@ -245,17 +274,17 @@ pub(super) fn target(uri: &Uri) -> Result<(String, u16, bool), LinkError> {
     Ok((host, uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls))
 }
 
-/// `user_timeout`: of the connection, once it stands; zero: the kernel's.
+/// `turn`: of the host's addresses, the one to begin with. `user_timeout`: of the connection, once it stands; zero: the kernel's.
 pub(super) async fn connect_tcp(
-    host: &str,
-    port: u16,
+    (host, port): (&str, u16),
+    turn: usize,
     timeout: Duration,
     user_timeout: Span,
 ) -> Result<TcpStream, LinkError> {
     let addresses = tokio::net::lookup_host((host, port))
         .await
         .map_err(|e| LinkError::new(LinkErrorKind::Dns, format!("{host}: {e}")))?;
-    let tcp = connect_any(&addresses.collect::<Vec<_>>(), timeout).await?;
+    let tcp = connect_any(&addresses.collect::<Vec<_>>(), turn, timeout).await?;
     let _ = tcp.set_nodelay(true);
     let socket = socket2::SockRef::from(&tcp);
     if user_timeout > Span::ZERO {
@@ -266,12 +295,13 @@ pub(super) async fn connect_tcp(
     Ok(tcp)
 }
 
-/// Tries every address in the order the resolver gives them; the last failure is told. Each gets its share of the time
-/// that is left, so that one that swallows packets does not hide the others.
-async fn connect_any(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, LinkError> {
+/// Tries every address in the order the resolver gives them, from this one on; the last failure is told. Each gets its share of
+/// the time that is left, so that one that swallows packets does not hide the others.
+async fn connect_any(addresses: &[SocketAddr], first: usize, timeout: Duration) -> Result<TcpStream, LinkError> {
     let deadline = Instant::now() + timeout;
     let mut last = LinkError::new(LinkErrorKind::Dns, "the host has no address");
-    for (tried, address) in addresses.iter().enumerate() {
+    let first = first % addresses.len().max(1);
+    for (tried, address) in addresses[first..].iter().chain(&addresses[..first]).enumerate() {
         // The upgrade behind it wants time too: one share more than there are addresses.
         let share = (deadline - Instant::now()) / (addresses.len() - tried + 1) as u32;
         let connected = tokio::time::timeout(share, TcpStream::connect(address)).await;
@@ -445,10 +475,28 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let short = Duration::from_millis(300);
-            let alone = connect_any(&[hole], short).await.expect_err("nobody accepts there");
+            let alone = connect_any(&[hole], 0, short).await.expect_err("nobody accepts there");
             assert_eq!(alone.kind, LinkErrorKind::TimedOut);
-            let tcp = connect_any(&[hole, listener.local_addr().unwrap()], short).await.expect("the second answers");
+            let tcp = connect_any(&[hole, listener.local_addr().unwrap()], 0, short).await.expect("the second answers");
             assert_eq!(tcp.peer_addr().unwrap(), listener.local_addr().unwrap());
+        });
+    }
+
+    #[test]
+    fn an_address_that_connects_and_fails_does_not_hide_the_next_either() {
+        let mut turn = Turn::default();
+        assert_eq!([turn.next(), turn.next(), turn.next()], [0, 1, 2], "each failure is another's turn");
+        turn.is_good();
+        assert_eq!([turn.next(), turn.next()], [2, 3], "where it went well it begins again");
+        let listeners = [0; 3].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let addresses = listeners.map(|listener| (listener.local_addr().unwrap(), listener));
+        let known: Vec<SocketAddr> = addresses.iter().map(|(address, _)| *address).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for first in 0..6 {
+                let tcp = connect_any(&known, first, Duration::from_secs(5)).await.expect("all answer");
+                assert_eq!(tcp.peer_addr().unwrap(), known[first % 3]);
+            }
         });
     }
 
@@ -459,7 +507,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for (configured, told) in [(Span::from_millis(700), Some(Duration::from_millis(700))), (Span::ZERO, None)] {
-                let tcp = connect_tcp("127.0.0.1", port, Duration::from_secs(5), configured).await.unwrap();
+                let tcp = connect_tcp(("127.0.0.1", port), 0, Duration::from_secs(5), configured).await.unwrap();
                 let socket = socket2::SockRef::from(&tcp);
                 assert_eq!(socket.tcp_user_timeout().unwrap().filter(|t| !t.is_zero()), told);
                 assert!(tcp.nodelay().unwrap() && socket.keepalive().unwrap());

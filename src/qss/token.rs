@@ -253,7 +253,12 @@ impl Tokens {
         }
         match std::mem::replace(&mut self.errand, Errand::Rest) {
             Errand::Asked { .. } => {
-                let cause = Cause::new(Failure::TokenUnreachable, "token_url: no answer within timeout_ms");
+                let cause = match self.source {
+                    Source::Grant(_) => Cause::new(Failure::TokenUnreachable, "token_url: no answer within timeout_ms"),
+                    Source::Fixed | Source::File => {
+                        Cause::new(Failure::TokenUnreadable, "token_file: not read within token_file_timeout_ms")
+                    }
+                };
                 self.failed(now, cause, None, rng)
             }
             Errand::Pausing { .. } | Errand::Rest => {

@@ -163,6 +163,9 @@ fn a_file_is_read_before_each_attempt() {
         let (Outcome::Failed { cause, .. }, token) = file(broken) else { panic!("unusable: {broken:?}") };
         assert_eq!((cause.failure, token.as_str()), (Failure::TokenUnreadable, "t2"));
     }
+    assert_eq!(t.prepare(), Readiness::Coming);
+    let Outcome::Failed { cause, .. } = t.wake() else { panic!("nothing was read") };
+    assert_eq!(cause, Cause::new(Failure::TokenUnreadable, "token_file: not read within token_file_timeout_ms"));
 }
 
 #[test]
