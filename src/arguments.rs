@@ -1,8 +1,8 @@
 //! The command line of the program (`usage.txt`): words and options, not yet judged.
 
-use lexopt::Arg::{Long, Short, Value};
-use lexopt::ValueExt;
-use std::ffi::OsString;
+use lexopt::Arg::{self, Long, Short, Value};
+use lexopt::{Parser, ValueExt};
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 #[derive(Default)]
@@ -22,8 +22,8 @@ pub(crate) struct Options {
 /// An error says which argument is not known, or lacks its value.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options, lexopt::Error> {
     let mut options = Options::default();
-    let mut parser = lexopt::Parser::from_args(arguments);
-    while let Some(argument) = parser.next()? {
+    let mut parser = Parser::from_args(arguments);
+    while let Some(argument) = next(&mut parser, options.command.as_deref() == Some("ctl"))? {
         match argument {
             Long("config") => options.config = Some(parser.value()?.into()),
             Long("boards") => options.boards = Some(parser.value()?.into()),
@@ -44,4 +44,15 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options
         }
     }
     Ok(options)
+}
+
+/// Among the words of a command `-12` is a number.
+fn next(parser: &mut Parser, is_command: bool) -> Result<Option<Arg<'_>>, lexopt::Error> {
+    let is_number =
+        |word: &OsStr| word.to_str().is_some_and(|word| word.starts_with('-') && word.parse::<f64>().is_ok());
+    let number = parser.try_raw_args().filter(|_| is_command).and_then(|mut rest| rest.next_if(is_number));
+    match number {
+        Some(number) => Ok(Some(Value(number))),
+        None => parser.next(),
+    }
 }

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         ("check", None) => fail(USAGE, "check needs a FILE"),
         ("status", _) => ask(&options, "status"),
         ("ctl", _) if options.words.is_empty() => fail(USAGE, "ctl needs a COMMAND"),
+        ("ctl", _) if options.words == ["follow"] => fail(USAGE, "follow has no answer of its own: status --follow"),
         ("ctl", _) => ask(&options, &options.words.join(" ")),
         ("devices", _) => print(&listing(&Machine::default())),
         ("version", _) => print(concat!("qss-endpoint ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -155,7 +155,9 @@ fn ctl_sends_a_command_and_a_refusal_is_1() {
     let listener = UnixListener::bind(&socket).unwrap();
     let server = std::thread::spawn(move || {
         let mut asked = Vec::new();
-        for answer in ["{\"ok\":true,\"call\":1}\n", "{\"ok\":false,\"error\":{\"code\":\"no_call\"}}\n"] {
+        let answers =
+            ["{\"ok\":true,\"call\":1}\n", "{\"ok\":false,\"error\":{\"code\":\"no_call\"}}\n", "{\"ok\":true}\n"];
+        for answer in answers {
             let (mut stream, _) = listener.accept().unwrap();
             asked.extend(BufReader::new(stream.try_clone().unwrap()).lines().next().map(Result::unwrap));
             stream.write_all(answer.as_bytes()).unwrap();
@@ -165,7 +167,11 @@ fn ctl_sends_a_command_and_a_refusal_is_1() {
     let ctl = |words: &[&str]| endpoint(&[&["ctl", "--socket", utf8(&socket)], words].concat());
     assert_eq!(ends_with(&ctl(&["call", "front-desk"]), 0).0, "{\"ok\":true,\"call\":1}\n");
     assert!(ends_with(&ctl(&["hangup"]), 1).0.contains("no_call"));
-    assert_eq!(server.join().unwrap(), ["call front-desk", "hangup"]);
+    // What looks like a number is none of our options; what looks like an option is.
+    ends_with(&ctl(&["volume", "playback", "-12.5"]), 0);
+    assert!(ends_with(&ctl(&["volume", "playback", "-x"]), 64).1.contains("'-x'"));
+    assert!(ends_with(&ctl(&["follow"]), 64).1.contains("status --follow"));
+    assert_eq!(server.join().unwrap(), ["call front-desk", "hangup", "volume playback -12.5"]);
 }
 
 #[test]

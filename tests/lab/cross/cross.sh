@@ -134,7 +134,12 @@ inside() {
   env=(PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CARGO_HOME=/cargo CARGO_NET_OFFLINE=true
     "CARGO_TARGET_DIR=$repo/target/cross" "CARGO_TARGET_${upper}_LINKER=$gnu-gcc" "PKG_CONFIG_PATH_$under=/usr/lib/$gnu/pkgconfig")
   for name in CARGO_BUILD_JOBS ALSA_CONFIG_PATH VSND_DIR; do [ -z "${!name:-}" ] || env+=("$name=${!name}"); done
-  while read -r setting; do env+=("$setting"); done < <(toml_array "target.$target.env" passthrough)
+  while read -r setting; do
+    case $setting in
+      *=*) env+=("$setting") ;;
+      *) [ -z "${!setting:-}" ] || env+=("$setting=${!setting}") ;;
+    esac
+  done < <(toml_array "target.$target.env" passthrough)
   mkdir -p "$root$repo"
   ROOT=$root SRC=$repo REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry exec unshare --mount --propagation private bash -euc '
     mount --bind /tmp "$ROOT/tmp"
