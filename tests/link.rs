@@ -29,7 +29,7 @@ fn wss_with_a_private_ca_carries_frames_both_ways() {
     let (server, qss, _ca) = secure(CertificateKind::Good);
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss, qss.token.clone(), BUILT);
+        link.open(&qss, qss.token.clone(), BUILT, 0);
         assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
         link.send(r#"{"request":"register","requestID":"r1","payload":{"username":"u","deviceId":"d"}}"#.into())
             .expect("an open link takes a frame");
@@ -71,7 +71,7 @@ fn a_certificate_is_judged_at_the_floor_when_the_clock_is_behind_it() {
     let (server_of_2090, qss, _ca) = secure(CertificateKind::NotYetValid);
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss, Secret::default(), WallTime(3_850_000_000_000));
+        link.open(&qss, Secret::default(), WallTime(3_850_000_000_000), 0);
         assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)), "valid at the floor");
     });
     drop((server, server_of_2090));
@@ -95,7 +95,7 @@ fn a_server_that_wants_a_certificate_gets_it_or_says_so_under_each_tls() {
         let ours = identity(&authority);
         on_runtime(async {
             let mut link = Link::default();
-            link.open(&with_identity(&anonymous, &ours), Secret::default(), BUILT);
+            link.open(&with_identity(&anonymous, &ours), Secret::default(), BUILT, 0);
             assert!(matches!(next(&mut link).await, LinkEvent::Opened(Security::Tls)), "{version:?}");
         });
 
@@ -155,7 +155,7 @@ fn a_close_after_the_upgrade_brings_its_code() {
     let qss = client(&server);
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss, qss.token.clone(), BUILT);
+        link.open(&qss, qss.token.clone(), BUILT, 0);
         assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
         let LinkEvent::Closed(error) = next(&mut link).await else { panic!("still open") };
         assert_eq!(error.kind, LinkErrorKind::Closed(4001));
@@ -178,7 +178,7 @@ fn a_message_over_the_limit_drops_the_link() {
     let qss = Qss { max_message: 1024, max_link_message: 4096, ..client(&server) };
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss, qss.token.clone(), BUILT);
+        link.open(&qss, qss.token.clone(), BUILT, 0);
         assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
         link.send(r#"{"request":"register","requestID":"r1","payload":{"username":"u","deviceId":"d"}}"#.into())
             .expect("an open link takes a frame");
@@ -207,7 +207,7 @@ fn token_and_subprotocol_stand_in_the_upgrade_if_they_are_configured() {
     let qss = Qss { token_query: "access_token".into(), subprotocol: "qss.v1".into(), ..client(&server) };
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss, Secret("a b&c=é".into()), BUILT);
+        link.open(&qss, Secret("a b&c=é".into()), BUILT, 0);
         assert!(matches!(next(&mut link).await, LinkEvent::Opened(_)));
     });
     let opened = |log: lab::qss::Log<'_>| {
@@ -234,7 +234,7 @@ fn failure(qss: Qss) -> LinkError {
 fn failure_at(qss: Qss, not_before: WallTime) -> LinkError {
     on_runtime(async {
         let mut link = Link::default();
-        link.open(&qss, qss.token.clone(), not_before);
+        link.open(&qss, qss.token.clone(), not_before, 0);
         match next(&mut link).await {
             LinkEvent::Closed(error) => error,
             event @ (LinkEvent::Opened(_) | LinkEvent::Frame(_) | LinkEvent::Pong(_) | LinkEvent::Alive) => {

@@ -10,7 +10,7 @@ use qss_endpoint::config::{Config, Qss, Secret};
 use qss_endpoint::io::token::Errand;
 use qss_endpoint::qss::clock::BUILT;
 use qss_endpoint::qss::token::{Answer, Ask, MAX_ANSWER};
-use qss_endpoint::time::{Span, WallTime};
+use qss_endpoint::time::Span;
 use stage::{PATIENCE, Stage};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -100,7 +100,7 @@ fn errand(ask: Ask, qss: &Qss) -> Answer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut errand = Errand::default();
-        errand.set_out(ask, qss, BUILT);
+        errand.set_out(ask, qss, BUILT, 0);
         tokio::time::timeout(PATIENCE, errand.next()).await.expect("an answer of some kind")
     })
 }
@@ -195,7 +195,7 @@ fn a_token_file_that_hangs_stops_nothing_else_and_costs_one_thread() {
     });
     runtime.block_on(async {
         for _ in 0..3 {
-            errand.set_out(Ask::File, &qss, WallTime::default());
+            errand.set_out(Ask::File, &qss, BUILT, 0);
             let waited = tokio::time::timeout(Duration::from_millis(20), errand.next()).await;
             assert!(waited.is_err(), "the clock goes on");
         }
@@ -203,7 +203,7 @@ fn a_token_file_that_hangs_stops_nothing_else_and_costs_one_thread() {
         assert_eq!(errand.next().await, Answer::File(Ok(Secret("late\n".into()))));
         std::fs::remove_file(&path).expect("it is there");
         std::fs::write(&path, "soon\n").expect("a file, now");
-        errand.set_out(Ask::File, &qss, WallTime::default());
+        errand.set_out(Ask::File, &qss, BUILT, 0);
         assert_eq!(errand.next().await, Answer::File(Ok(Secret("soon\n".into()))), "no reader of the pipe is left");
     });
     std::fs::remove_file(&path).expect("it is there");

@@ -128,11 +128,14 @@ pub enum Output {
         token: Secret,
         /// Certificates are judged at this time if the clock shows an earlier one.
         not_before: WallTime,
+        /// Of the host's addresses, the one to begin with, counted round.
+        turn: usize,
     },
     /// Get a token; asked for again, the former question is void.
     QssToken {
         ask: token::Ask,
         not_before: WallTime,
+        turn: usize,
     },
     QssSend(String),
     /// A ping of this number, which its pong repeats.

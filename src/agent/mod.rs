@@ -446,11 +446,11 @@ impl Agent {
             match output {
                 session::Output::Open(token) => {
                     let not_before = self.floor(cx);
-                    cx.out.push_back(Output::QssOpen { token, not_before });
+                    cx.out.push_back(Output::QssOpen { token, not_before, turn: self.session.turn() });
                 }
                 session::Output::Ask(ask) => {
                     let not_before = self.floor(cx);
-                    cx.out.push_back(Output::QssToken { ask, not_before });
+                    cx.out.push_back(Output::QssToken { ask, not_before, turn: self.session.token_turn() });
                 }
                 session::Output::Attempts(attempts) => self.remember_attempts(cx, attempts),
                 session::Output::Send(text) => cx.out.push_back(Output::QssSend(text)),

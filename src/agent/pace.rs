@@ -1,6 +1,7 @@
 //! How soon a room that failed is tried again: one row for each failure.
 
 use crate::config::{Qss, Rejoin};
+use crate::qss::backoff::LONG;
 use crate::status::failure::Failure;
 use crate::time::Span;
 
@@ -17,9 +18,6 @@ pub(super) enum Pace {
     After(Span),
     Never,
 }
-
-/// An hour: no server locks out who tries so seldom, and nobody has to visit the device when the fault is gone.
-const LONG: Span = Span::from_secs(3_600);
 
 /// What the configuration says of refusals and of being sent away.
 #[derive(Clone, Copy, Debug)]

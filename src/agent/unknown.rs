@@ -1,7 +1,7 @@
 //! What the QSS says and the device does not understand (docs/qss.md, Events of the QSS): it is counted; the last of it
-//! is kept as it came but for its secrets, for people; and an event that means nothing is passed on as the status event `unknown_event`,
-//! because who reads those may know more than the device. So many are passed on in each interval, of each so many bytes,
-//! and never what the device has said itself: a QSS that tells everybody everything makes no loop.
+//! is kept as it came but for its secrets, for people; and an event that means nothing is passed on as the status event
+//! `unknown_event`, because who reads those may know more than the device. So many are passed on in each interval, of each
+//! so many bytes, and never what the device has said itself: a QSS that tells everybody everything makes no loop.
 
 use super::{Agent, Cx};
 use crate::config::QssUnknown;

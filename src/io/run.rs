@@ -251,14 +251,14 @@ impl Control {
     fn carry_out(&mut self) {
         while let Some(output) = self.outbox.pop_front() {
             let sent = match output {
-                Output::QssOpen { token, not_before } => {
+                Output::QssOpen { token, not_before, turn } => {
                     match self.config.qss.transport {
-                        QssTransport::WebSocket => self.link.open(&self.config.qss, token, not_before),
+                        QssTransport::WebSocket => self.link.open(&self.config.qss, token, not_before, turn),
                     }
                     Ok(())
                 }
-                Output::QssToken { ask, not_before } => {
-                    self.errand.set_out(ask, &self.config.qss, not_before);
+                Output::QssToken { ask, not_before, turn } => {
+                    self.errand.set_out(ask, &self.config.qss, not_before, turn);
                     Ok(())
                 }
                 Output::Remember(text) => {

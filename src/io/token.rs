@@ -6,7 +6,7 @@ use crate::config::file::Source;
 use crate::config::{self, Secret};
 use crate::io::disk::Disk;
 use crate::io::tls::{self, Trust};
-use crate::io::websocket::{Turn, connect_tcp, duration, retry_after, target};
+use crate::io::websocket::{connect_tcp, duration, retry_after, target};
 use crate::qss::token::{Answer, Ask, MAX_ANSWER};
 use crate::time::WallTime;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -23,7 +23,6 @@ use tokio::task::JoinHandle;
 #[derive(Default)]
 pub struct Errand {
     running: Option<(oneshot::Receiver<Answer>, Runner)>,
-    turn: Turn,
 }
 
 enum Runner {
@@ -34,15 +33,12 @@ enum Runner {
 
 impl Errand {
     /// Sets out; a request that is still under way is given up, and nothing more is heard of it. A file that is still being read is
-    /// waited for: there would be one more thread that hangs with each attempt.
-    pub fn set_out(&mut self, ask: Ask, config: &config::Qss, not_before: WallTime) {
-        match (self.running.take(), &ask) {
-            (Some((answer, Runner::Thread)), Ask::File) => {
-                self.running = Some((answer, Runner::Thread));
-                return;
-            }
-            (Some((_, Runner::Task(task))), _) => task.abort(),
-            (Some((_, Runner::Thread)) | None, _) => {}
+    /// waited for: there would be one more thread that hangs with each attempt. `turn`: see [`connect_tcp`].
+    pub fn set_out(&mut self, ask: Ask, config: &config::Qss, not_before: WallTime, turn: usize) {
+        match &self.running {
+            Some((_, Runner::Thread)) => return,
+            Some((_, Runner::Task(task))) => task.abort(),
+            None => {}
         }
         let (done, answer) = oneshot::channel();
         let config = config.clone();
@@ -51,12 +47,9 @@ impl Errand {
                 tokio::task::spawn_blocking(move || done.send(read_file(&config)));
                 Runner::Thread
             }
-            Ask::Form(form) => {
-                let turn = self.turn.next();
-                Runner::Task(tokio::spawn(async move {
-                    let _ = done.send(post(form, &config, not_before, turn).await);
-                }))
-            }
+            Ask::Form(form) => Runner::Task(tokio::spawn(async move {
+                let _ = done.send(post(form, &config, not_before, turn).await);
+            })),
         };
         self.running = Some((answer, runner));
     }
@@ -66,9 +59,6 @@ impl Errand {
         let Some((answer, _)) = &mut self.running else { return std::future::pending().await };
         let answer = answer.await;
         self.running = None;
-        if let Ok(Answer::Http { status: ..500, .. }) = answer {
-            self.turn.is_good();
-        }
         answer.unwrap_or_else(|_| Answer::Failed(LinkError::new(LinkErrorKind::TimedOut, "no answer")))
     }
 }

@@ -60,29 +60,6 @@ enum Order {
 #[derive(Default)]
 pub struct Link {
     connection: Option<Connection>,
-    turn: Turn,
-}
-
-/// Which address of a name is tried first: one that takes connections and then fails, in TLS or at the upgrade, must not hide the
-/// others for ever.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Turn {
-    first: usize,
-    is_under_way: bool,
-}
-
-impl Turn {
-    /// Another attempt begins. Returns where in the list.
-    pub(super) fn next(&mut self) -> usize {
-        self.first = self.first.wrapping_add(usize::from(self.is_under_way));
-        self.is_under_way = true;
-        self.first
-    }
-
-    /// The attempt has succeeded: the next one begins at the same address.
-    pub(super) fn is_good(&mut self) {
-        self.is_under_way = false;
-    }
 }
 
 struct Connection {
@@ -94,13 +71,13 @@ struct Connection {
 
 impl Link {
     /// Dials the configured URL; a connection that still stands is dropped first. `token` is for the upgrade request;
-    /// certificates are judged at `not_before` if the clock shows an earlier time.
-    pub fn open(&mut self, config: &config::Qss, token: Secret, not_before: WallTime) {
+    /// certificates are judged at `not_before` if the clock shows an earlier time; `turn`: see [`connect_tcp`].
+    pub fn open(&mut self, config: &config::Qss, token: Secret, not_before: WallTime, turn: usize) {
         self.abort();
         let (orders, order_queue) = mpsc::channel(SEND_QUEUE);
         let (event_queue, events) = mpsc::channel(RECEIVE_QUEUE);
         let close_timeout = duration(config.close_timeout);
-        let task = tokio::spawn(run(config.clone(), token, not_before, self.turn.next(), order_queue, event_queue));
+        let task = tokio::spawn(run(config.clone(), token, not_before, turn, order_queue, event_queue));
         self.connection = Some(Connection { close_timeout, orders, events, task });
     }
 
@@ -114,12 +91,7 @@ impl Link {
                 self.connection = None;
                 LinkEvent::Closed(error)
             }
-            Some(event) => {
-                if matches!(event, LinkEvent::Opened(_)) {
-                    self.turn.is_good();
-                }
-                event
-            }
+            Some(event) => event,
             None => {
                 self.connection = None;
                 LinkEvent::Closed(LinkError::new(LinkErrorKind::Closed(1006), "the link ended without a word"))
@@ -274,7 +246,7 @@ pub(super) fn target(uri: &Uri) -> Result<(String, u16, bool), LinkError> {
     Ok((host, uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls))
 }
 
-/// `turn`: of the host's addresses, the one to begin with. `user_timeout`: of the connection, once it stands; zero: the kernel's.
+/// `turn`: of the host's addresses, the one to begin with, counted round. `user_timeout`: of the connection, once it stands; zero: the kernel's.
 pub(super) async fn connect_tcp(
     (host, port): (&str, u16),
     turn: usize,
@@ -483,11 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_connects_and_fails_does_not_hide_the_next_either() {
-        let mut turn = Turn::default();
-        assert_eq!([turn.next(), turn.next(), turn.next()], [0, 1, 2], "each failure is another's turn");
-        turn.is_good();
-        assert_eq!([turn.next(), turn.next()], [2, 3], "where it went well it begins again");
+    fn each_address_of_a_name_has_its_turn() {
         let listeners = [0; 3].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let addresses = listeners.map(|listener| (listener.local_addr().unwrap(), listener));
         let known: Vec<SocketAddr> = addresses.iter().map(|(address, _)| *address).collect();

@@ -5,6 +5,9 @@ use crate::time::{Span, Time};
 
 /// Longest `Retry-After` obeyed unless [`Backoff::obeying`] says another: a server must not silence a device for ever.
 const MAX_RETRY_AFTER: Span = Span::from_secs(3_600);
+/// [`Within`](Backoff::within) an hour what was refused for good is tried again: no server locks out who tries so seldom, and nobody
+/// has to visit the device when the fault is gone.
+pub const LONG: Span = Span::from_secs(3_600);
 /// So many attempts in a crowd keep to its rhythm before their pauses grow.
 const STEADY_ATTEMPTS: u32 = 4;
 

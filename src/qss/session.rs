@@ -122,6 +122,7 @@ pub struct Session {
     rng: Rng,
     backoff: Backoff,
     attempts: Attempts,
+    turn: usize,
     tokens: Tokens,
     state: State,
     /// When the network last came up while an attempt waited.
@@ -207,6 +208,7 @@ impl Session {
             rng,
             backoff: Backoff::new(qss.reconnect_min, qss.reconnect_max).obeying(qss.retry_after_max),
             attempts: Attempts::default(),
+            turn: 0,
             tokens: Tokens::new(config),
             state: State::Idle,
             link_up: None,
@@ -255,6 +257,17 @@ impl Session {
             | State::Waiting { .. }
             | State::Leaving { .. } => false,
         }
+    }
+
+    /// Which address of the QSS is to be tried first, counted round: one that takes connections, and then fails before it has registered
+    /// us, must not hide the others for ever.
+    pub fn turn(&self) -> usize {
+        self.turn
+    }
+
+    /// The same of the token server.
+    pub fn token_turn(&self) -> usize {
+        self.tokens.turn()
     }
 
     /// The registration has lasted for `qss.stable_after`.
@@ -627,6 +640,7 @@ impl Session {
             | State::Waiting { .. }
             | State::Leaving { .. } => false,
         };
+        self.turn = self.turn.wrapping_add(usize::from(!was_registered));
         let earliest = now + Span::from_millis(1);
         let not_before = self.backoff.not_before(now, retry_after);
         let retry_at = self.backoff.next(now, retry_after, &mut self.rng).max(earliest);

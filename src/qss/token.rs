@@ -78,6 +78,8 @@ pub struct Tokens {
     source: Source,
     token: Secret,
     file_timeout: Span,
+    /// Requests that have failed.
+    failures: usize,
     errand: Errand,
     standing: Standing,
 }
@@ -151,6 +153,7 @@ impl Tokens {
             source,
             token: qss.token.clone(),
             file_timeout: qss.token_file_timeout,
+            failures: 0,
             errand: Errand::Rest,
             standing: Standing::Good,
         }
@@ -159,6 +162,11 @@ impl Tokens {
     /// The token to register with; right after [`Readiness::Ready`] or [`Outcome::New`].
     pub fn token(&self) -> &Secret {
         &self.token
+    }
+
+    /// Which address of the token server is to be tried first, counted round: after each failure the next one.
+    pub fn turn(&self) -> usize {
+        self.failures
     }
 
     /// Before an attempt. [`Coming`](Readiness::Coming): an [`Outcome`] follows, from
@@ -324,6 +332,7 @@ impl Tokens {
     }
 
     fn failed(&mut self, now: Time, cause: Cause, retry_after: Option<Span>, rng: &mut Rng) -> Outcome {
+        self.failures = self.failures.wrapping_add(1);
         match &mut self.source {
             Source::Grant(grant) => match grant.life {
                 Life::Until { ends_at, .. } if now < ends_at => {

@@ -26,7 +26,7 @@ use super::transaction::{Answer, Notice, Purpose, User};
 use super::transport::flows::Access;
 use super::transport::{Flow, Route, Target};
 use crate::config;
-use crate::qss::backoff::Backoff;
+use crate::qss::backoff::{Backoff, LONG};
 use crate::time::{Span, Time, Wakeup, soonest};
 use sha1::{Digest, Sha1};
 use std::collections::{BTreeMap, VecDeque};
@@ -125,8 +125,6 @@ const LONGEST: Span = Span::from_secs(7 * 86_400);
 const MAX_RAISES: u8 = 3;
 /// A binding that stood for so long was a success: what comes after it is a first failure.
 const STABLE: Span = Span::from_secs(60);
-/// A server that refuses the password is asked again in the second half of this time: a fault of its own may be gone by then.
-const BARRED: Span = Span::from_secs(3_600);
 /// Namespace of the instance ids (RFC 9562 5.5): any will do, as long as it stays the same.
 const INSTANCES: &[u8; 16] = b"qss-endpoint/sip";
 
@@ -260,6 +258,10 @@ impl Registration {
     }
 
     pub(super) fn on_flow_lost(&mut self, core: &mut Core, now: Time, flow: Flow, out: &mut Outbox) {
+        if let Some(attempt) = self.state.attempt_mut() {
+            // What was held as long as nothing better came is no more.
+            attempt.held.take_if(|held| held.way.flow == flow);
+        }
         match mem::replace(&mut self.state, State::Off) {
             State::Connecting { attempt, way } if way.flow == flow => {
                 let why = RouteError::NoConnection(core.last_loss.clone());
@@ -272,22 +274,13 @@ impl Registration {
                 }
                 self.pause(core, now, None);
             }
-            // What was held as long as nothing better came is no more.
-            State::Looking { mut attempt, give_up_at } => {
-                attempt.lose(flow);
-                self.state = State::Looking { attempt, give_up_at };
-            }
-            State::Connecting { mut attempt, way } => {
-                attempt.lose(flow);
-                self.state = State::Connecting { attempt, way };
-            }
-            State::Asking { mut attempt, way, contact, refusals } => {
-                attempt.lose(flow);
-                self.state = State::Asking { attempt, way, contact, refusals };
-            }
-            state @ (State::Off | State::Registered(_) | State::Pausing { .. } | State::Leaving { .. }) => {
-                self.state = state;
-            }
+            state @ (State::Off
+            | State::Looking { .. }
+            | State::Connecting { .. }
+            | State::Asking { .. }
+            | State::Registered(_)
+            | State::Pausing { .. }
+            | State::Leaving { .. }) => self.state = state,
         }
     }
 
@@ -474,7 +467,7 @@ impl Registration {
             401 | 407 => match self.credentials.learn(&answer.response, refusals, &mut core.rng) {
                 Ok(()) => self.ask(core, now, attempt, way, refusals + 1, out),
                 Err(_) => {
-                    let until = self.backoff.within(BARRED, now, &mut core.rng);
+                    let until = self.backoff.within(LONG, now, &mut core.rng);
                     self.barred.insert(attempt.server, until);
                     self.fail(core, now, attempt, EndCause::AuthenticationFailed, None, out);
                 }
@@ -599,10 +592,14 @@ impl Registration {
     }
 }
 
-impl Attempt {
-    /// A flow is lost.
-    fn lose(&mut self, flow: Flow) {
-        self.held.take_if(|held| held.way.flow == flow);
+impl State {
+    fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+        match self {
+            State::Looking { attempt, .. } | State::Connecting { attempt, .. } | State::Asking { attempt, .. } => {
+                Some(attempt)
+            }
+            State::Off | State::Registered(_) | State::Pausing { .. } | State::Leaving { .. } => None,
+        }
     }
 }
 

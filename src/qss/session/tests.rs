@@ -316,6 +316,25 @@ fn the_back_off_grows_until_a_session_was_stable() {
 }
 
 #[test]
+fn an_address_that_connects_and_fails_before_it_registers_does_not_hide_the_next() {
+    let mut t = Trace::connecting();
+    let fail = |t: &mut Trace, opened: bool| {
+        if opened {
+            t.session.opened(t.now, &mut t.out);
+        }
+        t.session.closed(t.now, LinkErrorKind::Closed(1006).into(), &mut t.out);
+        let (_, at) = t.lost();
+        t.run_to(at.as_millis() + 1);
+        t.take();
+        t.session.turn()
+    };
+    assert_eq!([fail(&mut t, false), fail(&mut t, true), fail(&mut t, false)], [1, 2, 3]);
+    t.register(YES);
+    t.take();
+    assert_eq!(fail(&mut t, false), 3, "where it went well it begins again");
+}
+
+#[test]
 fn retry_after_of_the_upgrade_is_honoured() {
     let mut t = Trace::connecting();
     let error = LinkError { kind: LinkErrorKind::Http(503), detail: "busy".into(), retry_after: Some(120) };

@@ -145,6 +145,18 @@ fn a_clock_that_is_wrong_is_called_so() {
 }
 
 #[test]
+fn each_failure_is_another_addresss_turn() {
+    let mut t = Trace::granting();
+    for failures in 0..3 {
+        assert_eq!((t.tokens.turn(), t.prepare()), (failures, Readiness::Coming));
+        t.http(502, "");
+    }
+    t.prepare();
+    t.http(200, GOOD);
+    assert_eq!(t.tokens.turn(), 3, "where it went well it begins again");
+}
+
+#[test]
 fn a_file_is_read_before_each_attempt() {
     let mut config = Config::default();
     config.qss.token = Secret("t1".into());

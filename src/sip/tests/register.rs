@@ -46,6 +46,17 @@ impl World {
         self.receive_from(from, text.as_bytes());
     }
 
+    /// By a connection that comes about at once.
+    fn register_at_the_spare(&mut self, tcp: Flow) {
+        self.route("spare.example", 5070, Ok(SPARE));
+        self.endpoint.handle_connected(self.now, tcp, address("192.0.2.1:49152"), &mut self.out);
+        self.drain();
+        let register = self.expect(Method::Register);
+        let answer = register.response(200, "reg", "Expires: 3600\r\n", "");
+        self.endpoint.handle_received(self.now, tcp, answer.as_bytes(), &mut self.out);
+        self.drain();
+    }
+
     fn not_registered(&mut self) -> (EndCause, Time) {
         match self.expect_event() {
             Event::NotRegistered { cause, retry_at, .. } => (cause, retry_at),
@@ -185,13 +196,7 @@ fn at_the_spare_by_tcp() -> (World, Flow) {
     let first = Flow { remote: address(FIRST), ..tcp };
     world.endpoint.handle_disconnected(world.now, first, "refused", &mut world.out);
     world.drain();
-    world.route("spare.example", 5070, Ok(SPARE));
-    world.endpoint.handle_connected(world.now, tcp, address("192.0.2.1:49152"), &mut world.out);
-    world.drain();
-    let register = world.expect(Method::Register);
-    let answer = register.response(200, "reg", "Expires: 3600\r\n", "");
-    world.endpoint.handle_received(world.now, tcp, answer.as_bytes(), &mut world.out);
-    world.drain();
+    world.register_at_the_spare(tcp);
     world.expect_event();
     (world, tcp)
 }
@@ -222,13 +227,7 @@ fn a_connection_that_stood_for_a_while_was_a_success() {
         world.pass(ms(2_001));
         assert_eq!(world.resolves.back(), Some(&("reg.example".into(), 5060)), "{round}: within the first pause");
         world.route("reg.example", 5060, Err(RouteError::UnknownHost));
-        world.route("spare.example", 5070, Ok(SPARE));
-        world.endpoint.handle_connected(world.now, tcp, address("192.0.2.1:49152"), &mut world.out);
-        world.drain();
-        let register = world.expect(Method::Register);
-        let answer = register.response(200, "reg", "Expires: 3600\r\n", "");
-        world.endpoint.handle_received(world.now, tcp, answer.as_bytes(), &mut world.out);
-        world.drain();
+        world.register_at_the_spare(tcp);
     }
 }
 
